@@ -1,0 +1,3 @@
+"""U²-Net for Python."""
+
+__version__ = "0.1.0"

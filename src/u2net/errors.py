@@ -1,0 +1,37 @@
+"""Everything the library raises on purpose: one line each, fit to be shown to a user.
+
+Each class also derives from the built-in exception that callers would expect, so `except ValueError` and
+`except OSError` keep working. Messages never contain server paths or object representations.
+"""
+
+
+class U2NetError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class InvalidImage(U2NetError, ValueError):
+    """The input is not a picture, is broken, or is of a kind that is refused."""
+
+
+class UnsupportedFormat(InvalidImage):
+    """The content is not one of the accepted picture formats, whatever its name says."""
+
+
+class ImageTooLarge(InvalidImage):
+    """The file, a side, or the number of pixels exceeds the limit; nothing was decoded."""
+
+
+class InvalidModel(U2NetError, ValueError):
+    """A model file is damaged, unsafe, or does not fit the network or its Transform."""
+
+
+class UnknownModel(U2NetError, ValueError):
+    """No model of that name, and no such file."""
+
+
+class DownloadError(U2NetError, OSError):
+    """A model could not be fetched or did not match its checksum; nothing was changed on disk."""
+
+
+class MissingExtra(U2NetError, ImportError):
+    """An optional dependency is needed; the message names the extra to install."""
