@@ -1,0 +1,64 @@
+"""What is known of a set of weights; written into every model file, printed by `u2net models info`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from u2net.transform import Transform
+
+
+@dataclass(frozen=True)
+class Card:
+    """Name, feeding and origin of one set of weights. Raises ValueError for fields of the wrong kind."""
+
+    name: str
+    """What the model is called, e.g. "u2netp"."""
+    transform: Transform = field(default_factory=Transform)
+    """How to feed it and read its output."""
+    classes: tuple[str, ...] = ("background", "subject")
+    """Names of the labels, background first; with two the network has one output channel."""
+    licence: str = "unknown"
+    """SPDX identifier, or "unknown"."""
+    source: str = "unknown"
+    """Where the weights come from: who trained them, on what, where they were published."""
+    sha256: str = ""
+    """Hex digest of the weights before any folding (`u2net.net.checkpoint.digest`); empty when unknown."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Measured results by name, e.g. {"ECSSD maxF": 0.943}."""
+    made_by: str = ""
+    """The command that made the file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        for name in ("name", "licence", "source", "sha256", "made_by"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"Card.{name} is text, got {type(getattr(self, name)).__name__}")
+        if len(self.classes) < 2 or not all(isinstance(label, str) for label in self.classes):
+            raise ValueError("Card.classes is two names or more, the background's first")
+        if not isinstance(self.scores, dict):
+            raise ValueError(f"Card.scores maps names to numbers, got {type(self.scores).__name__}")
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON that `from_json` reads back."""
+        return json.dumps(asdict(self), indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The Card that `to_json` wrote. Raises ValueError for anything else, unknown fields included."""
+        try:
+            values: Any = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"not a model card: {error}") from None
+        if not isinstance(values, dict):
+            raise ValueError("not a model card: expected a JSON object")
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ValueError(f"not a model card: unknown field {unknown[0]!r}")
+        if "transform" in values:
+            values["transform"] = Transform.from_dict(values["transform"])
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"not a model card: {error}") from None

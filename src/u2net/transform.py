@@ -1,0 +1,184 @@
+"""How a model is fed and read: the only place that resizes, normalises and stretches.
+
+A `Transform` travels with its weights, in ONNX metadata and in checkpoints: no weight file has code of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Resample = Literal["bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Preprocessing and postprocessing of one set of weights; the defaults are the authors' own.
+
+    Raises ValueError for values out of range, TypeError for unknown fields.
+    """
+
+    size: tuple[int, int] = (320, 320)
+    """(width, height) the network sees; the picture is squashed to it, its aspect is not kept."""
+    resample: Resample = "bilinear"
+    """Kernel that shrinks the picture to `size`."""
+    antialias: bool = False
+    """Whether that kernel widens when shrinking; False, the authors' four taps, exists for "bilinear" alone."""
+    divisor: Literal["max", "255"] = "max"
+    """What 8-bit values are divided by before `mean` and `std`: the resized picture's own maximum, or 255."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from R, G, B in [0, 1]."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Then divided by, for R, G, B."""
+    output: Literal["probabilities", "logits"] = "probabilities"
+    """What the file puts out; logits go through sigmoid (one class) or softmax (several)."""
+    stretch: bool = True
+    """Whether each map is stretched to fill [0, 1], as the authors do; a constant map is left alone."""
+    upsample: Resample = "bilinear"
+    """Kernel that brings the map to the picture's size."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):  # JSON knows lists only
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.size) != 2 or not all(isinstance(n, int) and 1 <= n <= 8192 for n in self.size):
+            raise ValueError(f"Transform.size is (width, height) in pixels, 1 to 8192 each, got {self.size}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != 3 or not np.isfinite(values).all():
+                raise ValueError(f"Transform.{name} is three finite numbers, got {values}")
+        if min(self.std) <= 0:
+            raise ValueError(f"Transform.std is positive, got {self.std}")
+        _check_choice("resample", self.resample, get_args(Resample))
+        _check_choice("upsample", self.upsample, get_args(Resample))
+        _check_choice("divisor", self.divisor, ("max", "255"))
+        _check_choice("output", self.output, ("probabilities", "logits"))
+        for name in ("antialias", "stretch"):
+            _check_choice(name, getattr(self, name), (True, False))
+        if not self.antialias and self.resample != "bilinear":
+            raise ValueError(f"Transform.resample {self.resample!r} needs antialias=True")
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        """What the network takes, float32 (3, height, width), from an RGB picture of any size."""
+        if self.antialias:
+            resized = image.resize(self.size, Image.Resampling[self.resample.upper()])
+            pixels = np.asarray(resized, dtype=np.float32)
+        else:
+            pixels = _resize_aliased(np.asarray(image), self.size)
+        peak = np.float32(255) if self.divisor == "255" else pixels.max()
+        if peak > 0:  # a black picture stays black
+            pixels /= peak
+        pixels -= np.asarray(self.mean, dtype=np.float32)
+        pixels /= np.asarray(self.std, dtype=np.float32)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def saliency(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Saliency float32 (H, W) in [0, 1] at `size` = (W, H) from one network output, float32 (C, h, w).
+
+        With several classes, class 0 is the background and saliency is the probability of any other.
+        """
+        maps = self._probabilities(output)
+        saliency = maps[0] if len(maps) == 1 else 1 - maps[0]
+        low, high = saliency.min(), saliency.max()
+        if self.stretch and high > low:
+            saliency = (saliency - low) / (high - low)
+        return self._resize_map(saliency, size)
+
+    def labels(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Class of each pixel, uint8 (H, W) at `size` = (W, H), from one network output, float32 (C, h, w).
+
+        With one class, 1 is the subject (saliency of one half or more).
+        """
+        if len(output) == 1:
+            return (self.saliency(output, size) >= 0.5).astype(np.uint8)
+        best = np.zeros((size[1], size[0]), dtype=np.float32)
+        labels = np.zeros(best.shape, dtype=np.uint8)
+        for index, probability in enumerate(self._probabilities(output)):  # one full-size map at a time
+            probability = self._resize_map(probability, size)
+            labels[probability > best] = index
+            np.maximum(best, probability, out=best)
+        return labels
+
+    def to_json(self) -> str:
+        """One line of JSON that `from_json` reads back."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The Transform that `to_json` wrote. Raises ValueError for anything else."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a Transform: {error}") from None
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The Transform of these fields, defaults for absent ones. Raises ValueError for unknown ones."""
+        if not isinstance(values, dict):
+            raise ValueError("not a Transform: expected a JSON object")
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"not a Transform: unknown field {unknown[0]!r}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"not a Transform: {error}") from None
+
+    def _probabilities(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.output == "probabilities":
+            return np.clip(output, 0, 1)
+        if len(output) == 1:
+            # exp of a positive number may overflow; of -|x| it cannot.
+            small = np.exp(-np.abs(output))
+            return np.where(output >= 0, 1, small) / (1 + small)
+        exponentials = np.exp(output - output.max(axis=0))
+        return exponentials / exponentials.sum(axis=0)
+
+    def _resize_map(self, saliency: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        kernel = Image.Resampling[self.upsample.upper()]
+        resized = Image.fromarray(saliency.astype(np.float32, copy=False)).resize(size, kernel)
+        return np.clip(np.asarray(resized), 0, 1)  # bicubic and Lanczos overshoot
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise ValueError(f"Transform.{name} is one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _resize_aliased(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Bilinear at pixel centres with four taps whatever the scale, zero beyond the border; (h, w, 3).
+
+    Equals skimage.transform.resize(order=1, mode="constant", anti_aliasing=False), the authors' resize; only
+    the pixels that are sampled are read.
+    """
+    rows = _taps(image.shape[0], size[1])
+    columns = _taps(image.shape[1], size[0])
+    resized = np.zeros((size[1], size[0], image.shape[2]), dtype=np.float32)
+    for row, row_weight in rows:
+        for column, column_weight in columns:
+            weight = row_weight[:, None] * column_weight
+            resized += image[np.ix_(row, column)] * weight[:, :, None]
+    return resized
+
+
+def _taps(length: int, samples: int) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Index and weight of the two neighbours of each sample position along one axis."""
+    position = (np.arange(samples) + 0.5) * (length / samples) - 0.5
+    below = np.floor(position).astype(np.intp)
+    fraction = position - below
+    taps = []
+    for index, weight in ((below, 1 - fraction), (below + 1, fraction)):
+        inside = (index >= 0) & (index < length)
+        taps.append((index.clip(0, length - 1), (weight * inside).astype(np.float32)))
+    return taps
+
+
+AUTHORS = Transform()
+"""As the authors' test script feeds their weights; reproduces their published maps (docs/weights.md)."""
+
+REMBG = replace(AUTHORS, resample="lanczos", antialias=True, upsample="lanczos")
+"""As rembg feeds the same weights."""
