@@ -8,6 +8,9 @@ from typing import Any, Self
 
 from u2net.transform import Transform
 
+METADATA_KEY = "u2net.card"
+"""Under this key ONNX and safetensors files carry their card as JSON."""
+
 
 @dataclass(frozen=True)
 class Card:

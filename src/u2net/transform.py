@@ -1,6 +1,6 @@
 """How a model is fed and read: the only place that resizes, normalises and stretches.
 
-A `Transform` travels with its weights, in ONNX metadata and in checkpoints: no weight file has code of its own.
+A `Transform` travels with its weights, in ONNX metadata and in checkpoints: no weight file has its own code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Transform:
     resample: Resample = "bilinear"
     """Kernel that shrinks the picture to `size`."""
     antialias: bool = False
-    """Whether that kernel widens when shrinking; False, the authors' four taps, exists for "bilinear" alone."""
+    """Whether the kernel widens when shrinking; False, the authors' four taps, goes with "bilinear" alone."""
     divisor: Literal["max", "255"] = "max"
     """What 8-bit values are divided by before `mean` and `std`: the resized picture's own maximum, or 255."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -81,12 +81,14 @@ class Transform:
 
         With several classes, class 0 is the background and saliency is the probability of any other.
         """
-        maps = self._probabilities(output)
-        saliency = maps[0] if len(maps) == 1 else 1 - maps[0]
-        low, high = saliency.min(), saliency.max()
-        if self.stretch and high > low:
-            saliency = (saliency - low) / (high - low)
-        return self._resize_map(saliency, size)
+        return np.asarray(self._resize(self._saliency(output), size)).clip(0, 1)  # bicubic and Lanczos overshoot
+
+    def mask(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The saliency in 256 grey levels: uint8 (H, W), as the authors write it.
+
+        They cut to whole levels before they resize, so this may lie one level below the rounded saliency.
+        """
+        return np.array(self._resize((self._saliency(output) * 255).astype(np.uint8), size))
 
     def labels(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Class of each pixel, uint8 (H, W) at `size` = (W, H), from one network output, float32 (C, h, w).
@@ -98,9 +100,9 @@ class Transform:
         best = np.zeros((size[1], size[0]), dtype=np.float32)
         labels = np.zeros(best.shape, dtype=np.uint8)
         for index, probability in enumerate(self._probabilities(output)):  # one full-size map at a time
-            probability = self._resize_map(probability, size)
-            labels[probability > best] = index
-            np.maximum(best, probability, out=best)
+            resized = np.asarray(self._resize(probability, size))
+            labels[resized > best] = index
+            np.maximum(best, resized, out=best)
         return labels
 
     def to_json(self) -> str:
@@ -130,18 +132,22 @@ class Transform:
 
     def _probabilities(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.output == "probabilities":
-            return np.clip(output, 0, 1)
+            return output.clip(0, 1)
         if len(output) == 1:
             # exp of a positive number may overflow; of -|x| it cannot.
             small = np.exp(-np.abs(output))
-            return np.where(output >= 0, 1, small) / (1 + small)
+            return np.asarray(np.where(output >= 0, 1, small) / (1 + small))
         exponentials = np.exp(output - output.max(axis=0))
-        return exponentials / exponentials.sum(axis=0)
+        return np.asarray(exponentials / exponentials.sum(axis=0))
 
-    def _resize_map(self, saliency: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        kernel = Image.Resampling[self.upsample.upper()]
-        resized = Image.fromarray(saliency.astype(np.float32, copy=False)).resize(size, kernel)
-        return np.clip(np.asarray(resized), 0, 1)  # bicubic and Lanczos overshoot
+    def _saliency(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        maps = self._probabilities(output)
+        saliency: NDArray[np.float32] = maps[0] if len(maps) == 1 else 1 - maps[0]
+        low, high = saliency.min(), saliency.max()
+        return (saliency - low) / (high - low) if self.stretch and high > low else saliency
+
+    def _resize(self, values: NDArray[Any], size: tuple[int, int]) -> Image.Image:
+        return Image.fromarray(values).resize(size, Image.Resampling[self.upsample.upper()])
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -99,14 +99,13 @@ class RSU(nn.Module):
             ConvBlock(c_mid if level else c_out, c_mid, dilation) for level, dilation in enumerate(dilations)
         )
         self.decoder = nn.ModuleList(
-            ConvBlock(2 * c_mid, c_mid if level else c_out, dilation)
-            for level, dilation in enumerate(dilations[:-1])
+            ConvBlock(2 * c_mid, c_mid if level else c_out, dilation) for level, dilation in enumerate(dilations[:-1])
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, H, W) to (B, c_out, H, W)."""
-        residual = self.conv_in(x)
-        skips = [self.encoder[0](residual)]
+        residual: Tensor = self.conv_in(x)
+        skips: list[Tensor] = [self.encoder[0](residual)]
         for level, block in enumerate(self.encoder[1:], start=1):
             below = skips[-1] if self._same_size(level) else _halve(skips[-1])
             skips.append(block(below))
@@ -132,9 +131,7 @@ class U2Net(nn.Module):
     Raises ValueError for a table whose rows do not fit each other.
     """
 
-    def __init__(
-        self, stages: Sequence[Stage] = U2NET, num_classes: int = 1, *, checkpointing: bool = False
-    ) -> None:
+    def __init__(self, stages: Sequence[Stage] = U2NET, num_classes: int = 1, *, checkpointing: bool = False) -> None:
         super().__init__()
         stages = tuple(Stage(*stage) for stage in stages)
         _check_table(stages, num_classes)
@@ -160,7 +157,11 @@ class U2Net(nn.Module):
 
     def saliency(self, x: Tensor) -> Tensor:
         """Probabilities of the fused map alone, (B, num_classes, H, W) in [0, 1]."""
-        return probabilities(self.fuse(torch.cat(self._sides(x), dim=1)))
+        return self.probabilities(self.fuse(torch.cat(self._sides(x), dim=1)))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities in [0, 1] from logits, both (B, num_classes, H, W): sigmoid or, of several, softmax."""
+        return logits.sigmoid() if self.num_classes == 1 else logits.softmax(dim=1)
 
     def _sides(self, x: Tensor) -> list[Tensor]:
         skips: list[Tensor] = []
@@ -185,11 +186,6 @@ class U2Net(nn.Module):
             return nullcontext(), _without_running_statistics(stage)
 
         return checkpoint(stage, x, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Probabilities in [0, 1] from logits, both (B, C, H, W): sigmoid for one class, softmax for several."""
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
 def _halve(x: Tensor) -> Tensor:

@@ -1,0 +1,128 @@
+"""What must be known of an ONNX file before a runtime opens it, read without the onnx package.
+
+ONNX is a protocol-buffers message. The few fields that matter are found by walking the wire format; weights are
+stepped over, so a file of any size costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+from u2net.errors import InvalidModel
+
+# Message type -> field number -> message type of that field, from onnx.proto (ONNX IR version 13). Only the
+# paths on which a tensor or the metadata can stand are listed.
+_SCHEMA: dict[str, dict[int, str]] = {
+    "Model": {7: "Graph", 14: "Entry", 20: "Training", 25: "Function"},
+    "Training": {1: "Graph", 2: "Graph"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
+    "Sparse": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {13: "External"},
+    "Entry": {},
+    "External": {},
+}
+_GRAPH, _TENSOR_LOCATION, _EXTERNAL = 7, 14, 1
+_MAX_DEPTH = 32
+
+
+def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
+    """The metadata of an ONNX file, after making sure that it is one and holds all of its weights itself.
+
+    Raises InvalidModel for anything that is not an ONNX model and for weights kept in other files: those could
+    name any file of the machine. Raises OSError if the file cannot be read.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise InvalidModel(f"{path.name} is empty, not an ONNX model") from None
+    with content, memoryview(content) as view:
+        metadata: dict[str, str] = {}
+        try:
+            has_graph = _walk(view, "Model", metadata, depth=0)
+        except (_Malformed, UnicodeDecodeError):
+            raise InvalidModel(f"{path.name} is damaged or not an ONNX model") from None
+        except _ExternalData:
+            raise InvalidModel(f"{path.name} keeps weights in other files, which is refused") from None
+    if not has_graph:
+        raise InvalidModel(f"{path.name} is not an ONNX model")
+    return metadata
+
+
+class _Malformed(Exception):
+    """The bytes are not the message they should be."""
+
+
+class _ExternalData(Exception):
+    """A tensor names another file."""
+
+
+def _walk(message: memoryview, kind: str, metadata: dict[str, str], depth: int) -> bool:
+    """Visit every tensor below; collect the model's metadata; say whether a graph was seen at this level."""
+    if depth > _MAX_DEPTH:
+        raise _Malformed
+    children = _SCHEMA[kind]
+    has_graph = False
+    for field, value in _fields(message):
+        if kind == "Tensor" and (field == 13 or (field == _TENSOR_LOCATION and value == _EXTERNAL)):
+            raise _ExternalData
+        if field not in children:
+            continue
+        if isinstance(value, int):
+            raise _Malformed
+        if children[field] == "Entry":
+            key, text = _entry(value)
+            metadata[key] = text
+        else:
+            has_graph |= field == _GRAPH
+            _walk(value, children[field], metadata, depth + 1)
+    return has_graph
+
+
+def _entry(message: memoryview) -> tuple[str, str]:
+    """Key and value of a StringStringEntryProto."""
+    values = {field: str(value, "utf-8") for field, value in _fields(message) if isinstance(value, memoryview)}
+    return values.get(1, ""), values.get(2, "")
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Field number and value of each field: numbers as int, everything of a length as a view of its bytes."""
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
+        field, wire_type = tag >> 3, tag & 7
+        value: int | memoryview
+        if wire_type == 0:
+            value, position = _varint(message, position)
+        elif wire_type in (1, 2, 5):
+            length = {1: 8, 5: 4}.get(wire_type, 0)
+            if wire_type == 2:
+                length, position = _varint(message, position)
+            if length > len(message) - position:
+                raise _Malformed
+            value = message[position : position + length]
+            position += length
+        else:
+            raise _Malformed
+        yield field, value
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A base-128 number and the position behind it."""
+    number = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            raise _Malformed
+        byte = message[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise _Malformed
