@@ -28,18 +28,20 @@ class Card:
     """Where the weights come from: who trained them, on what, where they were published."""
     sha256: str = ""
     """Hex digest of the weights before any folding (`u2net.net.checkpoint.digest`); empty when unknown."""
+    num_parameters: int = 0
+    """Learnt numbers of the network before any folding; 0 when unknown."""
     scores: dict[str, float] = field(default_factory=dict)
     """Measured results by name, e.g. {"ECSSD maxF": 0.943}."""
-    made_by: str = ""
-    """The command that made the file."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
-        for name in ("name", "licence", "source", "sha256", "made_by"):
+        for name in ("name", "licence", "source", "sha256"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"Card.{name} is text, got {type(getattr(self, name)).__name__}")
         if len(self.classes) < 2 or not all(isinstance(label, str) for label in self.classes):
             raise ValueError("Card.classes is two names or more, the background's first")
+        if type(self.num_parameters) is not int:
+            raise ValueError(f"Card.num_parameters is a whole number, got {self.num_parameters!r}")
         if not isinstance(self.scores, dict):
             raise ValueError(f"Card.scores maps names to numbers, got {type(self.scores).__name__}")
 

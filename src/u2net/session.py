@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel, MissingExtra
 from u2net.image import ImageData, Picture, load_image
 from u2net.onnx_file import read_metadata
+from u2net.transform import Transform
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -83,17 +85,20 @@ def open_session(
     threads: int | None = None,
     providers: Sequence[str] | None = None,
     session_options: onnxruntime.SessionOptions | None = None,
+    transform: Transform | None = None,
 ) -> Session:
-    """Open an ONNX file. Its card is the one given, else the file's own, else one with the authors' Transform.
+    """Open an ONNX file. Its card is its own, else the one given, else one with the authors' Transform.
 
-    `threads` of None lets the runtime choose; `OMP_NUM_THREADS` is obeyed. `providers` and `session_options`
-    are ONNX Runtime's. Raises InvalidModel for what is not a model of this kind, MissingExtra for a runtime
-    that is not installed, OSError for a file that cannot be read.
+    `transform` replaces the card's. `threads` of None lets the runtime choose; `OMP_NUM_THREADS` is obeyed.
+    `providers` and `session_options` are ONNX Runtime's.
+
+    Raises InvalidModel for what is not a model of this kind, MissingExtra for a runtime that is not installed,
+    OSError for a file that cannot be read.
     """
     path = Path(path)
-    metadata = read_metadata(path)
-    if card is None:
-        card = _card_of(path, metadata)
+    card = read_card(path, card)
+    if transform is not None:
+        card = replace(card, transform=transform)
     if threads is None:
         threads = _threads_from_environment()
     if runtime == "openvino":
@@ -101,9 +106,14 @@ def open_session(
     return Session(_onnxruntime_backend(path, card, threads, providers, session_options), card)
 
 
-def _card_of(path: Path, metadata: dict[str, str]) -> Card:
+def read_card(path: Path, default: Card | None = None) -> Card:
+    """The card in an ONNX file, else the default, else one that assumes the authors' Transform.
+
+    Raises InvalidModel if the file is not sound or its card is not one.
+    """
+    metadata = read_metadata(path)
     if METADATA_KEY not in metadata:
-        return Card(name=path.stem)
+        return default or Card(name=path.stem)
     try:
         return Card.from_json(metadata[METADATA_KEY])
     except ValueError as error:

@@ -63,17 +63,23 @@ def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = 
 
 
 def save_checkpoint(network: U2Net, path: str | PathLike[str], card: Card) -> Card:
-    """Write weights, table and card as safetensors, atomically; return the card with the weights' digest.
+    """Write weights, table and card as safetensors, atomically; return the card as written (see `describe`).
 
     Raises OSError if `path` cannot be written; it is then as it was.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    card = replace(card, sha256=digest(state))
+    card = describe(network, card)
     table = json.dumps({"stages": network.stages, "num_classes": network.num_classes})
     content = save(state, {METADATA_KEY: card.to_json(), TABLE_KEY: table})
     with atomic_write(path) as file:
         file.write(content)
     return card
+
+
+def describe(network: U2Net, card: Card) -> Card:
+    """The card with this network's weights digested and its parameters counted."""
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return replace(card, sha256=digest(network.state_dict()), num_parameters=num_parameters)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -185,7 +191,7 @@ def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
         if key.endswith("num_batches_tracked"):  # torch before 0.4.1 had none
             state.setdefault(to_authors_key(key), torch.tensor(0))
     network = build(state, stages, num_classes, to_authors_key)
-    return Checkpoint(network, Card(name=path.stem, sha256=digest(network.state_dict())))
+    return Checkpoint(network, describe(network, Card(name=path.stem)))
 
 
 def _refuse_compressed(path: Path) -> None:

@@ -25,6 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from u2net.atomic import atomic_write
 from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
+from u2net.net.checkpoint import describe
 from u2net.net.model import ConvBlock, U2Net
 
 OPSET = 18
@@ -67,7 +68,7 @@ def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False) -> onnx.Mo
         ir_version=8,  # of the same age as the opset, so that older runtimes open the file too
         producer_name="u2net",
     )
-    card = replace(card, transform=replace(card.transform, output="probabilities"))
+    card = replace(describe(network, card), transform=replace(card.transform, output="probabilities"))
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(model)
     return model

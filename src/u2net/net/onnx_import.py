@@ -8,7 +8,6 @@ convolution, its weights are taken. A file whose graph differs anywhere is refus
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
-from u2net.net.checkpoint import Checkpoint, build, digest, paper_table, skeleton
+from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
 from u2net.net.export import to_graph
 from u2net.net.model import U2NETP, Stage
 from u2net.onnx_file import read_metadata
@@ -55,7 +54,7 @@ def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
             state |= {f"{name}.{key}": torch.full((module.num_features,), v) for key, v in identity.items()}
             state[f"{name}.num_batches_tracked"] = torch.tensor(0)
     network = build(state, stages, num_classes)
-    return Checkpoint(network, replace(card, sha256=digest(state)))
+    return Checkpoint(network, describe(network, card))
 
 
 class _Graph:

@@ -1,0 +1,162 @@
+"""`remove` and `new_session`: rembg's names, parameters and order over this package's parts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
+
+from u2net.cutout import cut_out, on_color
+from u2net.image import ImageData, Picture, encode, load_image, same_kind
+from u2net.matte import smooth_mask
+from u2net.session import Runtime, Session, open_session
+from u2net.zoo import DEFAULT, MODELS, resolve
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from u2net.transform import Transform
+
+Color = tuple[int, int, int] | tuple[int, int, int, int]
+"""Red, green, blue and, if given, opacity; 0 to 255 each."""
+
+_TORCH_SUFFIXES = {".pth", ".pt", ".safetensors"}
+
+_default_session: Session | None = None
+_default_session_lock = threading.Lock()
+
+
+def new_session(
+    model_name: str | PathLike[str] = DEFAULT,
+    *,
+    sess_opts: onnxruntime.SessionOptions | None = None,
+    providers: Sequence[str] | None = None,
+    model_path: str | PathLike[str] | None = None,
+    runtime: Runtime = "onnxruntime",
+    threads: int | None = None,
+    transform: Transform | None = None,
+    progress: bool = False,
+) -> Session:
+    """Open a model by its name in `MODELS`, downloading it once if need be, or by the path of a file.
+
+    Files are `.onnx` or, with the extra `torch`, `.pth` and `.safetensors`, which torch runs itself. `runtime` is
+    "onnxruntime" or "openvino"; `threads` of None leaves their number to it. `transform` replaces the model's own
+    feeding. `sess_opts` and `providers` are ONNX Runtime's; `model_path` is rembg's way to name a file, with the
+    model name "u2net_custom". `progress` shows a download on stderr.
+
+    Raises UnknownModel, DownloadError, InvalidModel, or MissingExtra.
+    """
+    if model_path is not None:
+        model_name = model_path
+    path = resolve(model_name, progress=progress)
+    if path.suffix in _TORCH_SUFFIXES:
+        from u2net.net.backend import torch_backend
+        from u2net.net.checkpoint import load_checkpoint
+
+        network, card = load_checkpoint(path)
+        return Session(torch_backend(network), replace(card, transform=transform) if transform else card)
+    model = MODELS.get(fspath(model_name))
+    return open_session(
+        path,
+        model.card if model else None,
+        runtime=runtime,
+        threads=threads,
+        providers=providers,
+        session_options=sess_opts,
+        transform=transform,
+    )
+
+
+def remove(
+    data: ImageData,
+    alpha_matting: bool = False,
+    alpha_matting_foreground_threshold: int = 240,
+    alpha_matting_background_threshold: int = 10,
+    alpha_matting_erode_size: int = 10,
+    session: Session | None = None,
+    only_mask: bool = False,
+    post_process_mask: bool = False,
+    decontaminate: bool = False,
+    vitmatte: bool = False,
+    vitmatte_model: str | None = None,
+    bgcolor: Color | None = None,
+    force_return_bytes: bool = False,
+    *,
+    putalpha: bool = False,
+) -> bytes | Image.Image | NDArray[np.uint8]:
+    """Cut the subject out of a picture; the parameters are rembg's, in its order.
+
+    Bytes in give PNG bytes out, an array an array, a PIL image or a path a PIL image; `force_return_bytes` gives
+    PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
+    mask alone, "L" or uint8 (H, W). Transparency that the input has stays: the mask is multiplied by it.
+
+    `session` is from `new_session`; without one the packaged model is opened once and kept. `post_process_mask`
+    makes the mask hard, with smooth outlines. `bgcolor` puts the cut-out over a colour. Colours of the removed
+    background are erased from the result unless `putalpha` asks to keep them under transparent pixels.
+
+    Raises InvalidImage for what is not an acceptable picture, and ValueError for parameters: this version has no
+    alpha matting, so `alpha_matting…`, `decontaminate` and `vitmatte…` are refused rather than ignored.
+    """
+    refused = {
+        "alpha_matting": alpha_matting,
+        "alpha_matting_foreground_threshold": alpha_matting_foreground_threshold != 240,
+        "alpha_matting_background_threshold": alpha_matting_background_threshold != 10,
+        "alpha_matting_erode_size": alpha_matting_erode_size != 10,
+        "decontaminate": decontaminate,
+        "vitmatte": vitmatte,
+        "vitmatte_model": vitmatte_model is not None,
+    }
+    for name, given in refused.items():
+        if given:
+            raise ValueError(f"{name} is not supported: this version has no alpha matting")
+    picture = load_image(data)
+    image = render(
+        picture,
+        session or _shared_session(),
+        only_mask=only_mask,
+        post_process_mask=post_process_mask,
+        bgcolor=bgcolor,
+        putalpha=putalpha,
+    )
+    if force_return_bytes:
+        return encode(image, "png", picture.icc_profile)
+    return same_kind(data, image, picture.icc_profile)
+
+
+def render(
+    picture: Picture,
+    session: Session,
+    *,
+    only_mask: bool = False,
+    post_process_mask: bool = False,
+    bgcolor: Color | None = None,
+    putalpha: bool = False,
+) -> Image.Image:
+    """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space."""
+    if bgcolor is not None and not (len(bgcolor) in (3, 4) and all(0 <= value <= 255 for value in bgcolor)):
+        raise ValueError(f"bgcolor is 3 or 4 numbers from 0 to 255, got {bgcolor}")
+    mask = session.mask(picture)
+    alpha = Image.fromarray(smooth_mask(mask) if post_process_mask else mask)
+    if picture.alpha is not None:
+        alpha = ImageChops.multiply(alpha, picture.alpha)
+    if only_mask:
+        return alpha
+    cutout = cut_out(picture.rgb, alpha, keep_hidden=putalpha)
+    if bgcolor is not None:
+        cutout = on_color(cutout, (*bgcolor, 255)[:4])
+    return cutout
+
+
+def _shared_session() -> Session:
+    """The packaged model, opened by the first thread that needs it."""
+    global _default_session
+    with _default_session_lock:
+        if _default_session is None:
+            _default_session = new_session()
+        return _default_session

@@ -1,0 +1,106 @@
+"""Folders: which picture becomes which file, and what came of each."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from u2net.errors import InvalidImage
+
+SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
+"""Names that are taken for pictures in a folder; whether they are is told by their content."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture and the file that it becomes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one picture."""
+
+    source: Path
+    target: Path | None
+    """None if there is no file that it could become."""
+    status: Literal["done", "skipped", "failed"]
+    reason: str = ""
+    """One line for what was not done."""
+
+
+def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outcome]]:
+    """A target under `output` for every picture below `folder`, and the failures known beforehand.
+
+    The sub-tree is kept. A target is named after its source with `suffix` instead of the source's own; sources
+    that would meet there (a.jpg, a.png) keep their whole names and get `suffix` behind it (a.jpg.png, a.png.png).
+    If targets still meet, or one is a picture of `folder`, none of these is made. Names that start with a dot,
+    other files, and `output` itself where it lies inside are left out; links to folders are not followed.
+    """
+    sources, failures = _find(folder, output)
+    relative = [source.relative_to(folder) for source in sources]
+    short = [path.with_suffix(suffix) for path in relative]
+    times = Counter(map(_spot, short))
+    names = [
+        path.with_name(path.name + suffix) if times[_spot(name)] > 1 else name
+        for path, name in zip(relative, short, strict=True)
+    ]
+    times = Counter(map(_spot, names))
+    taken = {source.resolve() for source in sources}
+    jobs = []
+    for source, name in zip(sources, names, strict=True):
+        target = output / name
+        if times[_spot(name)] > 1:
+            failures.append(Outcome(source, None, "failed", f"another picture would become {name} too"))
+        elif target.resolve() in taken:
+            failures.append(Outcome(source, None, "failed", f"would replace the picture {target}"))
+        else:
+            jobs.append(Job(source, target))
+    return jobs, failures
+
+
+def run(jobs: Iterable[Job], make: Callable[[Path, Path], None], *, overwrite: bool) -> Iterator[Outcome]:
+    """Call `make(source, target)` for each job in turn; a picture that fails does not stop the others.
+
+    A target that is there already is skipped unless `overwrite`.
+    """
+    for job in jobs:
+        if not overwrite and job.target.exists():
+            yield Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
+            continue
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            make(job.source, job.target)
+        except InvalidImage as error:
+            yield Outcome(job.source, job.target, "failed", str(error))
+        except OSError as error:
+            yield Outcome(job.source, job.target, "failed", error.strerror or str(error))
+        else:
+            yield Outcome(job.source, job.target, "done")
+
+
+def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
+    """Pictures below a folder in the order of their names, and folders that cannot be read."""
+    pictures: list[Path] = []
+    unreadable: list[Outcome] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Outcome(Path(error.filename), None, "failed", error.strerror or str(error)))
+
+    own = output.resolve()
+    for name, folders, files in os.walk(folder, onerror=note):
+        here = Path(name)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != own)
+        pictures += (here / f for f in sorted(files) if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES)
+    return pictures, unreadable
+
+
+def _spot(name: Path) -> str:
+    """Where a name lies on disks that do not tell upper from lower case."""
+    return str(name).casefold()

@@ -1,0 +1,43 @@
+"""How a failure reaches the user: one line, and the right exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from u2net.errors import U2NetError, UnknownModel
+
+
+def line(error: Exception) -> str:
+    """One line for an error, without paths of this machine and without a class name where words are enough."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class Refusal(click.ClickException):
+    """The command makes no sense: one line, exit code 2. (click's own UsageError takes four lines.)"""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line as all other failures are printed."""
+        click.echo(f"u2net: {self.format_message()}", file=file, err=True)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the program with one line for what is expected to go wrong; anything else is a bug and shows itself."""
+    try:
+        yield
+    except UnknownModel as error:
+        raise Refusal(str(error)) from None
+    except (U2NetError, OSError) as error:
+        name = f"{os.fspath(error.filename)}: " if isinstance(error, OSError) and error.filename else ""
+        click.echo(f"u2net: {name}{line(error)}", err=True)
+        sys.exit(1)

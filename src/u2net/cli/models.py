@@ -1,0 +1,141 @@
+"""`u2net models`: what there is, what is here, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from u2net.cli.failure import one_line_errors
+
+_SIDES = click.IntRange(32, 8192)
+
+
+@click.group()
+def models() -> None:
+    """List, describe, fetch and check models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(as_json: bool) -> None:
+    """List every model known by name, and whether this machine has it."""
+    with one_line_errors():
+        from u2net.zoo import MODELS, find
+
+        rows = []
+        for model in MODELS.values():
+            path = find(model.name)
+            where = "packaged" if model.url is None else "here" if path else "to download"
+            rows.append(
+                {"name": model.name, "where": where, "licence": model.card.licence, "source": model.card.source}
+            )
+        if as_json:
+            click.echo(json.dumps(rows, indent=2))
+            return
+        for row in rows:
+            click.echo(f"{row['name']:<16} {row['where']:<12} {row['licence']:<11} {row['source']}")
+
+
+@models.command()
+@click.argument("model", metavar="NAME|FILE")
+@click.option(
+    "--size",
+    nargs=2,
+    type=_SIDES,
+    metavar="WIDTH HEIGHT",
+    help="Count the work at this size.  [default: the Transform's]",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
+    """Describe a model: its card, its Transform, its parameters, and the work and memory of one picture."""
+    with one_line_errors():
+        from u2net.cost import measure
+        from u2net.session import read_card
+        from u2net.zoo import MODELS, resolve
+
+        path = resolve(model, progress=sys.stderr.isatty())
+        with _as_onnx(path) as onnx_path:
+            card = read_card(onnx_path, MODELS[model].card if model in MODELS else None)
+            size = size or card.transform.size
+            cost = measure(onnx_path, size)
+    facts = asdict(card) | {"file": str(path), "num_bytes": path.stat().st_size, "size": size} | asdict(cost)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    feeding = facts.pop("transform")
+    scores = facts.pop("scores")
+    click.echo(f"{card.name}: {card.source}")
+    rows = {
+        "file": f"{path} ({facts['num_bytes']:,} bytes)",
+        "licence": card.licence,
+        "classes": ", ".join(card.classes),
+        "weights": f"sha256 {card.sha256}" if card.sha256 else "not digested",
+        "parameters": f"{card.num_parameters:,} ({cost.num_weights:,} in the file, batch normalisation folded)"
+        if card.num_parameters
+        else f"{cost.num_weights:,} (batch normalisation folded)",
+        "work": f"{cost.num_macs / 1e9:.2f} GMAC at {size[0]}×{size[1]}",
+        "activations": f"{cost.num_activations * 4 / 2**20:.0f} MiB in float32, all maps of one picture",
+        **{f"score: {name}": f"{value:g}" for name, value in scores.items()},
+        **{f"transform: {name}": value for name, value in feeding.items()},
+    }
+    for name, value in rows.items():
+        click.echo(f"  {name:<22} {value}")
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Fetch again what is here already.")
+def download(names: tuple[str, ...], force: bool) -> None:
+    """Fetch models by name; each is verified before it gets its place."""
+    with one_line_errors():
+        from u2net import zoo
+
+        for name in names:
+            click.echo(zoo.download(name, progress=sys.stderr.isatty(), force=force))
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+def verify(names: tuple[str, ...]) -> None:
+    """Compare models, or all that are here, with their published checksums."""
+    with one_line_errors():
+        from u2net import zoo
+
+        for name in names or [name for name in zoo.MODELS if zoo.find(name)]:
+            click.echo(f"{name}: right, {zoo.verify(name)}")
+
+
+@models.command()
+@click.argument("name")
+def path(name: str) -> None:
+    """Print where a model's file is; download nothing."""
+    with one_line_errors():
+        from u2net.zoo import find
+
+        found = find(name)
+        if found is None:
+            click.echo(f"u2net: {name} is not on this machine: u2net models download {name}", err=True)
+            sys.exit(1)
+        click.echo(found)
+
+
+@contextmanager
+def _as_onnx(path: Path) -> Iterator[Path]:
+    """A model file as ONNX: itself, or a passing export of weights in another format."""
+    if path.suffix == ".onnx":
+        yield path
+        return
+    from u2net.net import export_onnx, load_checkpoint
+
+    network, card = load_checkpoint(path)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder, f"{path.stem}.onnx")
+        export_onnx(network, exported, card)
+        yield exported

@@ -1,0 +1,448 @@
+"""From bytes, a path, a PIL image or an array to an upright RGB picture, and back to the same kind.
+
+Every limit on input lives here. What is refused raises `InvalidImage` or one of its kinds, in one line.
+"""
+
+import os
+import re
+import secrets
+import stat
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+
+ImageData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | np.ndarray
+Format = Literal["png", "webp", "jpg"]
+
+# Pillow's class for each format is called directly. Image.open would check the size against a limit of its own,
+# and warn: warnings cannot be caught in one thread alone.
+_READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
+    "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
+    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
+    "WebP": (rb"RIFF....WEBP", WebPImageFile),
+    "BMP": (rb"BM", BmpImageFile),
+    "GIF": (rb"GIF8[79]a", GifImageFile),
+    "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImageFile),
+    "AVIF": (rb"....ftyp(avif|avis|mif1|msf1)", AvifImageFile),
+}
+
+# The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
+_WRITERS: dict[Format, tuple[str, int, dict[str, int]]] = {
+    "png": ("PNG", 2**31 - 1, {"compress_level": 6}),
+    "webp": ("WebP", 16_383, {"quality": 90, "alpha_quality": 100}),
+    "jpg": ("JPEG", 65_500, {"quality": 92}),
+}
+_SUFFIXES: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg"}
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
+# 100 is libtiff's limit too.
+_MAX_SCANS = 100
+
+_COLOUR_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
+_PROBE = Image.fromarray(np.ascontiguousarray(np.indices((16, 16, 16)).reshape(3, 64, 64).T * 17, np.uint8))
+
+_warnings_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What `load_image` accepts. Each is checked before anything of that size is allocated."""
+
+    max_pixels: int = 50_000_000
+    """Width × height."""
+    max_side: int = 16_384
+    """The longer of width and height."""
+    max_bytes: int = 25 * 2**20
+    """Length of an encoded file."""
+    max_icc_bytes: int = 4 * 2**20
+    """Length of a colour profile. A longer one is ignored; its picture is not refused."""
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One upright picture, free of metadata."""
+
+    rgb: Image.Image
+    """Mode RGB: straight colours (not multiplied by alpha) in the space of `icc_profile`."""
+    alpha: Image.Image | None
+    """Mode L, the size of `rgb`: the transparency of the input. None if it is opaque everywhere."""
+    icc_profile: bytes | None
+    """The RGB profile that `rgb` is in and that the output must carry. None means sRGB."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.rgb.size
+
+    def view(self) -> Image.Image:
+        """What the network sees: mode RGB, in sRGB, transparency composited over white."""
+        rgb = self.rgb
+        if self.icc_profile is not None:
+            rgb = _to_srgb(self.icc_profile, "RGB").apply(rgb)
+        if self.alpha is not None:
+            rgb = Image.composite(rgb, Image.new("RGB", self.size, "white"), self.alpha)
+        return rgb
+
+
+def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
+    """Decode the first frame, turn it upright, separate colour from transparency.
+
+    Files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF, told by content. PIL images: any mode. Arrays:
+    (H, W), or (H, W, C) with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels; bool, uint8, uint16, or
+    float in [0, 1]. Nothing given is modified.
+
+    Greys of 12 and 16 bits are scaled to 8. Greys of 32 bits ("I", "F") name no white level: it is the smallest
+    of 1 (floats only), 255, 65,535 and 2³¹ − 1 (integers only) that at most 1 % of the values exceed. NaN is
+    black. Grey, CMYK and Lab become sRGB by their profile; RGB keeps its profile.
+
+    Raises `UnsupportedFormat`, `ImageTooLarge` or `InvalidImage`, and `OSError` for a path that cannot be read.
+    """
+    if isinstance(data, str | os.PathLike):
+        data = _read(data, limits)
+    try:
+        return _decode(data, limits)
+    except Warning:
+        # Where warnings are errors, Pillow's remarks on metadata would refuse pictures that decode. Filters are
+        # the whole process's, so they are touched in this rare case only, and by one thread at a time.
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, limits)
+
+
+def same_kind(
+    data: ImageData, image: Image.Image, icc_profile: bytes | None = None
+) -> bytes | Image.Image | np.ndarray:
+    """Give `image` as the kind of thing `data` is: PNG bytes for bytes, an array for an array, else PIL.
+
+    The array is uint8, (H, W) or (H, W, C), writable; it cannot carry a profile. The PIL image is `image` itself,
+    with nothing in its `info` but the profile.
+    """
+    if isinstance(data, np.ndarray):
+        return np.array(image)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return encode(image, "png", icc_profile)
+    image.info = {"icc_profile": icc_profile} if icc_profile else {}
+    return image
+
+
+def encode(image: Image.Image, format: Format, icc_profile: bytes | None = None) -> bytes:  # noqa: A002
+    """Encode an image in mode L, LA, RGB or RGBA. No metadata is written but `icc_profile`.
+
+    Raises `InvalidImage` for transparency in JPEG, `ImageTooLarge` for a side that the format cannot hold.
+    """
+    if format not in _WRITERS:
+        raise UnsupportedFormat("can write png, webp and jpg only")
+    name, max_side, options = _WRITERS[format]
+    if max(image.size) > max_side:
+        raise ImageTooLarge(f"{name} holds {max_side:,} pixels a side, not {max(image.size):,}: choose PNG")
+    if format == "jpg" and image.has_transparency_data:
+        raise InvalidImage("JPEG has no transparency: give a background colour, or choose PNG or WebP")
+    if image.info:
+        image = image.copy()
+        image.info = {}
+    # A profile of RGB says nothing about the values of a grey mask.
+    if image.mode not in ("RGB", "RGBA"):
+        icc_profile = None
+    buffer = BytesIO()
+    image.save(buffer, name, icc_profile=icc_profile, **options)
+    return buffer.getvalue()
+
+
+def save_image(
+    image: Image.Image,
+    path: str | os.PathLike[str],
+    icc_profile: bytes | None = None,
+    format: Format | None = None,  # noqa: A002
+) -> None:
+    """Encode to a file: the whole picture appears under `path`, or nothing changes.
+
+    The format follows the suffix (.png, .webp, .jpg, .jpeg) unless given. Raises what `encode` does, and `OSError`.
+    """
+    path = Path(path)
+    format = format or _SUFFIXES.get(path.suffix.lower())  # noqa: A001
+    if format is None:
+        raise UnsupportedFormat("cannot tell the format from the name: end it in .png, .webp, .jpg or .jpeg")
+    content = encode(image, format, icc_profile)
+    if path.exists() and not path.is_file():
+        # To rename onto /dev/stdout would remove it.
+        path.write_bytes(content)
+        return
+    partial = path.with_name(f".u2net-{secrets.token_hex(8)}.partial")
+    try:
+        # Not `tempfile`, whose files nobody else may read, whatever the umask.
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: str | os.PathLike[str], limits: Limits) -> bytes:
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidImage("not a regular file")
+        _check_num_bytes(status.st_size, limits)
+        # The file may be growing, or tell a length of 0 as those of /proc do.
+        return file.read(limits.max_bytes + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for anyone to write into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _decode(data: ImageData, limits: Limits) -> Picture:
+    name = "PIL"
+    if isinstance(data, np.ndarray):
+        image = _from_array(np.asarray(data), limits)
+    elif isinstance(data, Image.Image):
+        image = data
+    elif isinstance(data, bytes | bytearray | memoryview):
+        name, image = _open(data, limits)
+    else:
+        raise InvalidImage(f"cannot read a picture from {type(data).__name__}: give bytes, a path, PIL or array")
+    _check_size(image.size, limits)
+    with _one_line_errors(name):
+        image.load()
+        turn = _turn(image)
+        colour, alpha = _separate(image)
+        rgb, icc_profile = _to_rgb(colour, image.info.get("icc_profile"), limits)
+        if rgb is image:
+            # The file's own image keeps decoder and metadata: a bare one takes over the pixels without a copy.
+            rgb = image.copy() if image is data else image._new(image.im)
+        if alpha is not None and alpha.getextrema() == (255, 255):
+            alpha = None
+        if turn is not None:
+            rgb = rgb.transpose(turn)
+            alpha = None if alpha is None else alpha.transpose(turn)
+    for part in (rgb, alpha):
+        if part is not None:
+            part.info = {}
+    return Picture(rgb, alpha, icc_profile)
+
+
+def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
+    if not (array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)):
+        raise InvalidImage(f"an array must have the shape (H, W) or (H, W, 1 to 4), not {array.shape}")
+    _check_size((array.shape[1], array.shape[0]), limits)
+    dtype = array.dtype.newbyteorder("=")
+    if dtype == np.bool:
+        array = array * np.uint8(255)
+    elif dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif dtype.kind == "f":
+        # Not `min < 0 or max > 1`: every comparison with NaN is false.
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise InvalidImage("an array of floats must hold values in [0, 1] and no NaN")
+        array = np.rint(np.multiply(array, 255, dtype=np.float32)).astype(np.uint8)
+    elif dtype != np.uint8:
+        raise InvalidImage(f"an array must be bool, uint8, uint16 or float in [0, 1], not {dtype.name}")
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2:] == (1,) else array))
+
+
+def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Image.Image]:
+    """Read the header: the name of the format, and an image whose pixels are still to be decoded."""
+    _check_num_bytes(memoryview(data).nbytes, limits)
+    data = bytes(data)
+    name = next((name for name, (start, _) in _READERS.items() if re.match(start, data, re.DOTALL)), None)
+    if name is None:
+        raise UnsupportedFormat("not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture")
+    profile = None
+    if name == "JPEG" and _num_scans(data) > _MAX_SCANS:
+        raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans")
+    if name == "PNG":
+        data, profile = _bare_png(data, limits)
+    with _one_line_errors(name):
+        image = _READERS[name][1](BytesIO(data))
+        if profile:
+            image.info["icc_profile"] = profile
+        if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
+            # Pillow brings the pixels to 8 bits, but leaves the transparent colour at the depth of the file.
+            colour, rawmode = image.info["transparency"], image.tile[0].args
+            if rawmode in ("L;2", "L;4"):
+                image.info["transparency"] = colour * (85 if rawmode == "L;2" else 17)
+            elif rawmode == "RGB;16B":
+                image.info["transparency"] = tuple(value >> 8 for value in colour)
+        if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
+            # libtiff decodes the whole of a tile, however little of it is in the picture.
+            _check_size((image.tag_v2[TILEWIDTH], image.tag_v2[TILELENGTH]), limits)
+    return name, image
+
+
+def _num_scans(jpeg: bytes) -> int:
+    """Count the scans up to the end of the first picture (ITU-T T.81, annex B)."""
+    # Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
+    marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+    num_scans, found = 0, marker.search(jpeg, 2)
+    while found and found[1] != b"\xd9":
+        num_scans += found[1] == b"\xda"
+        found = marker.search(jpeg, found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2]))
+    return num_scans
+
+
+def _bare_png(png: bytes, limits: Limits) -> tuple[bytes, bytes | None]:
+    """Keep the chunks that make the first frame; give the colour profile beside them.
+
+    Pillow refuses pictures with texts or profiles of more than 1 MiB, and with faults in later frames.
+    """
+    kept, position, profile = [png[:8]], 8, None
+    while position < len(png):
+        end = position + 12 + int.from_bytes(png[position : position + 4])
+        kind = png[position + 4 : position + 8]
+        if kind == b"iCCP":
+            _, _, compressed = png[position + 8 : end - 4].partition(b"\0")
+            try:
+                profile = zlib.decompressobj().decompress(compressed[1:], limits.max_icc_bytes + 1)
+            except zlib.error:
+                profile = None
+        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"):
+            kept.append(png[position:end])
+        position = end
+    return b"".join(kept), profile
+
+
+def _check_num_bytes(num_bytes: int, limits: Limits) -> None:
+    if num_bytes > limits.max_bytes:
+        raise ImageTooLarge(f"the file has more than {limits.max_bytes:,} bytes")
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise InvalidImage(f"the picture is empty: {width} × {height} pixels")
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(f"{width} × {height} pixels: a side may have {limits.max_side:,}")
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(f"{width} × {height} pixels: a picture may have {limits.max_pixels:,}")
+
+
+@contextmanager
+def _one_line_errors(name: str) -> Iterator[None]:
+    """Turn what Pillow's parsers raise on broken files, which is almost any exception, into `InvalidImage`."""
+    try:
+        yield
+    except (InvalidImage, Warning):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"the {name} picture has more pixels than Pillow decodes") from error
+    except MemoryError as error:
+        raise InvalidImage(f"not enough memory to decode the {name} picture") from error
+    except Exception as error:
+        # These classes carry words meant for people, unless they quote bytes, a path or an object.
+        human = isinstance(error, OSError | SyntaxError | ValueError)
+        reason = f": {error}" if human and re.fullmatch(r"[\w ,.:;()'-]{1,100}", str(error), re.ASCII) else ""
+        raise InvalidImage(f"broken {name} picture{reason}") from error
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the image upright, by its EXIF. Ask after `load`: there Pillow turns TIFF by itself."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Warning:
+        raise
+    except Exception:
+        return None
+
+
+def _separate(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colour in mode L, RGB, CMYK or LAB, not multiplied by alpha; alpha in mode L."""
+    if image.mode in ("CMYK", "LAB"):
+        return image, None
+    if image.mode[0] in "IF":
+        return _to_grey(image)
+    if image.mode == "P":
+        # Pillow writes the transparency into the palette that it converts from.
+        image = image.copy()
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if not image.has_transparency_data:
+        return _convert(image, mode), None
+    image = _convert(image, mode + "A")
+    return image.convert(mode), image.getchannel("A")
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    """Convert without Pillow's copy of what is in that mode already."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    values = np.array(image)
+    alpha = None
+    if "transparency" in image.info:
+        alpha = Image.fromarray(np.where(values == image.info["transparency"], np.uint8(0), np.uint8(255)))
+    # NaN and infinity are expected.
+    with np.errstate(all="ignore"):
+        white = 65535
+        if image.mode in ("I", "F"):
+            levels = (1, 255, 65535) if image.mode == "F" else (255, 65535, 2**31 - 1)
+            fitting = (level for level in levels if np.count_nonzero(values > level) <= values.size // 100)
+            white = next(fitting, levels[-1])
+        elif isinstance(image, TiffImageFile) and image.tag_v2.get(BITSPERSAMPLE) == (12,):
+            white = 4095
+        scaled = np.clip(values, 0, white).astype(np.float32)
+        scaled *= np.float32(255 / white)
+        np.nan_to_num(np.rint(scaled, out=scaled), copy=False)
+        return Image.fromarray(scaled.astype(np.uint8)), alpha
+
+
+def _to_rgb(image: Image.Image, profile: object, limits: Limits) -> tuple[Image.Image, bytes | None]:
+    """Mode RGB, and the profile it is in unless that is sRGB. A broken or misplaced profile counts as none."""
+    if isinstance(profile, bytes) and len(profile) <= limits.max_icc_bytes:
+        space = profile[16:20]
+        try:
+            if space == b"RGB " and image.mode in ("L", "RGB"):
+                # sRGB profiles have many names, and other profiles bear its name: what counts is what they do.
+                seen = np.asarray(_to_srgb(profile, "RGB").apply(_PROBE), np.int16)
+                is_srgb = np.abs(seen - np.asarray(_PROBE)).max() <= 1
+                return _convert(image, "RGB"), None if is_srgb else profile
+            if space == _COLOUR_SPACES[image.mode]:
+                return _to_srgb(profile, image.mode).apply(image), None
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            pass
+    return _convert(image, "RGB"), None
+
+
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )

@@ -1,0 +1,292 @@
+"""The table of models and where their files are: packaged, already on this machine, or fetched and verified.
+
+Environment: `U2NET_HOME` is the folder for downloads; `U2NET_OFFLINE`, unless empty or 0, forbids them.
+rembg's `MODEL_CHECKSUM_DISABLED` is not honoured, on purpose: no wrong file is used in silence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from u2net.card import Card
+from u2net.errors import DownloadError, InvalidModel, UnknownModel
+from u2net.transform import Transform
+
+_WEIGHTS = Path(__file__).parent / "weights"
+_RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+_TRIES = 3
+_TIMEOUTS_S = (10.0, 30.0)  # to connect, and between two pieces of the answer
+_NOT_U2NET = re.compile(r"(birefnet|isnet)-.+|bria-rmbg|sam|(ben|dis)_custom|withoutbg|atlascloud")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table: a card, and the file that it describes."""
+
+    card: Card
+    """Name, Transform, classes, licence and source."""
+    file: str
+    """Name of the file, the same in every folder."""
+    url: str | None = None
+    """Where the file is published; None for the one that comes with the package."""
+    checksum: str = ""
+    """As in "md5:…" or "sha256:…"; empty for the packaged file, whose sum stands beside it."""
+    num_bytes: int | None = None
+    """Length of the file, when known."""
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return self.card.name
+
+
+def _row(name: str, licence: str, source: str, md5: str = "", num_bytes: int | None = None, **feeding: Any) -> Model:
+    """A model published by rembg, or, without md5, a packaged one."""
+    card, file = Card(name, licence=licence, source=source, **feeding), f"{name}.onnx"
+    return Model(card, file, _RELEASE + file, f"md5:{md5}", num_bytes) if md5 else Model(card, file)
+
+
+# Size, mean, std and Pillow's bicubic are those of its training code; rembg feeds it with the authors' mean and std,
+# to users' surprise (rembg #464). How maps return to the picture's size was never said: our bilinear stands.
+_CLOTHES = {
+    "classes": ("background", "upper", "lower", "full"),
+    "transform": Transform(
+        size=(768, 768),
+        resample="bicubic",
+        antialias=True,
+        divisor="255",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        output="logits",
+        stretch=False,
+    ),
+}
+_DUTS = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on DUTS-TR."
+_PEOPLE = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on the Supervisely Person Dataset."
+_KIKEDAO = "By Kikedao (github.com/xuebinqin/U-2-Net/issues/295): u2net at a quarter of its size."
+_DABHI = "By Levin Dabhi (github.com/levindabhi/cloth-segmentation), trained on iMaterialist (Fashion) 2019."
+
+# The sums are those that rembg checks. The authors licensed weights and code alike, and refer to the licences of
+# the data for the rest (U-2-Net #208); silueta came without a word on it.
+_ROWS = (
+    _row("u2netp", "Apache-2.0", _DUTS),
+    _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641),
+    _row("u2net_human_seg", "Apache-2.0", _PEOPLE, "c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
+    _row("silueta", "unknown", _KIKEDAO, "55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
+    _row("u2net_cloth_seg", "MIT", _DABHI, "2434d1f3cb744e0e49386c906e5a08bb", 176_194_565, **_CLOTHES),
+)
+
+MODELS: dict[str, Model] = {model.name: model for model in _ROWS}
+"""Every model known by name."""
+
+DEFAULT = "u2netp"
+"""The model used when none is named: the packaged one, so that nothing is downloaded unasked."""
+
+
+def cache_folder() -> Path:
+    """Where downloads go: `U2NET_HOME` as it is, else the platform's cache folder; it may not exist yet."""
+    home = os.environ.get("U2NET_HOME")
+    return _folder(home) if home else _default_cache()
+
+
+def find(name: str) -> Path | None:
+    """The file of a known model if this machine has a sound one, else None; opens no socket.
+
+    Looks in the package, `U2NET_HOME`, our cache, then wherever rembg would have put it. A damaged file is
+    passed over with a logged warning. Raises UnknownModel for a name not in `MODELS`.
+    """
+    if name not in MODELS:
+        raise UnknownModel(_advice(name))
+    model = MODELS[name]
+    for folder, ours in _folders(model).items():
+        if _is_file(path := folder / model.file):
+            if _is_sound(path, model, ours=ours):
+                return path
+            _log.warning("%s is damaged or unreadable and is not used", path)
+    return None
+
+
+def resolve(name_or_path: str | os.PathLike[str], *, progress: bool = False) -> Path:
+    """The file of a model named in `MODELS`, downloaded if need be, or the existing file of that path.
+
+    Raises UnknownModel if it is neither, DownloadError if the file is needed and cannot be had.
+    """
+    name = os.fspath(name_or_path)
+    if name in MODELS:
+        return download(name, progress=progress)
+    path = _folder(name)
+    if _is_file(path):
+        return path
+    raise UnknownModel(_advice(name))
+
+
+def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
+    """The file of a known model, fetched unless this machine has it; `force` fetches what can be fetched.
+
+    Of many processes one fetches, the others wait and share. The file gets its name when its sum is right; three
+    tries are made. `progress` draws a bar on stderr. Raises UnknownModel for a name not in `MODELS`, and
+    DownloadError, with every file as it was.
+    """
+    path, model = find(name), MODELS[name]
+    if path and not (force and model.url):
+        return path
+    if model.url is None:
+        raise DownloadError(f"{name} is missing from the package: reinstall u2net")
+    if os.environ.get("U2NET_OFFLINE", "") not in ("", "0"):
+        looked_in = ", ".join(map(str, _folders(model)))
+        raise DownloadError(f"cannot download {name}: U2NET_OFFLINE is set; looked for it in {looked_in}")
+
+    from filelock import FileLock
+
+    target = cache_folder() / model.file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The system frees the lock of a process that dies; the empty file that stays behind means nothing.
+        with FileLock(target.with_name(f".{model.file}.lock")):
+            if force or not (_is_file(target) and _is_sound(target, model, ours=True)):
+                _fetch(model, target, progress)
+    except (OSError, ValueError) as error:  # pooch's word for a wrong sum is ValueError
+        raise DownloadError(f"cannot download {name}: {_reason(error, model.url)}") from None
+    return target
+
+
+def verify(name: str) -> Path:
+    """The file that `find` gives, hashed and compared with the published sum.
+
+    Raises UnknownModel if the model is not on this machine, InvalidModel if the sum is wrong.
+    """
+    path, model = find(name), MODELS[name]
+    path = path or next(filter(_is_file, (folder / model.file for folder in _folders(model))), None)
+    if path is None:
+        raise UnknownModel(f"{name} is not on this machine")
+    beside = path.with_name(f"{path.name}.sha256")  # as sha256sum writes it
+    checksum = model.checksum or f"sha256:{beside.read_text()[:64] if _is_file(beside) else ''}"
+    if not _matches(path, checksum):
+        raise InvalidModel(f"{name} is damaged or unreadable: its checksum is wrong")
+    return path
+
+
+def _advice(name: str) -> str:
+    """One line for a name that is neither a model nor a file."""
+    shown = repr(name if len(name) <= 80 else name[:80] + "…")
+    offer = f"the models are {', '.join(MODELS)}"
+    if name == "u2net_custom":
+        return f"{shown} stands for a file of your own in rembg: give the path of that file"
+    if _NOT_U2NET.fullmatch(name):
+        return f"{shown} is not a U²-Net and is not offered; {offer}"
+    likely = "".join(f"did you mean {close}? " for close in difflib.get_close_matches(name, MODELS, n=1))
+    return f"there is no model and no file {shown}; {likely}{offer}"
+
+
+def _folders(model: Model) -> dict[Path, bool]:
+    """Where a model may lie, the preferred first, and whether the folder is ours."""
+    if model.url is None:
+        return {_WEIGHTS: True}
+    u2net_home, rembg_home, data = map(os.environ.get, ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"))
+    # rembg has a folder per model, and still reads the single one that it had before.
+    per_model = [u2net_home, rembg_home, data and f"{data}/rembg", "~/.rembg"]
+    single = [data and f"{data}/.u2net", "~/.u2net"]
+    folders = dict.fromkeys((cache_folder(), _default_cache()), True)
+    for folder in [f"{home}/models/{model.name}" for home in per_model if home] + [s for s in single if s]:
+        folders.setdefault(_folder(folder), False)
+    return folders
+
+
+def _default_cache() -> Path:
+    if sys.platform in ("win32", "darwin"):
+        import pooch  # type: ignore[import-untyped]
+
+        return Path(pooch.os_cache("u2net"))
+    return _folder(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "u2net"
+
+
+def _folder(text: str) -> Path:
+    """`Path.expanduser`, but not failing where no home is known."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a forbidden folder or an impossible name: nothing that could be used
+        return False
+
+
+def _is_sound(path: Path, model: Model, *, ours: bool) -> bool:
+    """Whether a file is the published one.
+
+    Ours had the right sum when they got their name: their length is enough. Others are hashed each time: it takes
+    0.3 s at most, less than loading them, and leaves no note to keep true.
+    """
+    if ours and (model.url is None or path.stat().st_size == model.num_bytes):
+        return True
+    return _matches(path, model.checksum)
+
+
+def _matches(path: Path, checksum: str) -> bool:
+    algorithm, _, expected = checksum.partition(":")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    except OSError:
+        return False
+    return digest.hexdigest() == expected
+
+
+def _fetch(model: Model, target: Path, progress: bool) -> None:
+    """Put the published file in place of `target`; the caller holds the lock."""
+    import pooch  # type: ignore[import-untyped, unused-ignore]
+    from requests.exceptions import InvalidSchema
+
+    pooch.get_logger().setLevel("WARNING")  # at INFO it tells every step on stderr
+    workshop = target.with_name(f".{model.file}.part")  # one name, so that what a killed process left goes too
+    with contextlib.ExitStack() as cleaning:
+        cleaning.callback(shutil.rmtree, workshop, ignore_errors=True)
+
+        def watch(response: Any, **_: Any) -> None:
+            cleaning.callback(response.close)  # pooch leaves it open when something fails
+            location = response.headers.get("location", "").lower()
+            if response.url.startswith("https:") and location.startswith("http:"):
+                raise InvalidSchema(response=response)
+
+        cache = pooch.create(
+            path=workshop,
+            base_url="",
+            registry={model.file: model.checksum},
+            urls={model.file: model.url},
+            retry_if_failed=_TRIES - 1,
+        )
+        client = pooch.HTTPDownloader(progress, 1 << 20, timeout=_TIMEOUTS_S, hooks={"response": watch})
+        fetched = Path(cache.fetch(model.file, downloader=client))
+        fetched.chmod(0o644)  # pooch keeps it for its owner, but root may fill the cache of a service
+        fetched.replace(target)
+
+
+def _reason(error: Exception, url: str) -> str:
+    """What went wrong on the network or the disk, and with whom, without paths and objects."""
+    from requests import exceptions
+
+    request = getattr(error, "request", None)
+    host = urlsplit(request.url if request is not None else url).hostname
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"{host} answers {error.response.status_code}"
+    if isinstance(error, exceptions.InvalidSchema):
+        return f"{host} redirects away from https"
+    if isinstance(error, exceptions.RequestException):
+        return f"the connection to {host} failed ({type(error).__name__})"
+    if isinstance(error, OSError):
+        return f"the cache folder does not work ({error.strerror or type(error).__name__}); U2NET_HOME can name another"
+    return f"what {host} sends is not the published file, its checksum is wrong"
