@@ -21,7 +21,7 @@ def line(error: Exception) -> str:
 
 
 class Refusal(click.ClickException):
-    """The command makes no sense: one line, exit code 2. (click's own UsageError takes four lines.)"""
+    """The command makes no sense: one line, where click's own UsageError takes four, and exit code 2."""
 
     exit_code = 2
 

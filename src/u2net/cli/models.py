@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from u2net.cli.failure import one_line_errors
+from u2net.errors import UnknownModel
 
 _SIDES = click.IntRange(32, 8192)
 
@@ -108,8 +109,12 @@ def verify(names: tuple[str, ...]) -> None:
     with one_line_errors():
         from u2net import zoo
 
-        for name in names or [name for name in zoo.MODELS if zoo.find(name)]:
-            click.echo(f"{name}: right, {zoo.verify(name)}")
+        for name in names or zoo.MODELS:
+            try:
+                click.echo(f"{name}: right, {zoo.verify(name)}")
+            except UnknownModel:
+                if names:
+                    raise
 
 
 @models.command()

@@ -1,0 +1,55 @@
+# Everything lives in .venv; deleting it is the way to start afresh.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Linux users without a GPU may prefer a CPU build: make test TORCH="torch --index-url <one with CPU wheels>"
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test check light slow peers weights picture clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png
+
+test: $(VENV)/.complete
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.complete
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The package as users get it, without torch, within its limits of number and size.
+light:
+	$(PYTHON) -m venv --clear .venv-light
+	.venv-light/bin/pip install -q . pytest hypothesis
+	.venv-light/bin/python -m pytest --ignore tests/net
+
+slow: $(VENV)/.complete
+	$(BIN)/python -m pytest -m slow
+
+# Side by side with rembg, which gets an environment of its own.
+peers: $(VENV)/.complete
+	$(BIN)/python benchmarks/compat_rembg.py
+
+# make weights SOURCE=u2netp.onnx, the authors' file as rembg publishes it
+weights: $(VENV)/.complete
+	$(BIN)/python tools/make_weights.py $(SOURCE)
+
+picture: $(VENV)/.installed
+	$(BIN)/python tools/make_picture.py
+
+clean:
+	rm -rf $(VENV) .venv-light .peers out
+
+$(VENV)/.installed: pyproject.toml
+	@echo "setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --upgrade pip
+	@$(BIN)/pip install -q -e .
+	@touch $@
+
+$(VENV)/.complete: $(VENV)/.installed
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q -e ".[torch,openvino]" --group check --group test
+	@touch $@
