@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from u2net.cutout import cut_out, on_color
-from u2net.image import ImageData, Picture, encode, load_image, same_kind
+from u2net.encoding import encode, same_kind
+from u2net.image import ImageData, Picture, load_image
 from u2net.matte import smooth_mask
 from u2net.session import Runtime, Session, open_session
 from u2net.zoo import DEFAULT, MODELS, resolve

@@ -42,8 +42,8 @@ class Card:
             raise ValueError("Card.classes is two names or more, the background's first")
         if type(self.num_parameters) is not int:
             raise ValueError(f"Card.num_parameters is a whole number, got {self.num_parameters!r}")
-        if not isinstance(self.scores, dict):
-            raise ValueError(f"Card.scores maps names to numbers, got {type(self.scores).__name__}")
+        if not (isinstance(self.scores, dict) and all(isinstance(v, int | float) for v in self.scores.values())):
+            raise ValueError(f"Card.scores maps names to numbers, got {self.scores!r}")
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON that `from_json` reads back."""
@@ -54,7 +54,7 @@ class Card:
         """The Card that `to_json` wrote. Raises ValueError for anything else, unknown fields included."""
         try:
             values: Any = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a model card: {error}") from None
         if not isinstance(values, dict):
             raise ValueError("not a model card: expected a JSON object")

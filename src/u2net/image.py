@@ -1,11 +1,10 @@
-"""From bytes, a path, a PIL image or an array to an upright RGB picture, and back to the same kind.
+"""From bytes, a path, a PIL image or an array to an upright RGB picture.
 
 Every limit on input lives here. What is refused raises `InvalidImage` or one of its kinds, in one line.
 """
 
 import os
 import re
-import secrets
 import stat
 import threading
 import warnings
@@ -14,23 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL import ExifTags, Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from u2net.color import separate, to_rgb, to_srgb
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 
 ImageData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | np.ndarray
-Format = Literal["png", "webp", "jpg"]
 
 # Pillow's class for each format is called directly. Image.open would check the size against a limit of its own,
 # and warn: warnings cannot be caught in one thread alone.
@@ -43,14 +41,6 @@ _READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
     "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImageFile),
     "AVIF": (rb"....ftyp(avif|avis|mif1|msf1)", AvifImageFile),
 }
-
-# The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
-_WRITERS: dict[Format, tuple[str, int, dict[str, int]]] = {
-    "png": ("PNG", 2**31 - 1, {"compress_level": 6}),
-    "webp": ("WebP", 16_383, {"quality": 90, "alpha_quality": 100}),
-    "jpg": ("JPEG", 65_500, {"quality": 92}),
-}
-_SUFFIXES: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg"}
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,9 +55,6 @@ _UPRIGHT = {
 # A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
 # 100 is libtiff's limit too.
 _MAX_SCANS = 100
-
-_COLOUR_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
-_PROBE = Image.fromarray(np.ascontiguousarray(np.indices((16, 16, 16)).reshape(3, 64, 64).T * 17, np.uint8))
 
 _warnings_lock = threading.Lock()
 
@@ -109,7 +96,7 @@ class Picture:
         """What the network sees: mode RGB, in sRGB, transparency composited over white."""
         rgb = self.rgb
         if self.icc_profile is not None:
-            rgb = _to_srgb(self.icc_profile, "RGB").apply(rgb)
+            rgb = to_srgb(self.icc_profile, "RGB").apply(rgb)
         if self.alpha is not None:
             rgb = Image.composite(rgb, Image.new("RGB", self.size, "white"), self.alpha)
         return rgb
@@ -138,77 +125,6 @@ def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(data, limits)
-
-
-def same_kind(
-    data: ImageData, image: Image.Image, icc_profile: bytes | None = None
-) -> bytes | Image.Image | np.ndarray:
-    """Give `image` as the kind of thing `data` is: PNG bytes for bytes, an array for an array, else PIL.
-
-    The array is uint8, (H, W) or (H, W, C), writable; it cannot carry a profile. The PIL image is `image` itself,
-    with nothing in its `info` but the profile.
-    """
-    if isinstance(data, np.ndarray):
-        return np.array(image)
-    if isinstance(data, bytes | bytearray | memoryview):
-        return encode(image, "png", icc_profile)
-    image.info = {"icc_profile": icc_profile} if icc_profile else {}
-    return image
-
-
-def encode(image: Image.Image, format: Format, icc_profile: bytes | None = None) -> bytes:  # noqa: A002
-    """Encode an image in mode L, LA, RGB or RGBA. No metadata is written but `icc_profile`.
-
-    Raises `InvalidImage` for transparency in JPEG, `ImageTooLarge` for a side that the format cannot hold.
-    """
-    if format not in _WRITERS:
-        raise UnsupportedFormat("can write png, webp and jpg only")
-    name, max_side, options = _WRITERS[format]
-    if max(image.size) > max_side:
-        raise ImageTooLarge(f"{name} holds {max_side:,} pixels a side, not {max(image.size):,}: choose PNG")
-    if format == "jpg" and image.has_transparency_data:
-        raise InvalidImage("JPEG has no transparency: give a background colour, or choose PNG or WebP")
-    if image.info:
-        image = image.copy()
-        image.info = {}
-    # A profile of RGB says nothing about the values of a grey mask.
-    if image.mode not in ("RGB", "RGBA"):
-        icc_profile = None
-    buffer = BytesIO()
-    image.save(buffer, name, icc_profile=icc_profile, **options)
-    return buffer.getvalue()
-
-
-def save_image(
-    image: Image.Image,
-    path: str | os.PathLike[str],
-    icc_profile: bytes | None = None,
-    format: Format | None = None,  # noqa: A002
-) -> None:
-    """Encode to a file: the whole picture appears under `path`, or nothing changes.
-
-    The format follows the suffix (.png, .webp, .jpg, .jpeg) unless given. Raises what `encode` does, and `OSError`.
-    """
-    path = Path(path)
-    format = format or _SUFFIXES.get(path.suffix.lower())  # noqa: A001
-    if format is None:
-        raise UnsupportedFormat("cannot tell the format from the name: end it in .png, .webp, .jpg or .jpeg")
-    content = encode(image, format, icc_profile)
-    if path.exists() and not path.is_file():
-        # To rename onto /dev/stdout would remove it.
-        path.write_bytes(content)
-        return
-    partial = path.with_name(f".u2net-{secrets.token_hex(8)}.partial")
-    try:
-        # Not `tempfile`, whose files nobody else may read, whatever the umask.
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _read(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -240,8 +156,8 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     with _one_line_errors(name):
         image.load()
         turn = _turn(image)
-        colour, alpha = _separate(image)
-        rgb, icc_profile = _to_rgb(colour, image.info.get("icc_profile"), limits)
+        colour, alpha = separate(image)
+        rgb, icc_profile = to_rgb(colour, image.info.get("icc_profile"), limits.max_icc_bytes)
         if rgb is image:
             # The file's own image keeps decoder and metadata: a bare one takes over the pixels without a copy.
             rgb = image.copy() if image is data else image._new(image.im)
@@ -377,72 +293,3 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         raise
     except Exception:
         return None
-
-
-def _separate(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colour in mode L, RGB, CMYK or LAB, not multiplied by alpha; alpha in mode L."""
-    if image.mode in ("CMYK", "LAB"):
-        return image, None
-    if image.mode[0] in "IF":
-        return _to_grey(image)
-    if image.mode == "P":
-        # Pillow writes the transparency into the palette that it converts from.
-        image = image.copy()
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    if not image.has_transparency_data:
-        return _convert(image, mode), None
-    image = _convert(image, mode + "A")
-    return image.convert(mode), image.getchannel("A")
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Convert without Pillow's copy of what is in that mode already."""
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _to_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    values = np.array(image)
-    alpha = None
-    if "transparency" in image.info:
-        alpha = Image.fromarray(np.where(values == image.info["transparency"], np.uint8(0), np.uint8(255)))
-    # NaN and infinity are expected.
-    with np.errstate(all="ignore"):
-        white = 65535
-        if image.mode in ("I", "F"):
-            levels = (1, 255, 65535) if image.mode == "F" else (255, 65535, 2**31 - 1)
-            fitting = (level for level in levels if np.count_nonzero(values > level) <= values.size // 100)
-            white = next(fitting, levels[-1])
-        elif isinstance(image, TiffImageFile) and image.tag_v2.get(BITSPERSAMPLE) == (12,):
-            white = 4095
-        scaled = np.clip(values, 0, white).astype(np.float32)
-        scaled *= np.float32(255 / white)
-        np.nan_to_num(np.rint(scaled, out=scaled), copy=False)
-        return Image.fromarray(scaled.astype(np.uint8)), alpha
-
-
-def _to_rgb(image: Image.Image, profile: object, limits: Limits) -> tuple[Image.Image, bytes | None]:
-    """Mode RGB, and the profile it is in unless that is sRGB. A broken or misplaced profile counts as none."""
-    if isinstance(profile, bytes) and len(profile) <= limits.max_icc_bytes:
-        space = profile[16:20]
-        try:
-            if space == b"RGB " and image.mode in ("L", "RGB"):
-                # sRGB profiles have many names, and other profiles bear its name: what counts is what they do.
-                seen = np.asarray(_to_srgb(profile, "RGB").apply(_PROBE), np.int16)
-                is_srgb = np.abs(seen - np.asarray(_PROBE)).max() <= 1
-                return _convert(image, "RGB"), None if is_srgb else profile
-            if space == _COLOUR_SPACES[image.mode]:
-                return _to_srgb(profile, image.mode).apply(image), None
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            pass
-    return _convert(image, "RGB"), None
-
-
-def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
-    return ImageCms.buildTransform(
-        ImageCms.ImageCmsProfile(BytesIO(profile)),
-        ImageCms.createProfile("sRGB"),
-        mode,
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )

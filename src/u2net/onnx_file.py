@@ -24,8 +24,6 @@ _SCHEMA: dict[str, dict[int, str]] = {
     "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
     "Sparse": {1: "Tensor", 2: "Tensor"},
     "Tensor": {13: "External"},
-    "Entry": {},
-    "External": {},
 }
 _GRAPH, _TENSOR_LOCATION, _EXTERNAL = 7, 14, 1
 _MAX_DEPTH = 32
@@ -43,10 +41,10 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise InvalidModel(f"{path.name} is empty, not an ONNX model") from None
-    with content, memoryview(content) as view:
+    with content:
         metadata: dict[str, str] = {}
         try:
-            has_graph = _walk(view, "Model", metadata, depth=0)
+            has_graph = _walk(content, range(len(content)), "Model", metadata, depth=0)
         except (_Malformed, UnicodeDecodeError):
             raise InvalidModel(f"{path.name} is damaged or not an ONNX model") from None
         except _ExternalData:
@@ -64,63 +62,62 @@ class _ExternalData(Exception):
     """A tensor names another file."""
 
 
-def _walk(message: memoryview, kind: str, metadata: dict[str, str], depth: int) -> bool:
-    """Visit every tensor below; collect the model's metadata; say whether a graph was seen at this level."""
+def _walk(content: mmap.mmap, message: range, kind: str, metadata: dict[str, str], depth: int) -> bool:
+    """Visit every tensor below; collect the model's metadata; say whether a graph was seen at this level.
+
+    A message is the range of its bytes in the file.
+    """
     if depth > _MAX_DEPTH:
         raise _Malformed
     children = _SCHEMA[kind]
     has_graph = False
-    for field, value in _fields(message):
-        if kind == "Tensor" and (field == 13 or (field == _TENSOR_LOCATION and value == _EXTERNAL)):
+    for field, value in _fields(content, message):
+        if kind == "Tensor" and (field in children or (field == _TENSOR_LOCATION and value == _EXTERNAL)):
             raise _ExternalData
         if field not in children:
             continue
         if isinstance(value, int):
             raise _Malformed
         if children[field] == "Entry":
-            key, text = _entry(value)
-            metadata[key] = text
+            texts = {
+                f: str(content[v.start : v.stop], "utf-8") for f, v in _fields(content, value) if isinstance(v, range)
+            }
+            metadata[texts.get(1, "")] = texts.get(2, "")
         else:
             has_graph |= field == _GRAPH
-            _walk(value, children[field], metadata, depth + 1)
+            _walk(content, value, children[field], metadata, depth + 1)
     return has_graph
 
 
-def _entry(message: memoryview) -> tuple[str, str]:
-    """Key and value of a StringStringEntryProto."""
-    values = {field: str(value, "utf-8") for field, value in _fields(message) if isinstance(value, memoryview)}
-    return values.get(1, ""), values.get(2, "")
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field number and value of each field: numbers as int, everything of a length as a view of its bytes."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
+def _fields(content: mmap.mmap, message: range) -> Iterator[tuple[int, int | range]]:
+    """Number and value of each field: numbers as they are, everything that has a length as the range of its bytes."""
+    position = message.start
+    while position < message.stop:
+        tag, position = _varint(content, position, message.stop)
         field, wire_type = tag >> 3, tag & 7
-        value: int | memoryview
         if wire_type == 0:
-            value, position = _varint(message, position)
-        elif wire_type in (1, 2, 5):
-            length = {1: 8, 5: 4}.get(wire_type, 0)
-            if wire_type == 2:
-                length, position = _varint(message, position)
-            if length > len(message) - position:
-                raise _Malformed
-            value = message[position : position + length]
-            position += length
+            number, position = _varint(content, position, message.stop)
+            yield field, number
+            continue
+        if wire_type == 2:
+            length, position = _varint(content, position, message.stop)
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
         else:
             raise _Malformed
-        yield field, value
+        if length > message.stop - position:
+            raise _Malformed
+        yield field, range(position, position + length)
+        position += length
 
 
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
+def _varint(content: mmap.mmap, position: int, stop: int) -> tuple[int, int]:
     """A base-128 number and the position behind it."""
     number = 0
     for shift in range(0, 70, 7):
-        if position >= len(message):
+        if position >= stop:
             raise _Malformed
-        byte = message[position]
+        byte = content[position]
         position += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:

@@ -113,9 +113,10 @@ class Transform:
     def from_json(cls, text: str) -> Self:
         """The Transform that `to_json` wrote. Raises ValueError for anything else."""
         try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a Transform: {error}") from None
+        return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -41,3 +42,22 @@ def one_line_errors() -> Iterator[None]:
         name = f"{os.fspath(error.filename)}: " if isinstance(error, OSError) and error.filename else ""
         click.echo(f"u2net: {name}{line(error)}", err=True)
         sys.exit(1)
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep remarks of decoders off stderr: what matters comes back as an exception, and is told in one line.
+
+    libtiff writes to the descriptor itself, past Python. This is for the program's main thread alone.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

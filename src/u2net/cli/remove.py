@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors
+from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders
 
 if TYPE_CHECKING:
     from u2net.background import Color
     from u2net.batch import Outcome
-    from u2net.image import Format
+    from u2net.encoding import Format
 
-_SUFFIXES: dict[Format, tuple[str, ...]] = {"png": (".png",), "webp": (".webp",), "jpg": (".jpg", ".jpeg")}
 _PIPE = Path("-")  # stdin as a source, stdout as a target
 
 
@@ -110,14 +109,16 @@ def remove(
 
         from u2net.background import new_session, render
         from u2net.batch import Job, plan, run
-        from u2net.image import LIMITS, encode, load_image, save_image
+        from u2net.encoding import encode, save_image
+        from u2net.image import LIMITS, load_image
         from u2net.zoo import DEFAULT
 
         jobs, failures = plan(source, target, f".{format_}") if folder else ([Job(source, target)], [])
         session = new_session(model or DEFAULT, runtime=runtime, threads=threads, progress=sys.stderr.isatty())
 
         def make(source: Path, target: Path) -> None:
-            picture = load_image(sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == _PIPE else source)
+            with quiet_decoders():
+                picture = load_image(sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == _PIPE else source)
             image = render(picture, session, only_mask=only_mask, post_process_mask=post_process_mask, bgcolor=color)
             if format_ == "jpg" and not only_mask:
                 image = image.convert("RGB")
@@ -135,7 +136,9 @@ def remove(
 
 
 def _places(input: str, output: str | None, format_: Format | None, folder: bool) -> tuple[Path, Path, Format]:  # noqa: A002
-    """Source, target and format. Raises UsageError where they make no sense together."""
+    """Source, target and format. Raises Refusal where they make no sense together."""
+    from u2net.encoding import SUFFIXES
+
     source = Path(input)
     if source == _PIPE:
         if sys.stdin.isatty():
@@ -159,7 +162,7 @@ def _places(input: str, output: str | None, format_: Format | None, folder: bool
         if source == _PIPE:
             raise Refusal("a picture from stdin needs a name: give OUTPUT as a file")
         target /= f"{source.stem}.{default_format}"
-    named = next((f for f, suffixes in _SUFFIXES.items() if target.suffix.lower() in suffixes), None)
+    named = SUFFIXES.get(target.suffix.lower())
     if named is None or named != (format_ or named):
         raise Refusal(f"{target.name} does not end in " + (f".{format_}" if format_ else ".png, .webp or .jpg"))
     if target.exists() and source != _PIPE and target.samefile(source):

@@ -1,0 +1,86 @@
+"""From a PIL image to encoded bytes, a file, or the kind of thing that the input was."""
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from u2net.atomic import atomic_write
+from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.image import ImageData
+
+Format = Literal["png", "webp", "jpg"]
+
+# The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
+_WRITERS: dict[Format, tuple[str, int, dict[str, int]]] = {
+    "png": ("PNG", 2**31 - 1, {"compress_level": 6}),
+    "webp": ("WebP", 16_383, {"quality": 90, "alpha_quality": 100}),
+    "jpg": ("JPEG", 65_500, {"quality": 92}),
+}
+SUFFIXES: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg"}
+"""The format that a file name asks for."""
+
+
+def same_kind(
+    data: ImageData, image: Image.Image, icc_profile: bytes | None = None
+) -> bytes | Image.Image | np.ndarray:
+    """Give `image` as the kind of thing `data` is: PNG bytes for bytes, an array for an array, else PIL.
+
+    The array is uint8, (H, W) or (H, W, C), writable; it cannot carry a profile. The PIL image is `image` itself,
+    with nothing in its `info` but the profile.
+    """
+    if isinstance(data, np.ndarray):
+        return np.array(image)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return encode(image, "png", icc_profile)
+    image.info = {"icc_profile": icc_profile} if icc_profile else {}
+    return image
+
+
+def encode(image: Image.Image, format: Format, icc_profile: bytes | None = None) -> bytes:  # noqa: A002
+    """Encode an image in mode L, LA, RGB or RGBA. No metadata is written but `icc_profile`.
+
+    Raises `InvalidImage` for transparency in JPEG, `ImageTooLarge` for a side that the format cannot hold.
+    """
+    if format not in _WRITERS:
+        raise UnsupportedFormat("can write png, webp and jpg only")
+    name, max_side, options = _WRITERS[format]
+    if max(image.size) > max_side:
+        raise ImageTooLarge(f"{name} holds {max_side:,} pixels a side, not {max(image.size):,}: choose PNG")
+    if format == "jpg" and image.has_transparency_data:
+        raise InvalidImage("JPEG has no transparency: give a background colour, or choose PNG or WebP")
+    if image.info:
+        image = image.copy()
+        image.info = {}
+    # A profile of RGB says nothing about the values of a grey mask.
+    if image.mode not in ("RGB", "RGBA"):
+        icc_profile = None
+    buffer = BytesIO()
+    image.save(buffer, name, icc_profile=icc_profile, **options)
+    return buffer.getvalue()
+
+
+def save_image(
+    image: Image.Image,
+    path: str | os.PathLike[str],
+    icc_profile: bytes | None = None,
+    format: Format | None = None,  # noqa: A002
+) -> None:
+    """Encode to a file: the whole picture appears under `path`, or nothing changes.
+
+    The format follows the suffix (.png, .webp, .jpg, .jpeg) unless given. Raises what `encode` does, and `OSError`.
+    """
+    path = Path(path)
+    format = format or SUFFIXES.get(path.suffix.lower())  # noqa: A001
+    if format is None:
+        raise UnsupportedFormat("cannot tell the format from the name: end it in .png, .webp, .jpg or .jpeg")
+    content = encode(image, format, icc_profile)
+    if path.exists() and not path.is_file():
+        # To rename onto /dev/stdout would remove it.
+        path.write_bytes(content)
+        return
+    with atomic_write(path) as file:
+        file.write(content)

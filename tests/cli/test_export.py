@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from test_remove import u2net
+
+from u2net import new_session
+from u2net.zoo import find
+
+torch = pytest.importorskip("torch")
+
+
+def test_the_authors_weights_become_a_file_that_cuts_out(tmp_path, photograph, packaged):
+    from u2net.net.checkpoint import load_checkpoint, to_authors_key
+
+    state = load_checkpoint(find("u2netp")).network.state_dict()
+    torch.save({to_authors_key(key): value for key, value in state.items()}, tmp_path / "u2netp.pth")
+    result = u2net("export", tmp_path / "u2netp.pth", tmp_path / "mine.onnx", "--licence", "MIT", "--name", "mine")
+    assert result.returncode == 0, result.stderr
+    session = new_session(tmp_path / "mine.onnx")
+    assert (session.card.name, session.card.licence) == ("mine", "MIT")
+    assert np.abs(session.mask(photograph).astype(int) - packaged.mask(photograph)).max() <= 1
+
+
+def test_an_onnx_file_becomes_safetensors(tmp_path):
+    from u2net.net import load_checkpoint
+
+    assert u2net("export", find("u2netp"), tmp_path / "mine.safetensors").returncode == 0
+    assert load_checkpoint(tmp_path / "mine.safetensors").card.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize(("name", "code"), [("mine.pth", 2), ("mine", 2), ("nowhere/mine.onnx", 1)])
+def test_what_cannot_be_written_is_one_line(tmp_path, name, code):
+    result = u2net("export", find("u2netp"), tmp_path / name)
+    assert (result.returncode, result.stderr.count(b"\n")) == (code, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_checkpoint_is_one_line(tmp_path):
+    (tmp_path / "bad.pth").write_bytes(b"nonsense")
+    result = u2net("export", tmp_path / "bad.pth", tmp_path / "mine.onnx")
+    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)

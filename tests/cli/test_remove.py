@@ -1,0 +1,216 @@
+import io
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import read_image
+from PIL import Image
+
+
+def u2net(*arguments: str | Path, stdin: bytes | None = None, **options) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "u2net", *map(str, arguments)]
+    given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+    return subprocess.run(command, capture_output=True, **given, **options)
+
+
+def _assert_refused(result, code: int, *words: str) -> None:
+    """One line on stderr that holds these words, nothing on stdout, this exit code."""
+    error = result.stderr.decode()
+    assert result.returncode == code, error
+    assert error.count("\n") == 1, error
+    assert all(word in error for word in words), error
+    assert result.stdout == b""
+
+
+def test_a_picture_becomes_a_cut_out_beside_it(tmp_path, photograph):
+    shutil.copy(photograph, tmp_path / "cup.jpg")
+    result = u2net("remove", tmp_path / "cup.jpg")
+    assert (result.returncode, result.stderr) == (0, b"")
+    cutout = read_image(tmp_path / "cup.out.png")
+    assert (cutout.mode, cutout.size) == ("RGBA", (600, 400))
+    assert cutout.getpixel((300, 200))[3] > 250
+    assert cutout.getpixel((5, 395))[3] < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.webp", "WEBP"), ("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG")]
+)
+def test_the_format_follows_the_name(tmp_path, photograph, name, kind):
+    assert u2net("remove", photograph, tmp_path / name).returncode == 0
+    assert read_image(tmp_path / name).format == kind
+
+
+def test_jpeg_gets_a_white_background(tmp_path, photograph):
+    u2net("remove", photograph, tmp_path / "a.jpg")
+    assert min(read_image(tmp_path / "a.jpg").getpixel((5, 395))) > 245
+
+
+def test_a_background_by_name_and_by_rembgs_numbers(tmp_path, photograph):
+    u2net("remove", photograph, tmp_path / "a.png", "--background", "#00ff00")
+    u2net("i", "-bgc", "0", "255", "0", "255", photograph, tmp_path / "b.png")
+    a, b = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
+    assert a.getpixel((5, 395)) == (0, 255, 0, 255)
+    assert a.tobytes() == b.tobytes()
+
+
+def test_a_mask(tmp_path, photograph, packaged):
+    for flag in ("--mask", "-om"):
+        u2net("remove", flag, photograph, tmp_path / "mask.png")
+        np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "mask.png")), packaged.mask(photograph))
+
+
+def test_a_post_processed_mask(tmp_path, photograph):
+    u2net("i", "-om", "-ppm", photograph, tmp_path / "mask.png")
+    assert set(np.unique(np.asarray(read_image(tmp_path / "mask.png")))) == {0, 255}
+
+
+def test_from_stdin_to_stdout(photograph):
+    result = u2net("remove", stdin=photograph.read_bytes())
+    assert Image.open(io.BytesIO(result.stdout)).mode == "RGBA"
+    assert result.stderr == b""
+
+
+def test_a_file_to_stdout_in_another_format(photograph):
+    result = u2net("remove", photograph, "-", "--format", "webp")
+    assert Image.open(io.BytesIO(result.stdout)).format == "WEBP"
+
+
+def test_into_a_folder(tmp_path, photograph):
+    u2net("remove", photograph, f"{tmp_path}/new/")
+    assert (tmp_path / "new/coffee.png").exists()
+
+
+def test_a_report_in_json(tmp_path, photograph):
+    result = u2net("remove", photograph, tmp_path / "a.png", "--json")
+    (row,) = json.loads(result.stdout)["pictures"]
+    assert row == {"source": str(photograph), "target": str(tmp_path / "a.png"), "status": "done", "reason": ""}
+
+
+def test_a_model_by_path_and_another_runtime(tmp_path, photograph, packaged):
+    pytest.importorskip("openvino")
+    from u2net.zoo import find
+
+    u2net("remove", "-om", "-m", find("u2netp"), "--runtime", "openvino", photograph, tmp_path / "a.png")
+    mask = np.asarray(read_image(tmp_path / "a.png")).astype(int)
+    assert np.abs(mask - packaged.mask(photograph)).max() <= 1
+
+
+def _shop(root: Path, photograph: Path) -> Path:
+    """A folder with a clash of names, a broken picture, one that cannot be read, and other files."""
+    folder = root / "shop"
+    (folder / "red/cups").mkdir(parents=True)
+    image = read_image(photograph).resize((90, 60))
+    for name in ("cup.jpg", "cup.png", "red/cup.jpg", "red/cups/cup.webp"):
+        image.save(folder / name)
+    (folder / "red/broken.jpg").write_bytes(photograph.read_bytes()[:5000])
+    (folder / "red/gone.png").symlink_to(root / "nowhere.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
+    folder = _shop(tmp_path, photograph)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = u2net("p", folder, tmp_path / "out")
+    assert result.returncode == 1
+    assert result.stdout.decode() == "4 done, 0 skipped, 2 failed\n"
+    failed, gone = sorted(result.stderr.decode().splitlines())
+    assert "broken.jpg: " in failed
+    assert "gone.png: No such file" in gone
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert made == ["cup.jpg.png", "cup.png.png", "red/cup.png", "red/cups/cup.png"]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_run_replaces_nothing_unless_asked(tmp_path, photograph):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    read_image(photograph).resize((60, 40)).save(folder / "a.jpg")
+    target = tmp_path / "in.out/a.png"
+    assert u2net("remove", folder).stdout == b"1 done, 0 skipped, 0 failed\n"
+    target.write_bytes(b"mine")
+    assert u2net("remove", folder).stdout == b"0 done, 1 skipped, 0 failed\n"
+    assert target.read_bytes() == b"mine"
+    assert u2net("remove", folder, "--overwrite").stdout == b"1 done, 0 skipped, 0 failed\n"
+    assert read_image(target).mode == "RGBA"
+
+
+def test_a_folder_reports_in_json(tmp_path, photograph):
+    rows = json.loads(u2net("remove", _shop(tmp_path, photograph), "--json").stdout)["pictures"]
+    assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"] * 2
+
+
+def test_an_empty_folder_is_no_failure(tmp_path):
+    result = u2net("remove", tmp_path, tmp_path / "out")
+    assert (result.returncode, result.stdout) == (0, b"0 done, 0 skipped, 0 failed\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.jpg"], ["nowhere.jpg"]),
+        (["{cup}", "out.gif"], ["out.gif", ".png"]),
+        (["{cup}", "out.png", "--format", "webp"], ["out.png", ".webp"]),
+        (["{cup}", "{cup}"], ["replace"]),
+        (["{folder}", "-"], ["folder"]),
+        (["{folder}", "{cup}"], ["folder"]),
+        (["-m", "u2nep", "{cup}", "out.png"], ["u2nep", "u2netp"]),
+        (["-m", "isnet-general-use", "{cup}", "out.png"], ["isnet-general-use"]),
+        (["--background", "red", "-bgc", "1", "2", "3", "4", "{cup}"], ["one"]),
+        (["--background", "#ff000080", "{cup}", "out.jpg"], ["JPEG"]),
+        (["-a", "{cup}"], ["-a"]),
+        (["-af", "200", "{cup}"], ["-af"]),
+        (["-dc", "{cup}"], ["-dc"]),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_exit_code_2(tmp_path, photograph, arguments, words):
+    places = {"cup": photograph, "folder": tmp_path}
+    result = u2net("remove", *(argument.format(**places) for argument in arguments), cwd=tmp_path)
+    _assert_refused(result, 2, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_colour_that_is_none_is_refused(photograph):
+    assert u2net("remove", "--background", "reddish", photograph).returncode == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff\xe0"])
+def test_a_broken_picture_is_one_line_and_exit_code_1(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    _assert_refused(u2net("remove", tmp_path / "a.jpg"), 1, "a.jpg: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+    _assert_refused(u2net("remove", stdin=content), 1)
+
+
+def test_a_failure_leaves_the_file_that_was_there(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    (tmp_path / "a.png").write_bytes(b"precious")
+    u2net("remove", tmp_path / "a.jpg", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == b"precious"
+
+
+def test_a_picture_is_not_poured_onto_a_terminal(photograph):
+    leader, follower = pty.openpty()
+    with os.fdopen(leader), os.fdopen(follower) as terminal:
+        command = [sys.executable, "-m", "u2net", "remove", str(photograph), "-"]
+        result = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+
+
+def test_stdin_that_is_a_terminal_is_not_waited_for():
+    leader, follower = pty.openpty()
+    with os.fdopen(leader), os.fdopen(follower) as terminal:
+        command = [sys.executable, "-m", "u2net", "remove"]
+        result = subprocess.run(command, stdin=terminal, capture_output=True, timeout=60)
+    _assert_refused(result, 2, "give a picture")
+
+
+def test_no_progress_bar_where_there_is_no_terminal(tmp_path, photograph):
+    shutil.copy(photograph, tmp_path / "a.jpg")
+    assert u2net("remove", tmp_path, tmp_path / "out").stderr == b""

@@ -1,0 +1,27 @@
+import os
+from pathlib import Path
+
+import pytest
+from pictures import PHOTOGRAPH
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of research data that `U2NET_DATA` names; tests that need it are skipped without it."""
+    if "U2NET_DATA" not in os.environ:
+        pytest.skip("U2NET_DATA names no folder of research data")
+    return Path(os.environ["U2NET_DATA"])
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Path:
+    """The demo photograph, 600×400."""
+    return PHOTOGRAPH
+
+
+@pytest.fixture(scope="session")
+def packaged():
+    """The packaged model, opened once."""
+    from u2net import new_session
+
+    return new_session()

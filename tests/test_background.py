@@ -1,0 +1,220 @@
+import inspect
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from pictures import read_image
+from PIL import Image, ImageCms
+
+import u2net
+from u2net import Session, background, new_session, remove
+from u2net.card import Card
+from u2net.errors import InvalidImage, InvalidModel, UnknownModel
+from u2net.transform import REMBG
+
+
+@pytest.fixture(scope="module")
+def image(photograph) -> Image.Image:
+    return read_image(photograph).convert("RGB")
+
+
+def test_the_parameters_are_rembgs_in_rembgs_order():
+    """rembg 2.0.86; its further keyword `putalpha` comes after them."""
+    parameters = inspect.signature(remove).parameters
+    assert {name: p.default for name, p in list(parameters.items())[1:13]} == {
+        "alpha_matting": False,
+        "alpha_matting_foreground_threshold": 240,
+        "alpha_matting_background_threshold": 10,
+        "alpha_matting_erode_size": 10,
+        "session": None,
+        "only_mask": False,
+        "post_process_mask": False,
+        "decontaminate": False,
+        "vitmatte": False,
+        "vitmatte_model": None,
+        "bgcolor": None,
+        "force_return_bytes": False,
+    }
+    assert next(iter(parameters)) == "data"
+
+
+def test_bytes_give_png_bytes(photograph, packaged):
+    result = remove(photograph.read_bytes(), session=packaged)
+    decoded = Image.open(io.BytesIO(result))
+    assert (decoded.format, decoded.mode, decoded.size) == ("PNG", "RGBA", (600, 400))
+
+
+def test_a_pil_image_gives_a_pil_image(image, packaged):
+    result = remove(image, session=packaged)
+    assert isinstance(result, Image.Image)
+    assert (result.mode, result.size) == ("RGBA", image.size)
+
+
+def test_an_array_gives_an_array(image, packaged):
+    result = remove(np.asarray(image), session=packaged)
+    assert isinstance(result, np.ndarray)
+    assert (result.shape, result.dtype) == ((400, 600, 4), np.uint8)
+
+
+def test_a_path_gives_a_pil_image(photograph, packaged):
+    assert remove(photograph, session=packaged).size == (600, 400)
+
+
+@pytest.mark.parametrize("kind", ["pil", "array", "path"])
+def test_bytes_can_be_asked_for(kind, image, photograph, packaged):
+    data = {"pil": image, "array": np.asarray(image), "path": str(photograph)}[kind]
+    assert remove(data, session=packaged, force_return_bytes=True).startswith(b"\x89PNG")
+
+
+def test_only_the_mask(image, packaged):
+    result = remove(image, session=packaged, only_mask=True)
+    assert result.mode == "L"
+    np.testing.assert_array_equal(np.asarray(result), packaged.mask(image))
+
+
+def test_the_cut_out_keeps_the_pictures_colours_and_takes_the_masks_alpha(image, packaged):
+    cutout = np.asarray(remove(image, session=packaged))
+    np.testing.assert_array_equal(cutout[..., 3], packaged.mask(image))
+    visible = cutout[..., 3] > 0
+    np.testing.assert_array_equal(cutout[visible, :3], np.asarray(image)[visible])
+
+
+def test_putalpha_keeps_the_colours_of_the_background(image, packaged):
+    cutout = np.asarray(remove(image, session=packaged, putalpha=True))
+    np.testing.assert_array_equal(cutout[..., :3], np.asarray(image))
+
+
+def test_post_processing_leaves_two_levels(image, packaged):
+    mask = np.asarray(remove(image, session=packaged, only_mask=True, post_process_mask=True))
+    assert set(np.unique(mask)) == {0, 255}
+
+
+@pytest.mark.parametrize(("color", "corner"), [((255, 0, 255, 255), (255, 0, 255, 255)), ((1, 2, 3), (1, 2, 3, 255))])
+def test_a_background_colour(image, packaged, color, corner):
+    assert remove(image, session=packaged, bgcolor=color).getpixel((0, 0)) == corner
+
+
+@pytest.mark.parametrize("color", [(0, 0), (1, 2, 3, 4, 5), (0, 0, 256, 255), (-1, 0, 0)])
+def test_a_background_colour_out_of_range_is_refused(image, packaged, color):
+    with pytest.raises(ValueError, match="bgcolor"):
+        remove(image, session=packaged, bgcolor=color)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        {"alpha_matting": True},
+        {"alpha_matting_foreground_threshold": 200},
+        {"alpha_matting_background_threshold": 20},
+        {"alpha_matting_erode_size": 3},
+        {"decontaminate": True},
+        {"vitmatte": True},
+        {"vitmatte_model": "small"},
+    ],
+)
+def test_matting_is_refused_in_one_line_and_never_ignored(image, parameter):
+    with pytest.raises(ValueError, match=f"^{next(iter(parameter))} is not supported: [^\n]+$"):
+        remove(image, **parameter)
+
+
+def test_unknown_parameters_are_refused(image):
+    with pytest.raises(TypeError, match="cloth_categry"):
+        remove(image, cloth_categry="upper")
+
+
+def test_transparency_of_the_input_stays(image, packaged):
+    half = image.copy()
+    half.putalpha(Image.new("L", image.size, 128))
+    opaque = np.asarray(remove(image, session=packaged))[..., 3]
+    result = np.asarray(remove(half, session=packaged))
+    assert result[..., 3].max() == 128
+    assert opaque.max() == 255
+
+
+def test_the_profile_of_the_input_is_in_the_result(image, packaged):
+    profile = _display_p3()
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", icc_profile=profile)
+    result = Image.open(io.BytesIO(remove(buffer.getvalue(), session=packaged)))
+    assert result.info["icc_profile"] == profile
+
+
+def _display_p3() -> bytes:
+    """A valid RGB profile that is not sRGB: sRGB's own with another red."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for tag in range(int.from_bytes(profile[128:132])):
+        entry = 132 + 12 * tag
+        if profile[entry : entry + 4] == b"rXYZ":
+            start = int.from_bytes(profile[entry + 4 : entry + 8]) + 8
+            red = [0.5151, 0.2412, -0.0011]  # Display P3's, adapted to D50
+            profile[start : start + 12] = b"".join(round(v * 65536).to_bytes(4, signed=True) for v in red)
+    return bytes(profile)
+
+
+def test_what_is_no_picture_is_refused(packaged):
+    for nonsense in (b"", b"nonsense", 7, None, object()):
+        with pytest.raises(InvalidImage):
+            remove(nonsense, session=packaged)
+
+
+def test_many_threads_that_name_no_session_open_one(monkeypatch):
+    monkeypatch.setattr(background, "_default_session", None)
+    tiny = np.zeros((2, 2, 3), np.uint8)
+    opened = []
+
+    def open_slowly():
+        opened.append(time.sleep(0.05))
+        return Session(lambda batch: batch[:, :1], Card("red"))
+
+    monkeypatch.setattr(background, "new_session", open_slowly)
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(remove, [tiny] * 32))
+    assert len(opened) == 1
+
+
+def test_the_default_model_is_the_packaged_one():
+    assert new_session().card.name == "u2netp"
+
+
+def test_a_model_by_path(tmp_path):
+    path = tmp_path / "own.onnx"
+    path.write_bytes(u2net.zoo.find("u2netp").read_bytes())
+    assert new_session(path).card.name == "u2netp"
+    assert new_session("u2net_custom", model_path=str(path)).card.name == "u2netp"
+
+
+def test_weights_of_torch_by_path(tmp_path, photograph, packaged):
+    pytest.importorskip("torch")
+    from u2net.net import load_checkpoint, save_checkpoint
+
+    network, card = load_checkpoint(u2net.zoo.find("u2netp"))
+    save_checkpoint(network, tmp_path / "own.safetensors", card)
+    mask = new_session(tmp_path / "own.safetensors").mask(photograph)
+    assert np.abs(mask.astype(int) - packaged.mask(photograph)).max() <= 1
+
+
+def test_another_feeding_changes_the_map(photograph, packaged):
+    mask = new_session("u2netp", transform=REMBG).mask(photograph)
+    assert (mask != packaged.mask(photograph)).any()
+
+
+def test_unknown_models_are_refused():
+    with pytest.raises(UnknownModel, match="u2netp"):
+        new_session("u2nep")
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(u2net.zoo.find("u2netp").read_bytes()[:100_000])
+    with pytest.raises(InvalidModel, match=r"broken\.onnx"):
+        new_session(path)
+
+
+def test_the_public_names_are_these():
+    assert u2net.__all__ == ["MODELS", "Session", "Transform", "__version__", "new_session", "remove"]
+    assert all(hasattr(u2net, name) for name in u2net.__all__)
+    assert dir(u2net) == sorted(u2net.__all__)
+    with pytest.raises(AttributeError, match="removal"):
+        u2net.removal  # noqa: B018

@@ -1,0 +1,149 @@
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import DISPLAY_P3, distance, photo, reopened, rgb_profile, saved
+from PIL import Image
+
+from u2net.encoding import encode, same_kind, save_image
+from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.image import load_image
+
+
+def cutout() -> Image.Image:
+    image = photo().convert("RGBA")
+    image.putalpha(photo().getchannel("R"))
+    return image
+
+
+def test_the_same_kind_comes_out_as_went_in(tmp_path):
+    path = tmp_path / "photo.png"
+    photo().save(path)
+    content = path.read_bytes()
+    for data in (content, bytearray(content), memoryview(content)):
+        written = same_kind(data, cutout())
+        assert isinstance(written, bytes)
+        assert written.startswith(b"\x89PNG")
+        assert reopened(written).copy() == cutout()
+    for data in (path, str(path), photo()):
+        assert same_kind(data, cutout()) == cutout()
+    array = same_kind(np.asarray(photo()), cutout())
+    assert (array == np.asarray(cutout())).all()
+    array[:] = 0
+
+
+def test_a_pil_image_comes_out_with_its_profile_and_nothing_else():
+    image = cutout()
+    image.info = {"comment": "at home"}
+    assert same_kind(photo(), image, b"profile").info == {"icc_profile": b"profile"}
+    assert same_kind(photo(), image).info == {}
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_alpha_is_written_exactly(kind):
+    again = load_image(encode(cutout(), kind))
+    assert again.alpha == cutout().getchannel("A")
+
+
+def test_masks_are_written_in_every_format_without_a_profile_of_rgb():
+    mask = photo().getchannel("R")
+    for kind in ("png", "webp", "jpg"):
+        written = encode(mask, kind, rgb_profile(DISPLAY_P3))
+        assert distance(load_image(written).rgb, mask.convert("RGB")) < 4
+        assert load_image(written).icc_profile is None
+
+
+def test_jpeg_refuses_transparency_in_one_line():
+    with pytest.raises(InvalidImage, match=r"^JPEG has no transparency: give a background colour"):
+        encode(cutout(), "jpg")
+
+
+@pytest.mark.parametrize(("kind", "most"), [("webp", 16_383), ("jpg", 65_500)])
+def test_sides_that_a_format_cannot_hold_are_refused(kind, most):
+    assert encode(Image.new("RGB", (most, 1)), kind)
+    with pytest.raises(ImageTooLarge, match=rf"holds {most:,} pixels a side, not {most + 1:,}: choose PNG"):
+        encode(Image.new("RGB", (1, most + 1)), kind)
+
+
+def test_encoding_does_not_touch_the_image():
+    image = photo()
+    image.info = {"comment": "mine"}
+    encode(image, "jpg")
+    assert image.info == {"comment": "mine"}
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".webp", "WEBP"), (".jpg", "JPEG"), (".JPEG", "JPEG")])
+def test_the_format_follows_the_suffix(tmp_path, suffix, kind):
+    path = tmp_path / f"out{suffix}"
+    save_image(photo(), path)
+    assert reopened(path.read_bytes()).format == kind
+
+
+def test_a_given_format_goes_before_the_suffix(tmp_path):
+    save_image(photo(), tmp_path / "out", format="webp")
+    save_image(photo(), str(tmp_path / "out.jpg"), format="png")
+    written = [(tmp_path / name).read_bytes() for name in ("out", "out.jpg")]
+    assert [reopened(content).format for content in written] == ["WEBP", "PNG"]
+
+
+@pytest.mark.parametrize("arguments", [("out.gif",), ("out",), ("out.png", None, "bmp")])
+def test_other_formats_are_not_written(tmp_path, arguments):
+    with pytest.raises(UnsupportedFormat):
+        save_image(photo(), tmp_path / arguments[0], *arguments[1:])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["fsync", "replace"])
+def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, place, failure):
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[place], fail)
+    with pytest.raises(failure):
+        save_image(photo(), path)
+    assert [(child.name, child.read_bytes()) for child in tmp_path.iterdir()] == [("out.png", b"old")]
+
+
+def test_a_missing_folder_and_a_folder_as_target_are_errors(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save_image(photo(), tmp_path / "missing" / "out.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError):
+        save_image(photo(), tmp_path / "folder.png")
+    assert [child.name for child in tmp_path.iterdir()] == ["folder.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
+def test_a_saved_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "any").touch()
+    save_image(photo(), tmp_path / "out.png")
+    assert stat.S_IMODE((tmp_path / "out.png").stat().st_mode) == stat.S_IMODE((tmp_path / "any").stat().st_mode)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(pipe.read_bytes)
+        save_image(photo(), pipe, format="png")
+        assert load_image(reading.result(timeout=10)).rgb == photo()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_the_same_picture_gives_the_same_bytes_in_every_thread():
+    content = saved(cutout(), "PNG", icc_profile=rgb_profile(DISPLAY_P3))
+
+    def both_ways(_):
+        picture = load_image(content)
+        return picture.view().tobytes(), encode(picture.rgb, "webp", picture.icc_profile)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(both_ways, range(20)))) == 1

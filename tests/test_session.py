@@ -1,0 +1,213 @@
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from pictures import ROOT, read_image
+
+from u2net import Session, Transform
+from u2net.card import Card
+from u2net.errors import InvalidImage, InvalidModel
+from u2net.image import load_image
+from u2net.session import open_session
+
+WEIGHTS = ROOT / "src/u2net/weights/u2netp.onnx"
+RUNTIMES = ["onnxruntime", "openvino", "torch"]
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def any_runtime(request) -> Session:
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+        return open_session(WEIGHTS, runtime="openvino")
+    if request.param == "torch":
+        pytest.importorskip("torch")
+        from u2net.net.backend import torch_backend
+        from u2net.net.checkpoint import load_checkpoint
+
+        network, card = load_checkpoint(WEIGHTS)
+        return Session(torch_backend(network), card)
+    return open_session(WEIGHTS)
+
+
+def _noise(width: int, height: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _mean_session(**transform) -> Session:
+    """A session whose network answers with the mean of its three channels."""
+    transform = Transform(mean=(0, 0, 0), std=(1, 1, 1), divisor="255", stretch=False, **transform)
+    return Session(lambda batch: batch.mean(axis=1, keepdims=True), Card("mean", transform))
+
+
+def test_the_demo_photograph_gives_the_map_that_the_authors_steps_give(any_runtime, photograph):
+    theirs = np.asarray(read_image(ROOT / "tests/golden/coffee.u2netp.png")).astype(int)
+    difference = np.abs(any_runtime.mask(photograph) - theirs)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.0005 * 255
+
+
+@pytest.mark.parametrize("name", ["girl", "hockey", "im_21", "whisk"])
+def test_png_pictures_give_the_authors_published_maps_within_one_grey_level(any_runtime, data, name):
+    theirs = np.asarray(read_image(data / f"parity/{name}.u2netp.png").convert("L")).astype(int)
+    assert np.abs(any_runtime.mask(data / f"parity/{name}.png") - theirs).max() <= 1
+
+
+def test_a_jpeg_gives_the_authors_published_map_up_to_decoding(any_runtime, data):
+    theirs = np.asarray(read_image(data / "parity/horse.u2netp.png").convert("L")).astype(int)
+    assert np.abs(any_runtime.mask(data / "parity/horse.jpg") - theirs).mean() <= 0.0005 * 255
+
+
+def test_our_file_gives_what_the_official_file_gives(data, packaged, photograph):
+    official = open_session(data / "weights/u2netp.onnx")
+    np.testing.assert_allclose(packaged.saliency(photograph), official.saliency(photograph), atol=1e-4)
+
+
+def test_the_mask_follows_the_saliency(packaged, photograph):
+    difference = packaged.saliency(photograph) * 255 - packaged.mask(photograph)
+    assert difference.min() > -1  # Pillow rounds 8-bit maps once per axis
+    assert difference.max() < 2  # and whole levels were cut before that
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (31, 33), (319, 321), (320, 320)])
+def test_maps_have_the_pictures_size_and_are_finite(packaged, size):
+    saliency = packaged.saliency(_noise(*size))
+    assert saliency.shape == (size[1], size[0])
+    assert saliency.dtype == np.float32
+    assert np.isfinite(saliency).all()
+    assert (saliency.min() >= 0) & (saliency.max() <= 1)
+
+
+@pytest.mark.parametrize("level", [0, 127, 255])
+def test_a_flat_picture_gives_a_finite_map(packaged, level):
+    assert np.isfinite(packaged.saliency(np.full((50, 60, 3), level, np.uint8))).all()
+
+
+def test_every_kind_of_input_gives_the_same_map(packaged, photograph):
+    image = read_image(photograph)
+    expected = packaged.mask(photograph)
+    for same in (str(photograph), photograph.read_bytes(), image, np.asarray(image), load_image(photograph)):
+        np.testing.assert_array_equal(packaged.mask(same), expected)
+
+
+def test_a_batch_gives_each_picture_its_own_map_in_order(any_runtime):
+    pictures = [_noise(40 + i, 30, seed=i) for i in range(5)]
+    together = list(any_runtime.saliencies(iter(pictures), batch_size=2))
+    for picture, saliency in zip(pictures, together, strict=True):
+        np.testing.assert_allclose(saliency, any_runtime.saliency(picture), atol=1e-5)
+
+
+def test_pictures_are_taken_only_as_their_maps_are_asked_for():
+    taken = []
+
+    def pictures():
+        for i in range(10):
+            taken.append(i)
+            yield _noise(8, 8)
+
+    next(_mean_session().saliencies(pictures(), batch_size=3))
+    assert taken == [0, 1, 2]
+
+
+def test_threads_share_a_session(any_runtime):
+    pictures = [_noise(33, 44, seed=i) for i in range(8)]
+    expected = [any_runtime.mask(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        for mask, alone in zip(pool.map(any_runtime.mask, pictures), expected, strict=True):
+            assert np.abs(mask.astype(int) - alone).max() <= 1
+
+
+def test_the_same_picture_gives_the_same_bytes(packaged, photograph):
+    first = packaged.mask(photograph).tobytes()
+    with ThreadPoolExecutor(4) as pool:
+        assert {mask.tobytes() for mask in pool.map(packaged.mask, [photograph] * 8)} == {first}
+
+
+def test_the_network_sees_what_the_transform_says():
+    np.testing.assert_allclose(
+        _mean_session(size=(4, 4)).saliency(np.full((9, 5, 3), (30, 60, 90), np.uint8)), 60 / 255, atol=1e-6
+    )
+
+
+def test_labels_of_several_classes_are_indices_at_the_pictures_size():
+    classes = ("background", "left", "right")
+
+    def backend(batch):
+        scores = np.zeros((len(batch), 3, 2, 2), np.float32)
+        scores[:, 1, :, 0] = scores[:, 2, :, 1] = 9
+        return scores
+
+    session = Session(backend, Card("halves", Transform(output="logits", stretch=False), classes))
+    labels = session.labels(_noise(20, 10))
+    assert labels.shape == (10, 20)
+    assert (labels[:, 0] == 1).all()
+    assert (labels[:, -1] == 2).all()
+
+
+def test_as_many_maps_as_classes_or_one_else_the_model_is_refused():
+    session = Session(lambda batch: np.zeros((len(batch), 5, 4, 4), np.float32), Card("five"))
+    with pytest.raises(InvalidModel, match="5 maps"):
+        session.mask(_noise(4, 4))
+
+
+def test_what_is_no_picture_is_refused(packaged):
+    with pytest.raises(InvalidImage):
+        packaged.mask(b"not a picture")
+
+
+def test_a_transform_given_replaces_the_files_own():
+    smaller = Transform(size=(160, 160))
+    assert open_session(WEIGHTS, transform=smaller).card.transform == smaller
+
+
+def test_a_model_runs_at_another_size(photograph):
+    mask = open_session(WEIGHTS, transform=Transform(size=(256, 192))).mask(photograph)
+    assert mask[200, 300] > 200  # the cup
+    assert mask[5, 5] < 50
+
+
+def test_a_file_without_a_card_is_fed_as_the_authors_do(data):
+    assert open_session(data / "weights/u2netp.onnx").card == Card("u2netp")
+
+
+def test_a_file_of_another_size_than_its_transform_is_refused(data):
+    with pytest.raises(InvalidModel, match="320"):
+        open_session(data / "weights/u2netp.onnx", transform=Transform(size=(64, 64)))
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("not a model")
+    with pytest.raises(InvalidModel, match=r"model\.onnx"):
+        open_session(path)
+
+
+def test_a_card_that_is_not_one_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(WEIGHTS)
+    onnx.helper.set_model_props(model, {"u2net.card": json.dumps({"name": "x", "transform": {"size": "big"}})})
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(InvalidModel, match=r"bad\.onnx"):
+        open_session(tmp_path / "bad.onnx")
+
+
+def test_models_open_from_a_name_with_spaces_and_accents(tmp_path, photograph):
+    path = tmp_path / "mödel of mine.onnx"
+    shutil.copy(WEIGHTS, path)
+    assert open_session(path).card.name == "u2netp"
+
+
+def test_importing_the_package_loads_neither_numpy_nor_a_runtime_nor_torch():
+    heavy = {"numpy", "onnxruntime", "openvino", "PIL", "torch", "tqdm", "pooch"}
+    code = f"import sys, u2net, u2net.cli; print(*({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_opening_a_session_does_not_load_torch():
+    code = "import sys, u2net; u2net.new_session(); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
