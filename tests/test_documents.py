@@ -1,0 +1,60 @@
+"""What README and docs show is run as a reader would run it, page by page."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pictures import PHOTOGRAPH, ROOT, read_image
+
+from u2net.zoo import find
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == language]
+
+
+def _commands() -> list[str]:
+    """Every `u2net …` that names files rather than placeholders, and downloads nothing."""
+    lines = [line.partition("#")[0].strip() for page in PAGES for b in _blocks(page, "") for line in b.splitlines()]
+    return [line for line in dict.fromkeys(lines) if re.match(r"u2net (?!models (download|verify))[^A-Z]+$", line)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with the files that the pages speak of."""
+    shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
+    for name in ("u2netp.onnx", "mine.onnx"):
+        shutil.copy(find("u2netp"), tmp_path / name)
+    for name in ("pictures/a.png", "pictures/sub/b.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        read_image(PHOTOGRAPH).resize((60, 40)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _blocks(p, "python")], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder):
+    code = "\n".join(_blocks(page, "python"))
+    if "openvino" in code:
+        pytest.importorskip("openvino")
+    if "u2net.net" in code:
+        torch = pytest.importorskip("torch")
+        from u2net.net.checkpoint import load_checkpoint, to_authors_key
+
+        state = load_checkpoint("u2netp.onnx").network.state_dict()
+        torch.save({to_authors_key(key): value for key, value in state.items()}, "u2net.pth")
+    exec(compile(code, page.name, "exec"), {})
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_a_command_runs(command, folder):
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": path})
+    assert result.returncode == 0, result.stderr
