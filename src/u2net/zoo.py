@@ -80,8 +80,8 @@ _KIKEDAO = "By Kikedao (github.com/xuebinqin/U-2-Net/issues/295): u2net at a qua
 _DABHI = "By Levin Dabhi (github.com/levindabhi/cloth-segmentation), trained on iMaterialist (Fashion) 2019."
 
 # Measured by the authors (paper, tables 3 and 4).
-_SMALL = {"scores": {"ECSSD maxF, paper": 0.943, "ECSSD MAE, paper": 0.041}}
-_FULL = {"scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, paper": 0.033}}
+_SMALL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.943, "ECSSD MAE, paper": 0.041}}
+_FULL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, paper": 0.033}}
 
 # The sums are those that rembg checks. The authors licensed weights and code alike, and refer to the licences of
 # the data for the rest (U-2-Net #208); silueta came without a word on it.
