@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,19 +19,28 @@ WEIGHTS = ROOT / "src/u2net/weights/u2netp.onnx"
 RUNTIMES = ["onnxruntime", "openvino", "torch"]
 
 
+def _open(runtime: str, transform: Transform | None = None) -> Session:
+    if runtime != "torch":
+        pytest.importorskip(runtime)
+        return open_session(WEIGHTS, runtime=runtime, transform=transform)
+    pytest.importorskip("torch")
+    from u2net.net.backend import torch_backend
+    from u2net.net.checkpoint import load_checkpoint
+
+    network, card = load_checkpoint(WEIGHTS)
+    return Session(torch_backend(network), replace(card, transform=transform or card.transform))
+
+
 @pytest.fixture(scope="module", params=RUNTIMES)
 def any_runtime(request) -> Session:
-    if request.param == "openvino":
-        pytest.importorskip("openvino")
-        return open_session(WEIGHTS, runtime="openvino")
-    if request.param == "torch":
-        pytest.importorskip("torch")
-        from u2net.net.backend import torch_backend
-        from u2net.net.checkpoint import load_checkpoint
+    """The packaged model in each runtime."""
+    return _open(request.param)
 
-        network, card = load_checkpoint(WEIGHTS)
-        return Session(torch_backend(network), card)
-    return open_session(WEIGHTS)
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def any_small(request) -> Session:
+    """The same at 64×64, where what it sees does not matter."""
+    return _open(request.param, Transform(size=(64, 64)))
 
 
 def _noise(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -93,11 +103,11 @@ def test_every_kind_of_input_gives_the_same_map(packaged, photograph):
         np.testing.assert_array_equal(packaged.mask(same), expected)
 
 
-def test_a_batch_gives_each_picture_its_own_map_in_order(any_runtime):
+def test_a_batch_gives_each_picture_its_own_map_in_order(any_small):
     pictures = [_noise(40 + i, 30, seed=i) for i in range(5)]
-    together = list(any_runtime.saliencies(iter(pictures), batch_size=2))
+    together = list(any_small.saliencies(iter(pictures), batch_size=2))
     for picture, saliency in zip(pictures, together, strict=True):
-        np.testing.assert_allclose(saliency, any_runtime.saliency(picture), atol=1e-5)
+        np.testing.assert_allclose(saliency, any_small.saliency(picture), atol=1e-5)
 
 
 def test_pictures_are_taken_only_as_their_maps_are_asked_for():
@@ -112,11 +122,11 @@ def test_pictures_are_taken_only_as_their_maps_are_asked_for():
     assert taken == [0, 1, 2]
 
 
-def test_threads_share_a_session(any_runtime):
+def test_threads_share_a_session(any_small):
     pictures = [_noise(33, 44, seed=i) for i in range(8)]
-    expected = [any_runtime.mask(picture) for picture in pictures]
+    expected = [any_small.mask(picture) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:
-        for mask, alone in zip(pool.map(any_runtime.mask, pictures), expected, strict=True):
+        for mask, alone in zip(pool.map(any_small.mask, pictures), expected, strict=True):
             assert np.abs(mask.astype(int) - alone).max() <= 1
 
 
