@@ -27,7 +27,7 @@ def test_an_onnx_file_becomes_safetensors(tmp_path):
     assert load_checkpoint(tmp_path / "mine.safetensors").card.licence == "Apache-2.0"
 
 
-@pytest.mark.parametrize(("name", "code"), [("mine.pth", 2), ("mine", 2), ("nowhere/mine.onnx", 1)])
+@pytest.mark.parametrize(("name", "code"), [("mine.pth", 2), ("mine", 2), ("nowhere/mine.safetensors", 1)])
 def test_what_cannot_be_written_is_one_line(tmp_path, name, code):
     result = u2net("export", find("u2netp"), tmp_path / name)
     assert (result.returncode, result.stderr.count(b"\n")) == (code, 1)
