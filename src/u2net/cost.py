@@ -24,16 +24,17 @@ class Cost:
     num_macs: int
     """Multiply-accumulates of its convolutions; all else is left out, as usual."""
     num_activations: int
-    """Values in all the maps that it writes, ReLU in place: what training must hold, four bytes each in float32."""
+    """Values in all the maps that one pass writes, batch normalisation folded, ReLU in place. Training holds more."""
 
 
 def measure(path: str | PathLike[str], size: tuple[int, int]) -> Cost:
     """Run an ONNX file once on an empty picture of `size` = (width, height) and add up its profile.
 
-    Raises InvalidModel if the file does not take that size.
+    Raises InvalidModel if the file does not take that size or is quantised, OSError if it cannot be read.
     """
     import onnxruntime
 
+    model = Path(path).read_bytes()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.enable_profiling = True
@@ -42,7 +43,7 @@ def measure(path: str | PathLike[str], size: tuple[int, int]) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, "profile"))
         try:
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             picture = session.get_inputs()[0]
             session.run(None, {picture.name: np.zeros((1, picture.shape[1], size[1], size[0]), np.float32)})
         except Exception as error:  # the runtime's exceptions share no base class
@@ -50,13 +51,15 @@ def measure(path: str | PathLike[str], size: tuple[int, int]) -> Cost:
         events = json.loads(Path(session.end_profiling()).read_bytes())
     steps = [event["args"] for event in events if event.get("name", "").endswith("_kernel_time")]
     convolutions = [step for step in steps if "Conv" in step["op_name"]]
+    if any(step["op_name"] not in ("Conv", "FusedConv") for step in convolutions):
+        raise InvalidModel(f"{Path(path).name} is quantised: its work cannot be counted")
     return Cost(
         num_weights=sum(math.prod(shape) for step in convolutions for shape in _shapes(step["input_type_shape"])[1:3]),
         num_macs=sum(
             math.prod(_shapes(step["output_type_shape"])[0]) * math.prod(_shapes(step["input_type_shape"])[1][1:])
             for step in convolutions
         ),
-        num_activations=sum(int(step["output_size"]) for step in steps) // 4,
+        num_activations=sum(math.prod(shape) for step in steps for shape in _shapes(step["output_type_shape"])),
     )
 
 

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from u2net.cost import measure
+from u2net.errors import InvalidModel
+from u2net.zoo import resolve
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Both variants: the network, batch normalisation folded, on torch's device without data; and its ONNX file."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("torch")
+    from u2net.card import Card
+    from u2net.net import U2NET, U2NETP, U2Net
+    from u2net.net.export import fold_batch_norm, to_onnx
+
+    folder = tmp_path_factory.mktemp("networks")
+    both = {}
+    for name, stages in (("u2net", U2NET), ("u2netp", U2NETP)):
+        network, path = U2Net(stages), folder / f"{name}.onnx"
+        onnx.save(to_onnx(network, Card(name)), path)
+        both[name] = fold_batch_norm(network).to("meta"), path
+    return both
+
+
+def empty_picture(size):
+    import torch
+
+    return torch.empty(1, 3, *reversed(size), device="meta")
+
+
+def save_small_model(path):
+    """A file for 6×4 pixels only: convolution 3×3 with 2 channels, ReLU, pooling, convolution 1×1 without bias."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {"a": np.ones((2, 3, 3, 3)), "b": np.ones(2), "c": np.ones((1, 2, 1, 1))}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "a", "b"], ["t"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["t"], ["u"]),
+            helper.make_node("MaxPool", ["u"], ["v"], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Conv", ["v", "c"], ["y"]),
+        ],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 2, 3])],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+
+
+def test_a_small_network_is_counted_as_by_hand(tmp_path):
+    save_small_model(tmp_path / "small.onnx")
+    cost = measure(tmp_path / "small.onnx", (6, 4))
+    assert cost.num_weights == 2 * 3 * 9 + 2 + 2
+    assert cost.num_macs == (4 * 6 * 2) * (3 * 9) + (2 * 3) * 2
+    assert cost.num_activations == 4 * 6 * 2 + 2 * 3 * 2 + 2 * 3
+
+
+def test_the_packaged_model_costs_what_is_documented():
+    cost = measure(resolve("u2netp"), (320, 320))
+    assert cost.num_weights == 1_125_485
+    assert cost.num_macs == 19_756_089_600
+
+
+@pytest.mark.parametrize(("name", "gmacs"), [("u2net", 58.60), ("u2netp", 19.76)])
+def test_the_paper_s_networks_cost_what_is_documented(networks, name, gmacs):
+    assert round(measure(networks[name][1], (320, 320)).num_macs / 1e9, 2) == gmacs
+
+
+@pytest.mark.parametrize("name", ["u2net", "u2netp"])
+def test_weights_are_all_parameters_of_the_folded_network(networks, name):
+    network, path = networks[name]
+    assert measure(path, (64, 48)).num_weights == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("size", [(320, 320), (64, 48)])
+def test_multiplications_are_half_of_the_operations_that_torch_counts(networks, size):
+    from torch.ops import aten
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network, path = networks["u2netp"]
+    with FlopCounterMode(display=False) as counter:
+        network.saliency(empty_picture(size))
+    assert counter.get_flop_counts()["Global"] == {aten.convolution: 2 * measure(path, size).num_macs}
+
+
+@pytest.mark.parametrize("size", [(320, 320), (64, 48)])
+def test_activations_are_all_maps_that_torch_makes(networks, size):
+    import torch
+    from torch.ops import aten
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    num_values = 0
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            nonlocal num_values
+            result = operation(*args, **(kwargs or {}))
+            if operation not in (aten.relu_.default, aten.sigmoid.default):  # which the runtime does in place
+                maps = result[0] if isinstance(result, tuple) else result  # pooling tells the places too
+                num_values += maps.numel()
+            return result
+
+    network, path = networks["u2netp"]
+    picture = empty_picture(size)
+    with torch.no_grad(), Counting():
+        network.saliency(picture)
+    # The file also computes the sizes of maps: a few numbers more.
+    assert measure(path, size).num_activations == pytest.approx(num_values, rel=1e-4)
+
+
+def test_a_size_that_the_file_does_not_take_is_refused(tmp_path):
+    save_small_model(tmp_path / "small.onnx")
+    with pytest.raises(InvalidModel, match=r"small\.onnx does not run at 8×8"):
+        measure(tmp_path / "small.onnx", (8, 8))
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    path = tmp_path / "noise.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(InvalidModel, match=r"noise\.onnx"):
+        measure(path, (64, 48))
