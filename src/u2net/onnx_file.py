@@ -25,7 +25,7 @@ _SCHEMA: dict[str, dict[int, str]] = {
     "Sparse": {1: "Tensor", 2: "Tensor"},
     "Tensor": {13: "External"},
 }
-_GRAPH, _TENSOR_LOCATION, _EXTERNAL = 7, 14, 1
+_GRAPH, _TENSOR_LOCATION, _DEFAULT = 7, 14, 0
 _MAX_DEPTH = 32
 
 
@@ -72,7 +72,7 @@ def _walk(content: mmap.mmap, message: range, kind: str, metadata: dict[str, str
     children = _SCHEMA[kind]
     has_graph = False
     for field, value in _fields(content, message):
-        if kind == "Tensor" and (field in children or (field == _TENSOR_LOCATION and value == _EXTERNAL)):
+        if kind == "Tensor" and (field in children or (field == _TENSOR_LOCATION and value != _DEFAULT)):
             raise _ExternalData
         if field not in children:
             continue
@@ -94,6 +94,8 @@ def _fields(content: mmap.mmap, message: range) -> Iterator[tuple[int, int | ran
     position = message.start
     while position < message.stop:
         tag, position = _varint(content, position, message.stop)
+        if tag >= 2**32:  # parsers drop the upper bits and see another field
+            raise _Malformed
         field, wire_type = tag >> 3, tag & 7
         if wire_type == 0:
             number, position = _varint(content, position, message.stop)

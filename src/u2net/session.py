@@ -152,8 +152,9 @@ def _onnxruntime_backend(
         raise InvalidModel(f"ONNX Runtime cannot open {path.name}: {_first_line(error)}") from None
     if providers[0] not in session.get_providers():
         _log.warning("%s was asked for but could not be loaded; running on the CPU", providers[0])
-    (taken, *others), given = session.get_inputs(), session.get_outputs()[0]
-    _check_input(path, card, taken.shape, num_inputs=1 + len(others))
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    _check_ends(path, card, [(i.type == "tensor(float)", i.shape) for i in inputs], len(outputs))
+    taken, given = inputs[0], outputs[0]
     single = taken.shape[0] == 1
 
     def backend(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -174,8 +175,9 @@ def _openvino_backend(path: Path, card: Card, threads: int | None) -> Backend:
         properties["INFERENCE_NUM_THREADS"] = threads
     try:
         model = core.read_model(path)
-        shape = [d.get_length() if d.is_static else None for d in model.input(0).partial_shape]
-        _check_input(path, card, shape, num_inputs=len(model.inputs))
+        shapes = [[d.get_length() if d.is_static else None for d in i.partial_shape] for i in model.inputs]
+        kinds = [i.element_type.get_type_name() == "f32" for i in model.inputs]
+        _check_ends(path, card, list(zip(kinds, shapes, strict=True)), len(model.outputs))
         # A network of one known size is compiled far better than one of any size.
         model.reshape([1, 3, *reversed(card.transform.size)])
         compiled = core.compile_model(model, "CPU", properties)
@@ -190,17 +192,28 @@ def _openvino_backend(path: Path, card: Card, threads: int | None) -> Backend:
     return backend
 
 
-def _check_input(path: Path, card: Card, shape: Sequence[int | str | None], num_inputs: int) -> None:
-    """Raise InvalidModel unless the file takes one picture batch of the size that the Transform makes."""
+def _check_ends(
+    path: Path, card: Card, inputs: Sequence[tuple[bool, Sequence[int | str | None]]], num_outputs: int
+) -> None:
+    """Raise InvalidModel unless the file takes one picture batch of the size that the Transform makes.
+
+    `inputs` tell whether they are float32, and their shapes.
+    """
     expected = (None, 3, *reversed(card.transform.size))
-    fits = len(shape) == 4 and all(
-        not isinstance(found, int) or wanted is None or found == wanted
-        for found, wanted in zip(shape, expected, strict=True)
+    fits = (
+        num_outputs > 0
+        and len(inputs) == 1
+        and inputs[0][0]
+        and len(inputs[0][1]) == 4
+        and all(
+            not isinstance(found, int) or wanted is None or found == wanted
+            for found, wanted in zip(inputs[0][1], expected, strict=True)
+        )
     )
-    if num_inputs != 1 or not fits:
+    if not fits:
         raise InvalidModel(
-            f"{path.name} takes {num_inputs} input(s) of shape {list(shape)}, its Transform makes (B, 3, H, W) of "
-            f"{expected[1:]}"
+            f"{path.name} takes {len(inputs)} input(s) of shape {[list(shape) for _, shape in inputs]} and gives "
+            f"{num_outputs} output(s); its Transform makes one float32 (B, 3, H, W) of {expected[1:]}"
         )
 
 

@@ -19,7 +19,7 @@ class Nearest(NamedTuple):
 
     distance: NDArray[np.float64]
     """Euclidean, in pixels."""
-    index: NDArray[np.int64]
+    place: NDArray[np.int64]
     """Flat index into the mask."""
 
 
@@ -29,7 +29,7 @@ def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
     Exact where it lies within `REACH`; beyond that the distance is an upper bound, and the index of no use. Of several
     that are equally near, the one in the nearest row is taken, or else the upper, or else the left one.
     """
-    height, width = mask.shape
+    width = mask.shape[1]
     rows = np.flatnonzero(mask.any(axis=1))
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     stride = width + REACH  # one row's ends are out of reach from the next row

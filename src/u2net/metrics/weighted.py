@@ -34,7 +34,7 @@ class WeightedF(PictureMeasure):
         wanted = np.flatnonzero((rim | (error > 0)) & ~mask)
         near = nearest(mask, wanted)
         spread = error.copy()
-        spread.ravel()[wanted] = error.ravel()[near.index]
+        spread.ravel()[wanted] = error.ravel()[near.place]
         missed = np.minimum(_blur(spread[around]), error[around])[mask[around]].sum(dtype=np.float64)
         false = error.ravel()[wanted] @ (2 - np.exp(_DECAY * near.distance))
         recall = 1 - missed / pair.num_subject

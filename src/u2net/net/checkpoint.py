@@ -7,14 +7,17 @@ every key, shape and value is checked before a network is returned.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import pickletools
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -67,7 +70,7 @@ def save_checkpoint(network: U2Net, path: str | PathLike[str], card: Card) -> Ca
 
     Raises OSError if `path` cannot be written; it is then as it was.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    state = {key: _portable(value) for key, value in network.state_dict().items()}
     card = describe(network, card)
     table = json.dumps({"stages": network.stages, "num_classes": network.num_classes})
     content = save(state, {METADATA_KEY: card.to_json(), TABLE_KEY: table})
@@ -88,8 +91,14 @@ def digest(state: Mapping[str, Tensor]) -> str:
     for key in sorted(state):
         if not key.endswith("num_batches_tracked"):
             total.update(key.encode())
-            total.update(state[key].detach().cpu().contiguous().numpy().data)
+            total.update(_portable(state[key]).numpy().data)
     return total.hexdigest()
+
+
+def _portable(value: Tensor) -> Tensor:
+    """On the CPU and, of numbers with a point, in float32: as every file holds them."""
+    value = value.detach().cpu().contiguous()
+    return value.float() if value.is_floating_point() else value
 
 
 def to_authors_key(key: str) -> str:
@@ -169,22 +178,26 @@ def _differences(
             problems.append(f"{key} is {found.dtype}, not {wanted.dtype}".replace("torch.", ""))
         elif not found.isfinite().all():
             problems.append(f"{key} is not finite")
-    return problems + [f"{key} is unknown" for key in state if key not in expected]
+    return problems + [f"{ascii(key)[1:-1]} is unknown" for key in state if key not in expected]
 
 
 def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
-    _refuse_compressed(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # nine classes have been seen on damaged files
-        raise InvalidModel("damaged, or not a file of plain weights") from error
-    if not (isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())):
+    with path.open("rb") as file:  # what fails after this is the content
+        try:
+            _refuse_bombs(file)
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except InvalidModel:
+            raise
+        except Exception as error:  # nine classes have been seen on damaged files
+            raise InvalidModel("damaged, or not a file of plain weights") from error
+    if not (isinstance(state, dict) and state and all(_is_plain(value) for value in state.values())):
         raise InvalidModel("does not hold a state dict of tensors")
+    if sum(value.nbytes for value in state.values()) > path.stat().st_size:
+        raise InvalidModel("claims to hold more than it does")  # strides of 0 cost nothing in a file
     state = {str(key).removeprefix("module."): value for key, value in state.items()}
     side = state.get("side1.weight")
-    num_classes = len(side) if side is not None and side.ndim else 1
+    num_classes = max(1, len(side)) if side is not None and side.ndim else 1
     if stages is None:
         stages = _nearest_table(state, num_classes)
     for key in skeleton(stages, num_classes).state_dict():
@@ -194,16 +207,34 @@ def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
     return Checkpoint(network, describe(network, Card(name=path.stem)))
 
 
-def _refuse_compressed(path: Path) -> None:
-    """torch.save stores its entries as they are: a compressed one can only be there to fill the memory."""
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except zipfile.BadZipFile:
-            raise InvalidModel("damaged, or not a file of plain weights") from None
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise InvalidModel("holds compressed entries, which torch never writes")
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor whose numbers stand one behind the other in this file."""
+    return (
+        isinstance(value, Tensor)
+        and not value.is_nested
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+    )
+
+
+def _refuse_bombs(file: BinaryIO) -> None:
+    """Raise InvalidModel for what could only be there to fill the memory."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise InvalidModel("holds compressed entries, which torch never writes")
+            if sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size:
+                raise InvalidModel("holds entries that overlap, which torch never writes")
+            pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+        streams: list[BinaryIO] = [io.BytesIO(content) for content in pickles]
+    else:
+        file.seek(0)
+        streams = [file] * 5  # magic number, version, system, state dict, order of the storages
+    for stream in streams:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):  # torch lets it ask for any size
+                raise InvalidModel("holds a bytearray")
 
 
 def _nearest_table(state: Mapping[str, Tensor], num_classes: int) -> tuple[Stage, ...]:
@@ -213,6 +244,8 @@ def _nearest_table(state: Mapping[str, Tensor], num_classes: int) -> tuple[Stage
         table = paper_table(lambda key: state[to_authors_key(key)].shape)
         skeleton(table, num_classes)
         tables.insert(0, table)
+        if not _differences(state, table, num_classes, to_authors_key):
+            return table
     except (KeyError, ValueError, IndexError):
         pass
     return min(tables, key=lambda table: len(_differences(state, table, num_classes, to_authors_key)))
@@ -251,7 +284,7 @@ def _read_table(text: str) -> tuple[tuple[Stage, ...], int]:
         numbers = [number for stage in stages for number in (stage.c_in, stage.c_mid, stage.c_out)]
         fits = (
             len(stages) <= _MAX_ROWS
-            and all(2 <= stage.height <= _MAX_HEIGHT for stage in stages)
+            and all(type(stage.height) is int and 2 <= stage.height <= _MAX_HEIGHT for stage in stages)
             and all(type(n) is int and 1 <= n <= _MAX_CHANNELS for n in (*numbers, num_classes))
         )
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -221,12 +221,17 @@ def _initialise(module: nn.Module) -> None:
 
 @contextmanager
 def _without_running_statistics(stage: nn.Module) -> Iterator[None]:
-    """Normalise by the batch but leave running statistics alone: the first pass has counted this batch."""
-    norms = [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    """Leave running statistics as they are: the first pass has counted this batch."""
+    norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    counters = [value for key, value in stage.named_buffers() if key.endswith("num_batches_tracked")]
+    counts = [counter.clone() for counter in counters]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0  # takes nothing of this batch, yet saves the same tensors as the first pass
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for counter, count in zip(counters, counts, strict=True):
+            counter.copy_(count)

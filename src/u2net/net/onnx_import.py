@@ -25,24 +25,41 @@ from u2net.onnx_file import read_metadata
 
 _ACTIVATIONS = {"Sigmoid", "Softmax", "LogSoftmax"}  # may stand behind the fused map, or not
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "Conv": {"dilations": [1, 1], "pads": [0] * 4, "strides": [1, 1], "group": 1},
-    "MaxPool": {"kernel_shape": None, "pads": [0] * 4, "strides": [1, 1], "ceil_mode": 0},
+    "Conv": {"auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4, "strides": [1, 1], "group": 1},
+    "MaxPool": {
+        "auto_pad": b"NOTSET",
+        "ceil_mode": 0,
+        "dilations": [1, 1],
+        "kernel_shape": None,
+        "pads": [0] * 4,
+        "strides": [1, 1],
+    },
     "Concat": {"axis": None},
-    "Resize": {"mode": b"nearest", "coordinate_transformation_mode": b"half_pixel"},
+    "Resize": {
+        "antialias": 0,
+        "coordinate_transformation_mode": b"half_pixel",
+        "keep_aspect_ratio_policy": b"stretch",
+        "mode": b"nearest",
+    },
 }  # what must agree, with ONNX's defaults
 _MAPS_ONLY_FIRST = {"Conv", "Relu", "MaxPool", "Resize"}  # their other inputs are weights and sizes
 
 
 def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
     """The network of an ONNX file, as `u2net.net.load_checkpoint` describes."""
+    if stages is not None:
+        skeleton(stages, 1)  # an impossible table is the caller's mistake, not the file's
     metadata = read_metadata(path)  # refuses weights in other files
     try:
-        theirs = _Graph(onnx.load(path, load_external_data=False).graph)
         card = Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else Card(name=path.stem)
+        return _read(_Graph(onnx.load(path, load_external_data=False).graph), card, stages)
     except InvalidModel:
         raise
-    except Exception as error:  # protobuf's and numpy's
+    except Exception as error:  # protobuf's, numpy's, and those of graphs that no exporter writes
         raise InvalidModel("damaged, or not an ONNX model") from error
+
+
+def _read(theirs: _Graph, card: Card, stages: Sequence[Stage] | None) -> Checkpoint:
     if stages is None:
         stages = _table(theirs)
     num_classes = len(theirs.weight(theirs.convolutions[-1], 1))
@@ -74,11 +91,11 @@ class _Graph:
 
     def weight(self, convolution: onnx.NodeProto, index: int) -> Tensor:
         """Its weights (index 1) or biases (index 2); absent biases are zeros."""
-        if index >= len(convolution.input):
+        if index == 2 and len(convolution.input) == 2:
             return torch.zeros(len(self.weight(convolution, 1)))
         try:
             return torch.from_numpy(numpy_helper.to_array(self.constants[convolution.input[index]]).copy())
-        except (KeyError, ValueError, TypeError):
+        except (IndexError, KeyError, ValueError, TypeError):
             raise InvalidModel(f"the weights of {convolution.name or 'a convolution'} are missing") from None
 
 
@@ -129,15 +146,15 @@ def _before_activation(name: str, producers: dict[str, onnx.NodeProto]) -> str:
     return node.input[0] if node is not None and node.op_type in _ACTIVATIONS else name
 
 
-def _kind(node: onnx.NodeProto) -> tuple[str, dict[str, Any]]:
-    """Operation and the attributes that matter, defaults filled in."""
+def _kind(node: onnx.NodeProto) -> tuple[str, str, dict[str, Any]]:
+    """Domain, operation and the attributes that matter, defaults filled in."""
     attributes = dict(_ATTRIBUTES.get(node.op_type, {}))
     for attribute in node.attribute:
         if attribute.name in attributes:
             attributes[attribute.name] = helper.get_attribute_value(attribute)
     if attributes.get("coordinate_transformation_mode") == b"pytorch_half_pixel":
         attributes["coordinate_transformation_mode"] = b"half_pixel"  # they differ for outputs of one pixel only
-    return node.op_type, attributes
+    return node.domain.replace("ai.onnx", ""), node.op_type, attributes
 
 
 def _maps(node: onnx.NodeProto) -> list[str]:

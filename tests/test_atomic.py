@@ -1,0 +1,172 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from u2net.atomic import atomic_write
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """A file that is there already, alone in its folder."""
+    (tmp_path / "a.bin").write_bytes(b"old")
+    return tmp_path / "a.bin"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_file_appears_with_what_was_written(tmp_path):
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"new")
+    assert content(tmp_path) == {"a.bin": b"new"}
+
+
+def test_an_existing_file_is_replaced(path):
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert content(path.parent) == {"a.bin": b"new"}
+
+
+def test_until_the_end_the_old_file_stands(path):
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+
+
+def test_until_the_end_no_file_of_that_name_appears(tmp_path):
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"new")
+        assert not (tmp_path / "a.bin").exists()
+
+
+def test_meanwhile_the_content_stands_beside_under_the_files_own_name(path):
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert Path(file.name).parent == path.parent
+        assert Path(file.name).read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_failure_leaves_the_old_file_and_no_other(path, error):
+    def write_half() -> None:
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert content(path.parent) == {"a.bin": b"old"}
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
+def test_a_failing_disk_leaves_the_old_file_and_no_other(path, monkeypatch, step):
+    def fail(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(OSError, match="Input/output error"), atomic_write(path) as file:
+        file.write(b"new")
+    monkeypatch.undo()
+    assert content(path.parent) == {"a.bin": b"old"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as Unix does")
+def test_a_full_disk_leaves_the_old_file_and_no_other(path):
+    script = (
+        "import resource, sys; from u2net.atomic import atomic_write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "with atomic_write(sys.argv[1]) as file: file.write(bytes(10_000))"
+    )
+    run = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in run.stderr
+    assert content(path.parent) == {"a.bin": b"old"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_killed_process_leaves_the_old_file_whole(path):
+    script = (
+        "import os, signal, sys; from u2net.atomic import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file: file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    run = subprocess.run([sys.executable, "-c", script, path], check=False)
+    assert (run.returncode, path.read_bytes()) == (-signal.SIGKILL, b"old")
+
+
+def test_the_content_is_on_the_disk_before_it_gets_its_name(path, monkeypatch):
+    steps = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(file: int) -> None:
+        steps.append(f"sync {os.fstat(file).st_size} bytes")
+        sync(file)
+
+    def replaced(self: Path, target: Path) -> Path:
+        steps.append(f"name it {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr("os.fsync", synced)
+    monkeypatch.setattr("pathlib.Path.replace", replaced)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert steps[:2] == ["sync 3 bytes", "name it a.bin"]
+
+
+def test_a_missing_folder_is_an_os_error_and_is_not_made(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "none/a.bin"):
+        pytest.fail("the block was entered")
+    assert not content(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_os_error(path):
+    with pytest.raises(NotADirectoryError), atomic_write(path / "a.bin"):
+        pytest.fail("the block was entered")
+    assert content(path.parent) == {"a.bin": b"old"}
+
+
+def test_a_folder_of_that_name_is_an_os_error_and_stays(tmp_path):
+    (tmp_path / "a.bin").mkdir()
+    with pytest.raises(IsADirectoryError), atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no umask")
+def test_permissions_are_those_that_the_umask_asks_for(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "a.bin") as file:
+            file.write(b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640
+
+
+def test_two_writers_at_once_each_write_a_whole_file(path):
+    with atomic_write(path) as slow:
+        slow.write(b"slow, ")
+        with atomic_write(path) as quick:
+            quick.write(b"quick")
+        assert content(path.parent)["a.bin"] == b"quick"
+        slow.write(b"last")
+    assert content(path.parent) == {"a.bin": b"slow, last"}
+
+
+def test_a_name_of_full_length_can_be_written(tmp_path):
+    name = "n" * 255
+    with atomic_write(tmp_path / name) as file:
+        file.write(b"new")
+    assert content(tmp_path) == {name: b"new"}
+
+
+def test_a_path_may_be_text(tmp_path):
+    with atomic_write(str(tmp_path / "a.bin")) as file:
+        file.write(b"new")
+    assert content(tmp_path) == {"a.bin": b"new"}
