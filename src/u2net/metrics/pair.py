@@ -8,6 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+HALF = 128
+"""The lowest grey level of one half or more."""
+
 Levels = NDArray[np.float64]
 """float64 (256,): one value for each grey level or threshold."""
 

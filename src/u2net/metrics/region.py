@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.metrics.measure import Measure, PictureMeasure
-from u2net.metrics.pair import Levels, Pair, cumulate
+from u2net.metrics.pair import HALF, Levels, Pair, cumulate
 
 BETA2 = 0.3
 """Weight of precision in F-measures of saliency (Achanta et al. 2009)."""
 
 _EPSILON = np.spacing(1.0)  # where the original MATLAB code of a measure adds eps
-_HALF = 128  # the first grey level that is one half or more
 
 
 class MAE(PictureMeasure):
@@ -46,7 +45,7 @@ class Overlap(PictureMeasure):
 
     def score(self, pair: Pair) -> dict[str, float]:
         """IoU and Dice."""
-        outside, inside = (int(n) for n in pair.counts[:, _HALF:].sum(axis=1))
+        outside, inside = (int(n) for n in pair.counts[:, HALF:].sum(axis=1))
         union = outside + pair.num_subject
         if union == 0:
             return {"IoU": 1.0, "Dice": 1.0}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from u2net.metrics.distance import nearest
 from u2net.metrics.measure import PictureMeasure
+from u2net.metrics.morphology import grow_by_square
 from u2net.metrics.pair import Pair
 
 _RADIUS, _SIGMA = 3, 5  # of the Gaussian over which errors spread, pixels
@@ -30,7 +31,7 @@ class WeightedF(PictureMeasure):
         mask, values = pair.mask, pair.stretched.astype(np.float32)
         error = np.concatenate((values, 1 - values)).take(pair.joint)
         # Only here do distances matter: where there is an error, or where one spreads into the mask from.
-        rim = _grow(mask, _RADIUS) & ~mask
+        rim = grow_by_square(mask, _RADIUS) & ~mask
         wanted = np.flatnonzero((rim | (error > 0)) & ~mask)
         near = nearest(mask, wanted)
         spread = error.copy()
@@ -40,18 +41,6 @@ class WeightedF(PictureMeasure):
         recall = 1 - missed / pair.num_subject
         precision = (pair.num_subject - missed) / (pair.num_subject - missed + false + _EPSILON)
         return {"Fw": float(2 * recall * precision / (recall + precision + _EPSILON))}
-
-
-def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """All pixels of the squares of 2 × radius + 1 around the pixels of a mask."""
-    grown = mask
-    for axis in (0, 1):
-        before, grown = grown.swapaxes(0, axis), grown.copy().swapaxes(0, axis)
-        for step in range(1, radius + 1):
-            grown[step:] |= before[:-step]
-            grown[:-step] |= before[step:]
-        grown = grown.swapaxes(0, axis)
-    return grown
 
 
 def _blur(error: NDArray[np.float32]) -> NDArray[np.float32]:
