@@ -213,7 +213,7 @@ def test_a_damaged_model_is_refused(tmp_path):
 
 
 def test_the_public_names_are_these():
-    assert u2net.__all__ == ["MODELS", "Session", "Transform", "__version__", "new_session", "remove"]
+    assert u2net.__all__ == ["MODELS", "Session", "Transform", "__version__", "evaluate", "new_session", "remove"]
     assert all(hasattr(u2net, name) for name in u2net.__all__)
     assert dir(u2net) == sorted(u2net.__all__)
     with pytest.raises(AttributeError, match="removal"):

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from u2net.background import new_session, remove
+    from u2net.evaluation import evaluate
     from u2net.session import Session
     from u2net.transform import Transform
     from u2net.zoo import MODELS
 
 __version__ = "0.1.0"
 
-__all__ = ["MODELS", "Session", "Transform", "__version__", "new_session", "remove"]
+__all__ = ["MODELS", "Session", "Transform", "__version__", "evaluate", "new_session", "remove"]
 
 _HOME = {
     "MODELS": "u2net.zoo",
     "Session": "u2net.session",
     "Transform": "u2net.transform",
+    "evaluate": "u2net.evaluation",
     "new_session": "u2net.background",
     "remove": "u2net.background",
 }

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from u2net.errors import InvalidImage
-
-SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
-"""Names that are taken for pictures in a folder; whether they are is told by their content."""
+from u2net.image import SUFFIXES
 
 
 @dataclass(frozen=True)

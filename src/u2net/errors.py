@@ -21,6 +21,20 @@ class ImageTooLarge(InvalidImage):
     """The file, a side, or the number of pixels exceeds the limit; nothing was decoded."""
 
 
+class InvalidDataset(U2NetError, ValueError):
+    """A folder or archive does not hold pictures with masks, or some of them cannot be used."""
+
+
+class BadPictures(InvalidDataset):
+    """Some pictures of a data set could not be used; `failures` has the name and reason of each."""
+
+    def __init__(self, failures: list[tuple[str, str]]) -> None:
+        self.failures = failures
+        named = "; ".join(f"{name} {reason}" for name, reason in failures[:5])
+        more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
+        super().__init__(f"{len(failures)} pictures cannot be measured: {named}{more}")
+
+
 class InvalidModel(U2NetError, ValueError):
     """A model file is damaged, unsafe, or does not fit the network or its Transform."""
 

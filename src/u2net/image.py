@@ -42,6 +42,9 @@ _READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
     "AVIF": (rb"....ftyp(avif|avis|mif1|msf1)", AvifImageFile),
 }
 
+SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
+"""File names that are taken for pictures in a folder; whether they are is told by their content."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

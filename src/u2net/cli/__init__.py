@@ -7,6 +7,7 @@ import click
 
 from u2net import __version__
 from u2net.cli.completion import completion
+from u2net.cli.evaluate import evaluate
 from u2net.cli.export import export
 from u2net.cli.models import models
 from u2net.cli.remove import remove
@@ -27,5 +28,5 @@ def cli() -> None:
     """U²-Net: cut subjects out of pictures, fast and offline."""
 
 
-for verb in (remove, models, export, completion):
+for verb in (remove, evaluate, models, export, completion):
     cli.add_command(verb)

@@ -1,0 +1,135 @@
+"""Evaluations as people read and publish them: tables, curves, rows, and the pictures that went worst."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from u2net.atomic import atomic_write
+from u2net.dataset import Dataset
+from u2net.encoding import save_image
+from u2net.errors import MissingExtra
+from u2net.evaluation import Evaluation, Predict, load_grey
+from u2net.image import load_image
+
+COLUMNS = ("maxF", "MAE stretched", "MAE", "Fw", "Sm", "maxE", "relaxF", "IoU", "BIoU")
+"""Scores of a table, in order, where they were measured: first those of the paper's."""
+
+_LOWER_IS_BETTER = {"MAE", "MAE stretched", "SAD", "MSE", "Grad", "Conn"}
+_TILE = (240, 180)  # width and height of a picture on a contact sheet
+
+
+def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "latex"] = "markdown") -> str:
+    """One row a data set and model, scores as papers print them (.943); the best of a data set is bold."""
+    measured = [name for name in COLUMNS if name in evaluations[0].scores]
+    columns = measured + [name for name in evaluations[0].scores if name in _LOWER_IS_BETTER - set(COLUMNS)]
+    bold = "**{}**" if style == "markdown" else r"\textbf{{{}}}"
+    rows = []
+    for evaluation in evaluations:
+        rivals = [e.scores for e in evaluations if e.dataset == evaluation.dataset]
+        cells = [evaluation.dataset, evaluation.model, str(evaluation.num_pictures)]
+        for name in columns:
+            best = (min if name in _LOWER_IS_BETTER else max)(scores[name] for scores in rivals)
+            text = _published(evaluation.scores[name])
+            is_best = len(rivals) > 1 and text == _published(best)
+            cells.append(bold.format(text) if is_best else text)
+        rows.append(cells)
+    header = ["data set", "model", "pictures", *columns]
+    if style == "markdown":
+        lines = [header, ["---"] * 3 + ["---:"] * len(columns), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    first, *others = (" & ".join(map(_escaped, line)) + r" \\" for line in [header, *rows])
+    begin = rf"\begin{{tabular}}{{lll{'r' * len(columns)}}}"
+    return "\n".join([begin, r"\hline", first, r"\hline", *others, r"\hline", r"\end{tabular}"])
+
+
+def to_json(evaluations: Sequence[Evaluation]) -> str:
+    """Everything: scores, curves, rows, failures."""
+    return json.dumps([asdict(e) for e in evaluations], indent=1, default=np.ndarray.tolist, ensure_ascii=False) + "\n"
+
+
+def to_csv(evaluations: Sequence[Evaluation]) -> str:
+    """One line a picture."""
+    rows = [{"data set": e.dataset, "model": e.model, **row} for e in evaluations for row in e.pictures]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def save_text(text: str, path: str | PathLike[str]) -> None:
+    """Write a table or rows to a file, whole or not at all. Raises OSError."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def save_curves(evaluations: Sequence[Evaluation], path: str | PathLike[str]) -> None:
+    """Precision against recall, and F against threshold, as .png, .pdf or .svg.
+
+    Raises MissingExtra without matplotlib, ValueError for another suffix, OSError if `path` cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("curves need: pip install 'u2net[eval]'") from None
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in ("png", "pdf", "svg"):
+        raise ValueError(f"curves are .png, .pdf or .svg, not {Path(path).name}")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for evaluation in evaluations:
+        curves = evaluation.curves
+        label = f"{evaluation.model}, {evaluation.dataset}: maxF {_published(evaluation.scores['maxF'])}"
+        left.plot(curves["recall"], curves["precision"], label=label)
+        right.plot(np.arange(len(curves["F"])), curves["F"])
+    left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(xlabel="threshold", ylabel="F (β² = 0.3)", xlim=(0, 255), ylim=(0, 1.02))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(loc="lower left", fontsize="small")
+    with atomic_write(path) as file:
+        figure.savefig(file, format=kind, dpi=150)
+
+
+def save_sheet(
+    evaluation: Evaluation, dataset: Dataset, predict: Predict, path: str | PathLike[str], num: int, by: str = "maxF"
+) -> None:
+    """The `num` pictures with the worst score `by`, one a row: picture, ground truth, map."""
+    worst = sorted(evaluation.pictures, key=lambda row: row[by], reverse=by in _LOWER_IS_BETTER)[:num]
+    examples = {example.name: example for example in dataset}
+    width, height = _TILE
+    sheet = Image.new("RGB", (3 * width + 4 * 8, len(worst) * (height + 30)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, row in enumerate(worst):
+        example = examples[row["name"]]
+        assert example.mask is not None
+        tiles = [load_grey(example.mask), predict(example)]
+        shown = [Image.fromarray(tile).convert("RGB") for tile in tiles]
+        if example.image is not None:
+            shown.insert(0, load_image(example.image.read()).view())
+        top = index * (height + 30)
+        draw.text((8, top + 6), f"{row['name']}   {by} {_published(row[by])}", fill="black", font_size=14)
+        for column, tile in enumerate(shown):
+            tile.thumbnail(_TILE)
+            sheet.paste(tile, (8 + column * (width + 8), top + 26))
+    save_image(sheet, path)
+
+
+def _published(value: float) -> str:
+    """.943 for 0.943, as papers print scores."""
+    text = f"{value:.3f}"
+    return text.removeprefix("0") if abs(value) < 1 else text
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")

@@ -1,0 +1,97 @@
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from u2net.dataset import open_dataset, open_pairs
+from u2net.errors import InvalidDataset
+
+LAYOUTS = {
+    "DUTS": ("DUTS-TE-Image/{}.jpg", "DUTS-TE-Mask/{}.png"),
+    "ECSSD": ("images/{}.jpg", "ground_truth_mask/{}.png"),
+    "PASCAL-S": ("datasets/imgs/pascal/{}.jpg", "datasets/masks/pascal/{}.png"),
+    "HKU-IS": ("imgs/{}.png", "gt/{}.png"),
+    "DUT-OMRON": ("DUT-OMRON-image/{}.jpg", "pixelwiseGT-new-PNG/{}.png"),
+    "SOD": ("Imgs/{}.jpg", "Imgs/{}.png"),
+    "authors": ("im_aug/{}.jpg", "gt_aug/{}.png"),
+    "lengths": ("full_length/{}.jpg", "labels/{}.png"),
+}
+
+
+def _files(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_are_told_by_their_folders(tmp_path, layout):
+    image, mask = LAYOUTS[layout]
+    root = _files(tmp_path / "gt-masks", *(form.format(stem) for stem in ("a", "b") for form in (image, mask)))
+    for example in open_dataset(root):
+        assert str(example.image.name).endswith(image.format(example.name))
+        assert str(example.mask.name).endswith(mask.format(example.name))
+
+
+def test_an_archive_is_read_where_it_lies(tmp_path):
+    _files(tmp_path, "images/a.jpg", "masks/a.png")
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name in ("images/a.jpg", "masks/a.png"):
+            archive.add(tmp_path / name, name)
+    (example,) = open_dataset(tmp_path / "set.tar")
+    assert (example.image.read(), example.mask.read()) == (b"images/a.jpg", b"masks/a.png")
+
+
+def test_names_match_whatever_their_suffix_and_order(tmp_path):
+    _files(tmp_path, "x/b.webp", "x/a.jpg", "y/a.png", "y/b.bmp")
+    dataset = open_pairs(tmp_path / "x", tmp_path / "y")
+    assert [(e.name, e.image.name.name, e.mask.name.name) for e in dataset] == [
+        ("a", "a.jpg", "a.png"),
+        ("b", "b.webp", "b.bmp"),
+    ]
+
+
+def test_what_has_no_counterpart_stays_visible(tmp_path):
+    _files(tmp_path, "x/a.jpg", "x/b.jpg", "y/b.png", "y/c.png")
+    found = {e.name: (e.image is not None, e.mask is not None) for e in open_pairs(tmp_path / "x", tmp_path / "y")}
+    assert found == {"a": (True, False), "b": (True, True), "c": (False, True)}
+
+
+def test_the_layout_is_said_in_words(tmp_path):
+    _files(tmp_path, "images/a.jpg", "masks/a.png")
+    assert open_dataset(tmp_path).layout == "pictures: 1 in images/*.jpg; masks: 1 in masks/*.png"
+
+
+def test_hidden_and_other_files_are_left_out(tmp_path):
+    _files(tmp_path, "images/a.jpg", "images/.b.jpg", "images/notes.txt", "masks/a.png", ".cache/masks/c.png")
+    assert len(open_dataset(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), "no pictures"),
+        (("readme.txt",), "no pictures"),
+        (("photos/a.jpg",), "photos"),
+        (("masks/a.png",), "masks"),
+        (("images/a.jpg", "masks/a.png", "masks/more/a.png"), "two files are called a"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_in_one_line(tmp_path, names, words):
+    with pytest.raises(InvalidDataset, match=words) as caught:
+        open_dataset(_files(tmp_path, *names))
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_whose_names_never_meet_are_refused(tmp_path):
+    _files(tmp_path, "x/a.jpg", "y/b.png")
+    with pytest.raises(InvalidDataset, match="no picture of"):
+        open_pairs(tmp_path / "x", tmp_path / "y")
+
+
+def test_what_is_not_there_and_what_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4")
+    for path in (tmp_path / "nowhere", tmp_path / "a.zip"):
+        with pytest.raises(InvalidDataset):
+            open_dataset(path)

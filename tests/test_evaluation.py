@@ -1,0 +1,232 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import read_image
+from PIL import Image
+
+from u2net import Session, Transform, evaluate
+from u2net.card import Card
+from u2net.dataset import Source
+from u2net.errors import BadPictures, InvalidDataset
+from u2net.evaluation import load_grey
+from u2net.metrics import MAE, MATTING, FMeasure, Pair
+from u2net.report import save_curves, save_sheet, to_csv, to_json, to_table
+
+TRUTH = np.zeros((30, 40), np.uint8)
+TRUTH[5:25, 10:30] = 255
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Five pictures whose red channel is their ground truth, and maps of them, some of them off."""
+    for i in range(5):
+        rgb = np.stack([TRUTH, np.full_like(TRUTH, 90), np.full_like(TRUTH, 20 * i)], axis=-1)
+        _save(tmp_path / f"set/images/{i}.png", rgb)
+        _save(tmp_path / f"set/masks/{i}.png", TRUTH)
+        _save(tmp_path / f"maps/{i}.png", np.roll(TRUTH, i, axis=1))
+    return tmp_path
+
+
+@pytest.fixture
+def red() -> Session:
+    """A session that answers with the red channel: right about every picture here."""
+    transform = Transform(size=(40, 30), mean=(0, 0, 0), std=(1, 1, 1), divisor="255", stretch=False)
+    return Session(lambda batch: batch[:, :1], Card("red", transform))
+
+
+def test_a_perfect_model_scores_perfectly(data, red):
+    scores = evaluate(data / "set", red).scores
+    best = {"maxF": 1, "MAE": 0, "Fw": 1, "Sm": 1, "relaxF": 1, "IoU": 1, "BIoU": 1}
+    assert {name: scores[name] for name in best} == pytest.approx(best, abs=1e-6)
+
+
+def test_maps_are_scored_as_the_measures_score_them_one_by_one(data):
+    result = evaluate(data / "set", maps=data / "maps", measures=[MAE, FMeasure])
+    alone = [MAE(), FMeasure()]
+    for i in range(5):
+        pair = Pair(np.array(read_image(data / f"maps/{i}.png")), TRUTH)
+        rows = [measure.step(pair) for measure in alone]
+        assert result.pictures[i] == {"name": str(i)} | rows[0] | rows[1]
+    assert result.scores == alone[0].results() | alone[1].results()
+
+
+def test_maps_need_no_pictures(data):
+    assert evaluate(masks=data / "set/masks", maps=data / "maps").num_pictures == 5
+
+
+def test_mattes_are_measured_on_request(data, red):
+    assert evaluate(data / "set", red, measures=MATTING).scores["SAD"] == 0
+
+
+def test_names_tell_data_and_model(data, red):
+    result = evaluate(data / "set", red)
+    assert (result.dataset, result.model, result.num_pictures) == ("set", "red", 5)
+    assert evaluate(data / "set", red, name="mine").model == "mine"
+
+
+def test_the_packaged_model_is_the_default(data):
+    assert evaluate(data / "set").model == "u2netp"
+
+
+def test_grey_truth_is_cut_above_the_threshold(data, red):
+    for path in (data / "set/masks").iterdir():
+        _save(path, TRUTH // 2)
+    assert evaluate(data / "set", red, threshold=126).scores["IoU"] == 1
+    assert evaluate(data / "set", red, threshold=127).scores["IoU"] == 0
+    with pytest.raises(ValueError, match="threshold"):
+        evaluate(data / "set", red, threshold=255)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "P", "1", "LA", "I;16", "zero and one", "alpha"])
+def test_masks_of_any_kind_are_the_same_mask(tmp_path, kind):
+    mask = Image.fromarray(TRUTH)
+    image = {
+        "RGB": lambda: mask.convert("RGB"),
+        "P": lambda: mask.convert("P"),
+        "1": lambda: mask.convert("1"),
+        "LA": lambda: mask.convert("LA"),
+        "I;16": lambda: Image.fromarray(TRUTH.astype(np.uint16) * 257),
+        "zero and one": lambda: Image.fromarray(TRUTH // 255),
+        "alpha": lambda: Image.merge("RGBA", [Image.new("L", mask.size, 7)] * 3 + [mask]),
+    }[kind]()
+    image.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(load_grey(Source(tmp_path / "mask.png")), TRUTH)
+
+
+FAULTS = {
+    "a missing mask": (lambda d: (d / "set/masks/2.png").unlink(), "2", "no mask"),
+    "a missing picture": (lambda d: (d / "set/images/2.png").unlink(), "2", "no picture"),
+    "a broken picture": (lambda d: (d / "set/images/2.png").write_bytes(b"nonsense"), "2", "not a JPEG"),
+    "a cut mask": (lambda d: (d / "set/masks/2.png").write_bytes(b"\x89PNG\r\n\x1a\n"), "2", "broken PNG"),
+    "another size": (lambda d: _save(d / "set/masks/2.png", TRUTH[:20]), "2", "40×30 pixels, its mask 40×20"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_measured_is_named_and_fails_the_run(data, red, fault):
+    plant, name, words = FAULTS[fault]
+    plant(data)
+    with pytest.raises(BadPictures, match=words) as caught:
+        evaluate(data / "set", red)
+    assert [bad for bad, _ in caught.value.failures] == [name]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_measured_is_left_out_on_request(data, red, fault):
+    FAULTS[fault][0](data)
+    result = evaluate(data / "set", red, skip_bad=True)
+    assert (result.num_pictures, len(result.failures)) == (4, 1)
+    assert result.scores["IoU"] == 1
+
+
+def test_a_missing_map_is_named(data):
+    (data / "maps/3.png").unlink()
+    with pytest.raises(BadPictures, match="3 has no map"):
+        evaluate(data / "set", maps=data / "maps")
+
+
+def test_nothing_measured_is_an_error_even_when_skipping(data, red):
+    for path in (data / "set/masks").iterdir():
+        path.write_bytes(b"nonsense")
+    with pytest.raises(InvalidDataset, match="nothing could be measured"):
+        evaluate(data / "set", red, skip_bad=True)
+
+
+def test_arguments_that_contradict_each_other_are_refused(data, red):
+    for wrong in ({}, {"data": data, "masks": data}, {"data": data / "set", "model": red, "maps": data / "maps"}):
+        with pytest.raises(ValueError, match="give"):
+            evaluate(**wrong)
+
+
+def test_a_mistake_in_a_measure_is_not_taken_for_a_bad_picture(data, red):
+    class Broken(MAE):
+        def score(self, pair):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        evaluate(data / "set", red, measures=[Broken], skip_bad=True)
+
+
+def test_tables_print_scores_as_papers_do(data, red):
+    both = [evaluate(data / "set", red), evaluate(data / "set", maps=data / "maps", name="off_by_some")]
+    markdown = to_table(both)
+    assert "| set | red | 5 | **1.000** | **.000** |" in markdown
+    assert r"off\_by\_some" in to_table(both, "latex")
+    assert to_table(both, "latex").count(r"\\") == 3
+
+
+def test_json_and_csv_hold_every_picture(data, red):
+    result = [evaluate(data / "set", red)]
+    (loaded,) = json.loads(to_json(result))
+    assert len(loaded["pictures"]) == 5
+    assert len(loaded["curves"]["precision"]) == 255
+    assert len(to_csv(result).splitlines()) == 6
+
+
+@pytest.mark.parametrize(("name", "start"), [("c.png", b"\x89PNG"), ("c.pdf", b"%PDF"), ("c.svg", b"<?xml")])
+def test_curves_are_drawn(data, red, name, start):
+    pytest.importorskip("matplotlib")
+    save_curves([evaluate(data / "set", red)], data / name)
+    assert (data / name).read_bytes().startswith(start)
+
+
+def test_curves_of_another_kind_are_refused(data, red):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match=r"c\.bmp"):
+        save_curves([evaluate(data / "set", red)], data / "c.bmp")
+
+
+def test_the_sheet_shows_the_worst_first(data):
+    from u2net.evaluation import as_dataset, as_predict
+
+    dataset, (predict, _) = as_dataset(data / "set"), as_predict(None, data / "maps")
+    save_sheet(evaluate(dataset, predict), dataset, predict, data / "sheet.png", 2)
+    assert read_image(data / "sheet.png").size[1] == 2 * 210
+
+
+def _u2net(*arguments) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "u2net", "evaluate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_the_command_prints_the_layout_and_a_table(data):
+    result = _u2net(data / "set", "--maps", data / "maps", "--json", data / "e.json", "--csv", data / "e.csv")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "set: pictures: 5 in images/*.png; masks: 5 in masks/*.png\n"
+    assert result.stdout.startswith("| data set | model | pictures | maxF |")
+    assert json.loads((data / "e.json").read_text())[0]["num_pictures"] == 5
+
+
+def test_the_command_takes_pictures_and_masks_apart_and_models_side_by_side(data):
+    result = _u2net(
+        "--images", data / "set/images", "--masks", data / "set/masks", "--maps", data / "maps", "-m", "u2netp"
+    )
+    assert [line.split(" | ")[1] for line in result.stdout.splitlines()[2:]] == ["maps", "u2netp"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_command_names_what_is_bad_and_exits_with_1(data, fault):
+    FAULTS[fault][0](data)
+    result = _u2net(data / "set", "-m", "u2netp")
+    assert result.returncode == 1
+    assert FAULTS[fault][2] in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["{0}/nowhere"], ["{0}/maps"], ["{0}/empty"], [], ["--masks", "{0}/maps"]])
+def test_wrong_and_empty_folders_are_one_clear_line(data, arguments):
+    (data / "empty").mkdir()
+    result = _u2net(*(argument.format(data) for argument in arguments))
+    assert result.returncode in (1, 2)
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith(("u2net: ", "Error: "))
