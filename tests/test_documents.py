@@ -32,7 +32,10 @@ def folder(tmp_path, monkeypatch) -> Path:
     shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
     for name in ("u2netp.onnx", "mine.onnx"):
         shutil.copy(find("u2netp"), tmp_path / name)
-    for name in ("pictures/a.png", "pictures/sub/b.jpg", "masks/a.png", "masks/b.png"):
+    for name in (
+        *("pictures/a.png", "pictures/sub/b.jpg", "masks/a.png", "masks/b.png"),
+        *("ecssd/images/a.jpg", "ecssd/masks/a.png", "their-maps/a.png"),
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         read_image(PHOTOGRAPH).resize((60, 40)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)

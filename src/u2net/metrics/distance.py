@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-REACH = 64
+REACH = 80
 """Pixels within which distances are exact."""
 
-_FAR = 10_000
-_ROWS_AT_ONCE = 8
+_ROUNDS = ((0, 3), (4, 9), (10, 18), (19, 32), (33, 48), (49, 64), (65, REACH))  # columns tried at once
+_FAR = 2000  # the largest distance for which a key is less than 2³¹
+_MIDDLE = 128  # of the last byte of a key
 
 
 class Nearest(NamedTuple):
@@ -26,55 +27,55 @@ class Nearest(NamedTuple):
 def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
     """The nearest pixel of a mask, boolean (H, W) and not empty, to each of the flat indices `wanted`.
 
-    Exact where it lies within `REACH`; beyond that the distance is an upper bound, and the index of no use. Of several
-    that are equally near, the one in the nearest row is taken, or else the upper, or else the left one.
+    Exact where it lies within `REACH`; what lies farther is put somewhere beyond, and its index is of no use. Of several
+    that are equally near, the leftmost is taken, and of one column's the upper: as in scipy.
+
+    The nearest in its own column is found for every pixel; then, for those wanted, the best of the columns around.
     """
-    width = mask.shape[1]
-    rows = np.flatnonzero(mask.any(axis=1))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    stride = width + REACH  # one row's ends are out of reach from the next row
-    num = (bottom - top) * stride
-    line = np.zeros(num + 2, dtype=np.bool_)
-    line[1:-1].reshape(-1, stride)[:, :width] = mask[top:bottom]
-    left, right = _neighbours(line)
-    position = np.arange(num, dtype=np.int32)
-    across = np.minimum(position - left, right - position)
-    np.minimum(across, _FAR, out=across)
-    across *= ~line[1:-1]
-    across *= across
-    squares = np.pad(across, 1, constant_values=_FAR**2)  # where indices out of bounds end up
+    height, width = mask.shape
+    columns = np.flatnonzero(mask.any(axis=0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    stride = REACH + height  # columns are laid end to end, out of each other's reach, with nothing near either end
+    line = np.zeros((right - left + 1, stride), dtype=np.bool_)
+    line[:-1, REACH:] = mask.T[left:right]
+    offsets = _offsets(line.ravel())
 
     y, x = np.divmod(wanted, width)
-    origin = (y - top) * stride + x
-    best = squares.take(origin + 1, mode="clip")
-    best_row = np.zeros_like(wanted)
-    open_, open_best = np.arange(len(wanted)), best
-    for first in range(1, REACH + 1, _ROWS_AT_ONCE):
-        still = np.flatnonzero(open_best > first**2)
-        if not len(still):
+    origin = (x - left) * stride + REACH + y
+    best = np.full(len(wanted), _FAR**2 << 8, dtype=np.int32)
+    open_ = np.arange(len(wanted))
+    for first, last in _ROUNDS:
+        keys = _keys(offsets, origin[open_], stride, first, last)
+        best[open_] = np.minimum(best[open_], keys)
+        open_ = np.flatnonzero(best >= (last + 1) ** 2 << 8)
+        if not len(open_):
             break
-        open_, open_best = open_[still], open_best[still]
-        steps = np.arange(first, first + _ROWS_AT_ONCE, dtype=np.int32).repeat(2) * np.tile([-1, 1], _ROWS_AT_ONCE)
-        tried = squares.take(origin[open_] + 1 + steps[:, None] * stride, mode="clip")
-        tried += (steps**2)[:, None].astype(np.int32)
-        choice = tried.argmin(axis=0)
-        found = tried[choice, np.arange(len(choice))]
-        nearer = found < open_best
-        open_best = np.where(nearer, found, open_best)
-        best[open_] = open_best
-        best_row[open_[nearer]] = steps[choice[nearer]]
-    spot = (origin + best_row * stride).clip(0, num - 1)
-    beside = np.where(spot - left[spot] <= right[spot] - spot, left[spot], right[spot])
-    beside = np.where(line[1:-1][spot], spot, beside).clip(0, num - 1)
-    return Nearest(np.sqrt(best), (beside // stride + top) * width + beside % stride)
+    step = (best & 255) - _MIDDLE
+    row = y + offsets.take(origin + step * stride, mode="clip")
+    return Nearest(np.sqrt(best >> 8), np.clip(row * width + x + step, 0, mask.size - 1))
 
 
-def _neighbours(line: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each position but the first and last, which are False: the last end of a run, and the next start of one."""
-    num = line.size - 2
+def _offsets(line: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """How far on the nearest True is at each position of a line that starts and ends with False; of two, the earlier."""
     changes = np.flatnonzero(line[1:] != line[:-1]).astype(np.int32)
-    starts, ends = changes[0::2], changes[1::2] - 1
-    none = 2 * num + _FAR
-    left = np.repeat(np.append(np.int32(-none), ends), np.diff(ends, prepend=0, append=num))
-    right = np.repeat(np.append(starts, np.int32(none)), np.diff(starts + 1, prepend=0, append=num))
-    return left, right
+    edges = changes + np.tile(np.array([1, 0], dtype=np.int32), len(changes) // 2)  # first and last of each run
+    bounds = np.append((edges[:-1] + edges[1:]) // 2 + 1, np.int32(len(line)))
+    offsets = np.repeat(edges, np.diff(bounds, prepend=np.int32(0)))
+    offsets -= np.arange(len(line), dtype=np.int32)
+    np.copyto(offsets, 0, where=line)
+    return np.clip(offsets, -_FAR, _FAR, out=offsets)
+
+
+def _keys(
+    offsets: NDArray[np.int32], origin: NDArray[np.int64], stride: int, first: int, last: int
+) -> NDArray[np.int32]:
+    """The least key for each of these positions among the columns from `first` to `last` steps away.
+
+    A key is a distance squared, and in its last byte the step to the column: of equals the leftmost is least.
+    """
+    steps = np.array([*range(-last, 1 - first), *range(max(first, 1), last + 1)])[:, None]
+    keys = offsets.take(origin + steps * stride, mode="clip")
+    keys *= keys
+    keys <<= 8
+    keys += ((steps**2 << 8) + steps + _MIDDLE).astype(np.int32)
+    return np.asarray(keys.min(axis=0))

@@ -12,7 +12,7 @@ def grow_by_square(mask: Mask, radius: int) -> Mask:
     """All pixels of the squares of 2 × radius + 1 around the pixels of a mask."""
     for axis in (0, 1):
         before = mask.swapaxes(0, axis)
-        grown = before.copy()
+        grown = before.copy(order="K")
         for step in range(1, min(radius, len(before) - 1) + 1):
             grown[step:] |= before[:-step]
             grown[:-step] |= before[step:]

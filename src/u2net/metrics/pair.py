@@ -49,11 +49,11 @@ class Pair:
     def centroid(self) -> tuple[int, int]:
         """(row, column) of the mask's centre of mass, rounded; the picture's centre if the mask is empty."""
         height, width = self.mask.shape
-        num_in_rows = np.count_nonzero(self.mask, axis=1)
+        num_in_rows = self.mask.sum(axis=1, dtype=np.uint32)
         total = num_in_rows.sum()
         if total == 0:
             return round(height / 2), round(width / 2)
-        num_in_columns = np.count_nonzero(self.mask, axis=0)
+        num_in_columns = self.mask.sum(axis=0, dtype=np.uint32)
         row = (num_in_rows @ np.arange(height)) / total
         column = (num_in_columns @ np.arange(width)) / total
         return round(row), round(column)

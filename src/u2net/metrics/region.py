@@ -101,9 +101,10 @@ class _CurveMeasure(Measure):
 
     def step(self, pair: Pair) -> dict[str, float]:
         """Take a pair in; give the maximum of its own curve."""
-        curve = self.values(pair, *pair.at_least)
+        values = self.values(pair, *np.column_stack((pair.at_least, pair.at_least_adaptive)))
+        curve = values[:-1]
         self._curve += curve
-        self._adaptive += float(self.values(pair, *map(np.atleast_1d, pair.at_least_adaptive))[0])
+        self._adaptive += float(values[-1])
         self._num_pairs += 1
         return {f"max{self.name}": float(curve.max())}
 

@@ -20,24 +20,30 @@ class WeightedF(PictureMeasure):
 
     Margolin, Zelnik-Manor and Tal, How to evaluate foreground maps?, CVPR 2014, with beta 1, on stretched maps. An
     empty mask scores 0. Where several pixels of the mask are equally near, the definition leaves open whose error
-    counts (see `nearest`). Beyond 64 pixels distances are bounds, by which a weight of 2 is off by at most 0.00015.
+    counts; `nearest` says which is taken. Beyond 80 pixels distances are bounds, by which a weight of 2 is off by at
+    most 0.000015.
     """
 
     def score(self, pair: Pair) -> dict[str, float]:
         """Fw."""
         if not pair.num_subject:
             return {"Fw": 0.0}
-        around = _surroundings(pair.mask, _RADIUS)
-        mask, values = pair.mask, pair.stretched.astype(np.float32)
-        error = np.concatenate((values, 1 - values)).take(pair.joint)
+        mask, around = pair.mask, _surroundings(pair.mask, _RADIUS)
+        low, high = pair.extremes
+        error = np.subtract(pair.saliency, low, dtype=np.float32)
+        error /= high - low
+        error -= mask
+        np.abs(error, out=error)
         # Only here do distances matter: where there is an error, or where one spreads into the mask from.
-        rim = grow_by_square(mask, _RADIUS) & ~mask
-        wanted = np.flatnonzero((rim | (error > 0)) & ~mask)
+        relevant = pair.saliency > low
+        relevant[around] |= grow_by_square(mask[around], _RADIUS)
+        wanted = np.flatnonzero(relevant & ~mask)
         near = nearest(mask, wanted)
-        spread = error.copy()
-        spread.ravel()[wanted] = error.ravel()[near.place]
-        missed = np.minimum(_blur(spread[around]), error[around])[mask[around]].sum(dtype=np.float64)
-        false = error.ravel()[wanted] @ (2 - np.exp(_DECAY * near.distance))
+        weight = 2 - np.exp(_DECAY * near.distance)
+        false = (error.ravel()[wanted] * weight).sum()  # not @, for which BLAS may start threads
+        own = error[around].copy()
+        error.ravel()[wanted] = error.ravel()[near.place]
+        missed = (np.minimum(_blur(error[around]), own) * mask[around]).sum(dtype=np.float64)
         recall = 1 - missed / pair.num_subject
         precision = (pair.num_subject - missed) / (pair.num_subject - missed + false + _EPSILON)
         return {"Fw": float(2 * recall * precision / (recall + precision + _EPSILON))}
@@ -45,16 +51,12 @@ class WeightedF(PictureMeasure):
 
 def _blur(error: NDArray[np.float32]) -> NDArray[np.float32]:
     """The 7×7 Gaussian of the definition; beyond the border there is no error."""
-    kernel = np.exp(-0.5 * (np.arange(_RADIUS + 1, dtype=np.float32) / _SIGMA) ** 2)
-    kernel /= kernel[0] + 2 * kernel[1:].sum()
-    for axis in (0, 1):
-        before = error.swapaxes(0, axis)
-        blurred = kernel[0] * before
-        for step, weight in enumerate(kernel[1:], start=1):
-            part = weight * before
-            blurred[step:] += part[:-step]
-            blurred[:-step] += part[step:]
-        error = blurred.swapaxes(0, axis)
+    kernel = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1, dtype=np.float32) / _SIGMA) ** 2)
+    kernel /= kernel.sum()
+    for _ in range(2):
+        padded = np.zeros((error.shape[0], error.shape[1] + _RADIUS), dtype=np.float32)  # zeros between rows end to end
+        padded[:, :-_RADIUS] = error
+        error = np.convolve(padded.ravel(), kernel, mode="same").reshape(padded.shape)[:, :-_RADIUS].T
     return error
 
 
