@@ -78,7 +78,7 @@ def run(jobs: Iterable[Job], make: Callable[[Path, Path], None], *, overwrite: b
         except InvalidImage as error:
             yield Outcome(job.source, job.target, "failed", str(error))
         except OSError as error:
-            yield Outcome(job.source, job.target, "failed", error.strerror or str(error))
+            yield Outcome(job.source, job.target, "failed", _reason(error, job.source))
         else:
             yield Outcome(job.source, job.target, "done")
 
@@ -97,6 +97,12 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
         folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != own)
         pictures += (here / f for f in sorted(files) if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES)
     return pictures, unreadable
+
+
+def _reason(error: OSError, source: Path) -> str:
+    """What went wrong, and where, unless that is the picture itself."""
+    where = "" if error.filename in (None, str(source)) else f": {error.filename}"
+    return f"{error.strerror or error}{where}"
 
 
 def _spot(name: Path) -> str:

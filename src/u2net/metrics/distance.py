@@ -27,8 +27,8 @@ class Nearest(NamedTuple):
 def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
     """The nearest pixel of a mask, boolean (H, W) and not empty, to each of the flat indices `wanted`.
 
-    Exact where it lies within `REACH`; what lies farther is put somewhere beyond, and its index is of no use. Of several
-    that are equally near, the leftmost is taken, and of one column's the upper: as in scipy.
+    Exact where it lies within `REACH`; what lies farther is put somewhere beyond, and its index is of no use. Of
+    several that are equally near, the leftmost is taken, and of one column's the upper: as in scipy.
 
     The nearest in its own column is found for every pixel; then, for those wanted, the best of the columns around.
     """
@@ -42,12 +42,14 @@ def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
 
     y, x = np.divmod(wanted, width)
     origin = (x - left) * stride + REACH + y
+    above = _offsets(np.pad(mask.any(axis=1), 1))[1:-1]  # to the nearest row that has some of the mask
+    least = (above * above << 8)[y]  # what no column can get below
     best = np.full(len(wanted), _FAR**2 << 8, dtype=np.int32)
     open_ = np.arange(len(wanted))
     for first, last in _ROUNDS:
         keys = _keys(offsets, origin[open_], stride, first, last)
         best[open_] = np.minimum(best[open_], keys)
-        open_ = np.flatnonzero(best >= (last + 1) ** 2 << 8)
+        open_ = np.flatnonzero(best - least >= (last + 1) ** 2 << 8)
         if not len(open_):
             break
     step = (best & 255) - _MIDDLE
@@ -56,7 +58,7 @@ def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
 
 
 def _offsets(line: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """How far on the nearest True is at each position of a line that starts and ends with False; of two, the earlier."""
+    """How far on the nearest True is, of two the earlier, from each position of a line with False at both ends."""
     changes = np.flatnonzero(line[1:] != line[:-1]).astype(np.int32)
     edges = changes + np.tile(np.array([1, 0], dtype=np.int32), len(changes) // 2)  # first and last of each run
     bounds = np.append((edges[:-1] + edges[1:]) // 2 + 1, np.int32(len(line)))

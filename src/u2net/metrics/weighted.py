@@ -54,9 +54,9 @@ def _blur(error: NDArray[np.float32]) -> NDArray[np.float32]:
     kernel = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1, dtype=np.float32) / _SIGMA) ** 2)
     kernel /= kernel.sum()
     for _ in range(2):
-        padded = np.zeros((error.shape[0], error.shape[1] + _RADIUS), dtype=np.float32)  # zeros between rows end to end
-        padded[:, :-_RADIUS] = error
-        error = np.convolve(padded.ravel(), kernel, mode="same").reshape(padded.shape)[:, :-_RADIUS].T
+        padded = np.zeros((error.shape[0], error.shape[1] + 2 * _RADIUS), dtype=np.float32)
+        padded[:, : -2 * _RADIUS] = error  # rows end to end, with zeros between
+        error = np.convolve(padded.ravel(), kernel, mode="same").reshape(padded.shape)[:, : -2 * _RADIUS].T
     return error
 
 
