@@ -39,6 +39,8 @@ def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
     line = np.zeros((right - left + 1, stride), dtype=np.bool_)
     line[:-1, REACH:] = mask.T[left:right]
     offsets = _offsets(line.ravel())
+    squares = offsets * offsets
+    squares <<= 8  # the upper bytes of keys
 
     y, x = np.divmod(wanted, width)
     origin = (x - left) * stride + REACH + y
@@ -47,7 +49,7 @@ def nearest(mask: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Nearest:
     best = np.full(len(wanted), _FAR**2 << 8, dtype=np.int32)
     open_ = np.arange(len(wanted))
     for first, last in _ROUNDS:
-        keys = _keys(offsets, origin[open_], stride, first, last)
+        keys = _keys(squares, origin[open_], stride, first, last)
         best[open_] = np.minimum(best[open_], keys)
         open_ = np.flatnonzero(best - least >= (last + 1) ** 2 << 8)
         if not len(open_):
@@ -69,15 +71,13 @@ def _offsets(line: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def _keys(
-    offsets: NDArray[np.int32], origin: NDArray[np.int64], stride: int, first: int, last: int
+    squares: NDArray[np.int32], origin: NDArray[np.int64], stride: int, first: int, last: int
 ) -> NDArray[np.int32]:
-    """The least key for each of these positions among the columns from `first` to `last` steps away.
+    """The least key for each of these positions, among the columns from `first` to `last` steps away.
 
     A key is a distance squared, and in its last byte the step to the column: of equals the leftmost is least.
     """
     steps = np.array([*range(-last, 1 - first), *range(max(first, 1), last + 1)])[:, None]
-    keys = offsets.take(origin + steps * stride, mode="clip")
-    keys *= keys
-    keys <<= 8
+    keys = squares.take(origin + steps * stride, mode="clip")
     keys += ((steps**2 << 8) + steps + _MIDDLE).astype(np.int32)
     return np.asarray(keys.min(axis=0))

@@ -17,7 +17,7 @@ class Measure(ABC):
 
     @abstractmethod
     def results(self) -> dict[str, float]:
-        """Scores of all pairs so far, by name; NaN where there were none."""
+        """Scores of all pairs so far, of which there is at least one, by name."""
 
 
 class PictureMeasure(Measure):

@@ -1,0 +1,305 @@
+"""Our measures beside PySODMetrics': time for a pair, and agreement.
+
+    python benchmarks/metrics.py [--quick] [--json FILE] [--masks FOLDER --maps FOLDER] [--peer PYTHON]
+
+takes pairs from folders, matched by the names of their files, or draws 400×300 ones. One process for each side holds
+all pairs in memory, and they are asked in turn. What is timed is everything from two uint8 arrays to the scores that
+both packages have. With --json, results are written to FILE, and as Markdown beside it. The first time, PySODMetrics is
+installed into `.peers/pysodmetrics`, which needs a network, unless --peer names an interpreter that has it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import venv
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERSION = "1.6.2"
+HERE = Path(__file__).resolve()
+SCORES = (
+    "MAE stretched", "maxF per picture", "meanF per picture", "adpF per picture", "Sm", "maxE", "meanE", "adpE", "Fw",
+    "IoU stretched", "Dice stretched",
+)  # fmt: skip
+Scores = dict[str, float]
+Pixels = NDArray[np.uint8]
+
+
+def main() -> None:
+    """Set the peer up, ask both sides in turn, print, write if asked."""
+    parser = argparse.ArgumentParser(description="Time and compare our measures with PySODMetrics'.")
+    parser.add_argument("--quick", action="store_true", help="40 pairs and 5 rounds instead of 200 and 9")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    parser.add_argument("--masks", type=Path, metavar="FOLDER", help="ground truths  [default: drawn]")
+    parser.add_argument("--maps", type=Path, metavar="FOLDER", help="maps of the same names")
+    parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has it  [default: one in .peers]")
+    parser.add_argument("--answer", nargs=2, metavar=("SIDE", "FILE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.answer:
+        answer(*arguments.answer)
+        return
+    if (arguments.masks is None) != (arguments.maps is None):
+        parser.error("--masks and --maps go together")
+
+    python = arguments.peer or install_peer()
+    num_pairs, num_rounds = (40, 5) if arguments.quick else (200, 9)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.npz"
+        pairs = read_pairs(arguments.masks, arguments.maps, num_pairs) if arguments.masks else draw_pairs(num_pairs)
+        np.savez(path, *(np.stack(pair) for pair in pairs))
+        with Side("ours", sys.executable, path) as ours, Side("theirs", python, path) as theirs:
+            for side in (ours, theirs):
+                side.ask("time")  # to warm up
+            rounds = [(ours.ask("time"), theirs.ask("time")) for _ in range(num_rounds)]
+            agreement = compare(ours.ask("scores"), theirs.ask("scores"))
+            versions = {"ours": ours.ask("versions"), "theirs": theirs.ask("versions")}
+
+    sizes = "×".join(str(round(float(np.median([pair[0].shape[axis] for pair in pairs])))) for axis in (1, 0))
+    result = {
+        "command": "python benchmarks/metrics.py" + (" --masks FOLDER --maps FOLDER" if arguments.masks else ""),
+        "pairs": f"{len(pairs)} {'given' if arguments.masks else 'drawn'}, median size {sizes}",
+        "cpu": cpu(),
+        "commit": commit(),
+        "versions": versions,
+        "rows": [row(name, rounds) for name in rounds[0][0]],
+        "agreement": agreement,
+    }
+    text = to_markdown(result)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+# ---- Results -------------------------------------------------------------------------------------------------
+
+
+def row(name: str, rounds: list[tuple[Scores, Scores]]) -> dict[str, Any]:
+    """One time on both sides, and how many times as long theirs is; the spread is that of the rounds."""
+    ours, theirs = ([times[name] for times in side] for side in zip(*rounds, strict=True))
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "name": name,
+        "unit": "ms",
+        "ours": round(median(ours), 3),
+        "theirs": round(median(theirs), 3),
+        "ratio": round(median(ratios), 2),
+        "ratio_min": round(min(ratios), 2),
+        "ratio_max": round(max(ratios), 2),
+        "rounds": len(rounds),
+    }
+
+
+def compare(ours: list[Scores], theirs: list[Scores]) -> list[dict[str, Any]]:
+    """By measure: the largest and the mean difference of a pair's score."""
+    table = []
+    for name in SCORES:
+        apart = [abs(a[name] - b[name]) for a, b in zip(ours, theirs, strict=True)]
+        table.append({"measure": name, "largest": max(apart), "mean": sum(apart) / len(apart)})
+    return table
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """Both tables and where they come from."""
+    versions = [" ".join(item) for side in result["versions"].values() for item in side.items()]
+    lines = [
+        f"`{result['command']}` at {result['commit']}: pairs: {result['pairs']}; {result['cpu']};",
+        f"{', '.join(versions)}.",
+        "",
+        "| time of | u2net, ms | PySODMetrics, ms | ratio | from | to | rounds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    keys = ("name", "ours", "theirs", "ratio", "ratio_min", "ratio_max", "rounds")
+    lines += ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in result["rows"]]
+    lines += ["", "| score of a pair | largest difference | mean difference |", "|---|---:|---:|"]
+    lines += [f"| {row['measure']} | {row['largest']:.1e} | {row['mean']:.1e} |" for row in result["agreement"]]
+    return "\n".join(lines) + "\n"
+
+
+def cpu() -> str:
+    """The processor's name, and how many of its cores there are."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    """Of this checkout."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=HERE.parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
+# ---- Pairs ---------------------------------------------------------------------------------------------------
+
+
+def read_pairs(masks: Path, maps: Path, num_pairs: int) -> list[tuple[Pixels, Pixels]]:
+    """The first pairs of the same name and size."""
+    from PIL import Image
+
+    pairs = []
+    for path in sorted(maps.glob("*.png")):
+        if (masks / path.name).exists() and len(pairs) < num_pairs:
+            map_, truth = (np.array(Image.open(p).convert("L")) for p in (path, masks / path.name))
+            if map_.shape == truth.shape:
+                pairs.append((map_, truth))
+    return pairs
+
+
+def draw_pairs(num_pairs: int, size: tuple[int, int] = (400, 300)) -> list[tuple[Pixels, Pixels]]:
+    """Smooth blobs, and maps of them: soft at the rim, with holes, faint other things, and nothing at all far away."""
+    from PIL import Image, ImageFilter
+
+    random = np.random.default_rng(0)
+    pairs = []
+    while len(pairs) < num_pairs:
+        coarse = Image.fromarray(random.integers(0, 256, (5, 6), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        y, x = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]
+        centre, spread = random.uniform(-0.3, 0.3, 2), random.uniform(0.4, 0.7)
+        height = np.asarray(coarse) / 255 + 1 - ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / spread**2
+        truth = np.where(height > 0.5, 255, 0).astype(np.uint8)
+        mistaken = random.normal(128, 40, (8, 8)).clip(0, 255).astype(np.uint8)
+        mistakes = np.asarray(Image.fromarray(mistaken).resize(size, Image.Resampling.BICUBIC)) / 255 - 0.5
+        seen = height + mistakes
+        soft = Image.fromarray((255 / (1 + np.exp(-16 * (seen - 0.5)))).astype(np.uint8))
+        map_ = np.array(soft.filter(ImageFilter.GaussianBlur(4)), dtype=np.int16) + random.integers(-4, 5, truth.shape)
+        pairs.append((np.where(map_ < 8, 0, map_.clip(0, 255)).astype(np.uint8), truth))
+    return pairs
+
+
+# ---- Both sides ----------------------------------------------------------------------------------------------
+
+
+class Side:
+    """A process that answers one question at a time with a line of JSON."""
+
+    def __init__(self, name: str, python: str, pairs: Path) -> None:
+        self._process = subprocess.Popen(
+            [python, HERE, "--answer", name, pairs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def ask(self, question: str) -> Any:
+        """Ask `time`, `scores` or `versions`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(question + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+def answer(side: str, path: str) -> None:
+    """Runs in the process of a side: answer questions until there are no more."""
+    warnings.simplefilter("ignore")  # PySODMetrics announces the end of Fmeasure
+    packages = ("u2net", "numpy") if side == "ours" else ("pysodmetrics", "numpy", "scipy")
+    with np.load(path) as file:
+        pairs = [tuple(pair.copy() for pair in stack) for stack in file.values()]
+    measure = measure_ours if side == "ours" else measure_theirs
+    for question in sys.stdin:
+        found: Any
+        match question.strip():
+            case "time":
+                found = time_all(measure, pairs)
+            case "scores":
+                found = [measure(*pair)[0] for pair in pairs]
+                if side == "ours":
+                    found = [scores | overlap_stretched(*pair) for scores, pair in zip(found, pairs, strict=True)]
+            case _:
+                found = {package: version(package) for package in packages}
+        print(json.dumps(found), flush=True)
+
+
+def time_all(measure: Callable[[Pixels, Pixels], tuple[Scores, float]], pairs: list[Any]) -> dict[str, float]:
+    """Milliseconds for a pair: of all measures, and of Fw alone."""
+    whole, weighted = [], []
+    for pair in pairs:
+        start = perf_counter()
+        _, seconds = measure(*pair)
+        whole.append(perf_counter() - start)
+        weighted.append(seconds)
+    return {
+        "all measures, mean over pairs": 1000 * sum(whole) / len(whole),
+        "all measures, median pair": 1000 * median(whole),
+        "Fw among them, mean over pairs": 1000 * sum(weighted) / len(weighted),
+    }
+
+
+def measure_ours(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
+    """Our scores of one pair, and the seconds that Fw took."""
+    from u2net.metrics import MAE, EMeasure, Overlap, Pair, PictureFMeasure, SMeasure, WeightedF
+
+    pair = Pair(map_, truth)
+    scores: Scores = {}
+    for kind in (MAE, PictureFMeasure, SMeasure, EMeasure, Overlap):
+        one = kind()
+        one.step(pair)
+        scores |= one.results()
+    start = perf_counter()
+    scores |= WeightedF().step(pair)
+    return scores, perf_counter() - start
+
+
+def overlap_stretched(map_: Pixels, truth: Pixels) -> Scores:
+    """Our overlap of a map that is stretched first, as PySODMetrics does; ours by itself takes the map as it is."""
+    from u2net.metrics import Overlap, Pair
+
+    hard = np.where(Pair(map_, truth).stretched > 0.5, 255, 0).astype(np.uint8)[map_]
+    return {f"{name} stretched": score for name, score in Overlap().step(Pair(hard, truth)).items()}
+
+
+def measure_theirs(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
+    """PySODMetrics' scores of one pair under our names, and the seconds that Fw took."""
+    import py_sod_metrics as peer
+
+    kinds = {"IoU": peer.IOUHandler, "Dice": peer.DICEHandler}
+    handlers = {name: kind(with_dynamic=False, with_adaptive=False, with_binary=True) for name, kind in kinds.items()}
+    found: dict[str, Any] = {}
+    for one in (peer.MAE(), peer.Fmeasure(), peer.Smeasure(), peer.Emeasure(), peer.FmeasureV2(handlers)):
+        one.step(map_, truth)
+        found |= one.get_results()
+    start = perf_counter()
+    weighted = peer.WeightedFmeasure()
+    weighted.step(map_, truth)
+    seconds = perf_counter() - start
+    scores = {"MAE stretched": found["mae"], "Sm": found["sm"], "Fw": weighted.get_results()["wfm"]}
+    for name, part in (("F per picture", found["fm"]), ("E", found["em"])):
+        scores |= {f"max{name}": part["curve"].max(), f"mean{name}": part["curve"].mean(), f"adp{name}": part["adp"]}
+    scores |= {f"{name} stretched": found[name]["binary"] for name in kinds}
+    return {name: float(value) for name, value in scores.items()}, seconds
+
+
+def install_peer() -> str:
+    """The interpreter of `.peers/pysodmetrics`, with the pinned PySODMetrics installed."""
+    folder = HERE.parents[1] / ".peers" / "pysodmetrics"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    asked = [python, "-c", "import importlib.metadata as m; print(m.version('pysodmetrics'))"]
+    if subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() != VERSION:
+        subprocess.run([python, "-m", "pip", "install", "--quiet", f"pysodmetrics=={VERSION}"], check=True)
+    return str(python)
+
+
+if __name__ == "__main__":
+    main()

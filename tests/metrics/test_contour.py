@@ -1,0 +1,136 @@
+import math
+
+import numpy as np
+import pytest
+
+from u2net.metrics import BoundaryIoU, Pair, RelaxedF
+from u2net.metrics.morphology import boundary, grow_by_disc, grow_by_square, thin_by_square
+
+
+def level(mask) -> np.ndarray:
+    return np.where(mask, 255, 0).astype(np.uint8)
+
+
+def random_pair(seed: int) -> Pair:
+    """Noise cut at various heights, smooth in some and rough in others, so that masks may be empty or full."""
+    random = np.random.default_rng(seed)
+    masks = []
+    for _ in range(2):
+        coarse = random.random(random.integers(2, 6, 2)).repeat(5, 0).repeat(5, 1)[:14, :17]
+        noise = np.full((14, 17), coarse.mean())
+        noise[: coarse.shape[0], : coarse.shape[1]] = coarse
+        masks.append(noise + 0.3 * random.random(noise.shape) > random.choice([0.2, 0.5, 0.8, 1.2]))
+    return Pair(level(masks[0]), level(masks[1]))
+
+
+def outline(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Pixels of the mask beside something that is not the mask, the world beyond the border among it."""
+    height, width = mask.shape
+
+    def inside(i: int, j: int) -> bool:
+        return 0 <= i < height and 0 <= j < width and bool(mask[i, j])
+
+    return [
+        (i, j)
+        for i in range(height)
+        for j in range(width)
+        if inside(i, j) and not all(inside(i + a, j + b) for a, b in ((0, 1), (1, 0), (0, -1), (-1, 0)))
+    ]
+
+
+def share(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> float:
+    if not one:
+        return float(not other)
+    return sum(any(math.dist(a, b) <= 3 for b in other) for a in one) / len(one)
+
+
+def slow_relaxed_f(pair: Pair) -> float:
+    found, true = outline(pair.saliency > 127.5), outline(pair.mask)
+    precision, recall = share(found, true), share(true, found)
+    return 1.3 * precision * recall / (0.3 * precision + recall) if precision + recall else 0.0
+
+
+def rim(mask: np.ndarray, width: int) -> set[tuple[int, int]]:
+    """Pixels of the mask within so many steps, also diagonal ones, of something that is not the mask."""
+    outside = {
+        (i, j)
+        for i in range(-width, mask.shape[0] + width)
+        for j in range(-width, mask.shape[1] + width)
+        if not (0 <= i < mask.shape[0] and 0 <= j < mask.shape[1] and mask[i, j])
+    }
+    return {
+        (i, j) for i, j in np.argwhere(mask).tolist() if any(max(abs(i - a), abs(j - b)) <= width for a, b in outside)
+    }
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_relaxed_f_is_what_its_definition_gives(seed):
+    pair = random_pair(seed)
+    assert RelaxedF().step(pair)["relaxF"] == pytest.approx(slow_relaxed_f(pair), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_boundary_iou_is_what_its_definition_gives(seed):
+    pair = random_pair(seed)
+    found, true = (rim(mask, 1) for mask in (pair.saliency >= 128, pair.mask))  # 2 % of 22 pixels are less than 1
+    expected = len(found & true) / len(found | true) if found | true else 1.0
+    assert BoundaryIoU().step(pair)["BIoU"] == expected
+
+
+def test_relaxed_f_of_a_set_is_f_of_mean_precision_and_mean_recall():
+    pairs = [random_pair(seed) for seed in range(20)]
+    measure = RelaxedF()
+    for pair in pairs:
+        measure.step(pair)
+    outlines = [(outline(pair.saliency > 127.5), outline(pair.mask)) for pair in pairs]
+    precision = sum(share(found, true) for found, true in outlines) / 20
+    recall = sum(share(true, found) for found, true in outlines) / 20
+    assert measure.results()["relaxF"] == pytest.approx(1.3 * precision * recall / (0.3 * precision + recall))
+
+
+def test_an_outline_three_pixels_off_is_found_and_one_four_off_is_not():
+    truth = np.zeros((20, 20), dtype=bool)
+    truth[5, 5] = True
+    for off, expected in ((3, 1.0), (4, 0.0)):
+        assert RelaxedF().step(Pair(level(np.roll(truth, off, axis=1)), level(truth)))["relaxF"] == expected
+
+
+def test_slack_is_euclidean():
+    truth = np.zeros((20, 20), dtype=bool)
+    truth[5, 5] = True
+    assert RelaxedF().step(Pair(level(np.roll(truth, (2, 2), (0, 1))), level(truth)))["relaxF"] == 1  # √8
+    assert RelaxedF().step(Pair(level(np.roll(truth, (3, 3), (0, 1))), level(truth)))["relaxF"] == 0  # √18
+
+
+def test_two_empty_masks_have_the_same_outline_and_one_empty_mask_has_none():
+    empty, some = np.zeros((5, 5), dtype=np.uint8), level(np.eye(5))
+    for measure in (RelaxedF, BoundaryIoU):
+        assert [*measure().step(Pair(empty, empty)).values()] == [1]
+        assert [*measure().step(Pair(empty, some)).values()] == [0]
+        assert [*measure().step(Pair(some, empty)).values()] == [0]
+
+
+def test_the_rim_of_a_large_mask_is_two_percent_of_the_diagonal_wide():
+    # 300×400: the diagonal is 500, the rim 10 wide. A full mask's rim is what lies within 10 of the border, and one
+    # whose left half is missing shares with it the right half's rim but for the new edge.
+    truth, half = np.ones((300, 400), dtype=bool), np.ones((300, 400), dtype=bool)
+    half[:, :200] = False
+    full_rim, half_rim = 300 * 400 - 280 * 380, 300 * 200 - 280 * 180
+    shared = half_rim - 280 * 10
+    expected = shared / (full_rim + half_rim - shared)
+    assert BoundaryIoU().step(Pair(level(half), level(truth)))["BIoU"] == expected
+
+
+def test_growing_and_thinning_of_a_single_pixel():
+    mask = np.zeros((9, 9), dtype=bool)
+    mask[4, 4] = True
+    assert np.count_nonzero(grow_by_square(mask, 2)) == 25
+    assert np.count_nonzero(grow_by_disc(mask, 2)) == 13
+    assert (thin_by_square(grow_by_square(mask, 2), 2) == mask).all()
+    assert np.count_nonzero(boundary(grow_by_square(mask, 2))) == 16
+
+
+def test_growing_farther_than_the_picture_is_wide_fills_it():
+    mask = np.zeros((3, 5), dtype=bool)
+    mask[0, 0] = True
+    assert grow_by_square(mask, 7).all()
