@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 .PHONY: demo test check light slow peers weights picture clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png
+	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png --overwrite
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest

@@ -1,5 +1,7 @@
 """`python -m u2net` and the command `u2net`."""
 
+import os
+import signal
 import sys
 
 
@@ -10,9 +12,26 @@ def main() -> None:
 
         sys.stdout.write(f"u2net {__version__}\n")
         return
+    # As an exception it lets files that are half written be removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     from u2net.cli import cli
 
-    cli(prog_name="u2net")
+    try:
+        cli(prog_name="u2net")
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is left while an error can still be told; the interpreter's own attempt could not."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"u2net: stdout: {error.strerror}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

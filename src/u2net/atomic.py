@@ -38,7 +38,7 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 
 def _sync_folder(folder: Path) -> None:
     """Have the new name on the disk too, where the system can be asked for it."""
-    if os.name == "posix":
+    with contextlib.suppress(OSError):  # some folders may be written but not read, some systems refuse
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Color = tuple[int, int, int] | tuple[int, int, int, int]
 """Red, green, blue and, if given, opacity; 0 to 255 each."""
 
-_TORCH_SUFFIXES = {".pth", ".pt", ".safetensors"}
+_TORCH_SUFFIXES = {".pth", ".pt", ".safetensors"}  # lower case
 
 _default_session: Session | None = None
 _default_session_lock = threading.Lock()
@@ -51,12 +51,15 @@ def new_session(
     feeding. `sess_opts` and `providers` are ONNX Runtime's; `model_path` is rembg's way to name a file, with the
     model name "u2net_custom". `progress` shows a download on stderr.
 
-    Raises UnknownModel, DownloadError, InvalidModel, or MissingExtra.
+    Raises UnknownModel, DownloadError, InvalidModel, MissingExtra, OSError for a file that cannot be read, and
+    ValueError for parameters that make no sense together.
     """
     if model_path is not None:
         model_name = model_path
     path = resolve(model_name, progress=progress)
-    if path.suffix in _TORCH_SUFFIXES:
+    if path.suffix.lower() in _TORCH_SUFFIXES:
+        if runtime != "onnxruntime" or threads is not None or providers is not None or sess_opts is not None:
+            raise ValueError(f"{path.name} is run by torch, which takes no runtime, threads, providers or options")
         from u2net.net.backend import torch_backend
         from u2net.net.checkpoint import load_checkpoint
 
@@ -75,7 +78,7 @@ def new_session(
 
 
 def remove(
-    data: ImageData,
+    data: ImageData | Picture,
     alpha_matting: bool = False,
     alpha_matting_foreground_threshold: int = 240,
     alpha_matting_background_threshold: int = 10,
@@ -93,8 +96,8 @@ def remove(
 ) -> bytes | Image.Image | NDArray[np.uint8]:
     """Cut the subject out of a picture; the parameters are rembg's, in its order.
 
-    Bytes in give PNG bytes out, an array an array, a PIL image or a path a PIL image; `force_return_bytes` gives
-    PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
+    Bytes in give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image; `force_return_bytes`
+    gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
     mask alone, "L" or uint8 (H, W). Transparency that the input has stays: the mask is multiplied by it.
 
     `session` is from `new_session`; without one the packaged model is opened once and kept. `post_process_mask`
@@ -116,7 +119,7 @@ def remove(
     for name, given in refused.items():
         if given:
             raise ValueError(f"{name} is not supported: this version has no alpha matting")
-    picture = load_image(data)
+    picture = data if isinstance(data, Picture) else load_image(data)
     image = render(
         picture,
         session or _shared_session(),
@@ -127,7 +130,7 @@ def remove(
     )
     if force_return_bytes:
         return encode(image, "png", picture.icc_profile)
-    return same_kind(data, image, picture.icc_profile)
+    return same_kind(picture.rgb if isinstance(data, Picture) else data, image, picture.icc_profile)
 
 
 def render(
@@ -140,8 +143,8 @@ def render(
     putalpha: bool = False,
 ) -> Image.Image:
     """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space."""
-    if bgcolor is not None and not (len(bgcolor) in (3, 4) and all(0 <= value <= 255 for value in bgcolor)):
-        raise ValueError(f"bgcolor is 3 or 4 numbers from 0 to 255, got {bgcolor}")
+    if bgcolor is not None and not (len(bgcolor) in (3, 4) and all(value in range(256) for value in bgcolor)):
+        raise ValueError(f"bgcolor is 3 or 4 whole numbers from 0 to 255, got {bgcolor}")
     mask = session.mask(picture)
     alpha = Image.fromarray(smooth_mask(mask) if post_process_mask else mask)
     if picture.alpha is not None:

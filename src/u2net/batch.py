@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from u2net.errors import InvalidImage
+from u2net.errors import InvalidImage, reason
 from u2net.image import SUFFIXES
 
 
@@ -50,13 +50,13 @@ def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outco
         for path, name in zip(relative, short, strict=True)
     ]
     times = Counter(map(_spot, names))
-    taken = {source.resolve() for source in sources}
+    taken = {os.path.realpath(source) for source in sources}  # unlike Path.resolve, it bears loops of links
     jobs = []
     for source, name in zip(sources, names, strict=True):
         target = output / name
         if times[_spot(name)] > 1:
             failures.append(Outcome(source, None, "failed", f"another picture would become {name} too"))
-        elif target.resolve() in taken:
+        elif os.path.realpath(target) in taken:
             failures.append(Outcome(source, None, "failed", f"would replace the picture {target}"))
         else:
             jobs.append(Job(source, target))
@@ -69,18 +69,16 @@ def run(jobs: Iterable[Job], make: Callable[[Path, Path], None], *, overwrite: b
     A target that is there already is skipped unless `overwrite`.
     """
     for job in jobs:
-        if not overwrite and job.target.exists():
-            yield Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
-            continue
         try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            make(job.source, job.target)
-        except InvalidImage as error:
-            yield Outcome(job.source, job.target, "failed", str(error))
-        except OSError as error:
-            yield Outcome(job.source, job.target, "failed", _reason(error, job.source))
-        else:
-            yield Outcome(job.source, job.target, "done")
+            if not overwrite and os.path.lexists(job.target):
+                outcome = Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
+            else:
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                make(job.source, job.target)
+                outcome = Outcome(job.source, job.target, "done")
+        except (InvalidImage, OSError, MemoryError) as error:
+            outcome = Outcome(job.source, job.target, "failed", _reason(error, job.source))
+        yield outcome
 
 
 def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
@@ -89,20 +87,20 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
     unreadable: list[Outcome] = []
 
     def note(error: OSError) -> None:
-        unreadable.append(Outcome(Path(error.filename), None, "failed", error.strerror or str(error)))
+        unreadable.append(Outcome(Path(error.filename), None, "failed", reason(error)))
 
-    own = output.resolve()
+    own = os.path.realpath(output)
     for name, folders, files in os.walk(folder, onerror=note):
         here = Path(name)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != own)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.realpath(here / f) != own)
         pictures += (here / f for f in sorted(files) if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES)
     return pictures, unreadable
 
 
-def _reason(error: OSError, source: Path) -> str:
+def _reason(error: Exception, source: Path) -> str:
     """What went wrong, and where, unless that is the picture itself."""
-    where = "" if error.filename in (None, str(source)) else f": {error.filename}"
-    return f"{error.strerror or error}{where}"
+    where = getattr(error, "filename", None)
+    return reason(error) + ("" if where in (None, str(source)) else f": {where}")
 
 
 def _spot(name: Path) -> str:

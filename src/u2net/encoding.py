@@ -16,7 +16,7 @@ Format = Literal["png", "webp", "jpg"]
 
 # The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
 _WRITERS: dict[Format, tuple[str, int, dict[str, int]]] = {
-    "png": ("PNG", 2**31 - 1, {"compress_level": 6}),
+    "png": ("PNG", 2**31 - 1, {"compress_level": 4}),
     "webp": ("WebP", 16_383, {"quality": 90, "alpha_quality": 100}),
     "jpg": ("JPEG", 65_500, {"quality": 92}),
 }
@@ -73,7 +73,7 @@ def save_image(
 
     The format follows the suffix (.png, .webp, .jpg, .jpeg) unless given. Raises what `encode` does, and `OSError`.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link is written through, not replaced
     format = format or SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:
         raise UnsupportedFormat("cannot tell the format from the name: end it in .png, .webp, .jpg or .jpeg")

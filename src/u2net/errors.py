@@ -1,8 +1,14 @@
 """Everything the library raises on purpose: one line each, fit to be shown to a user.
 
 Each class also derives from the built-in exception that callers would expect, so `except ValueError` and
-`except OSError` keep working. Messages never contain server paths or object representations.
+`except OSError` keep working. Messages about pictures name no path, for they reach a service's clients.
 """
+
+
+def reason(error: Exception) -> str:
+    """One line for an error, without the path that an OSError carries."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 class U2NetError(Exception):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from u2net.background import new_session
 from u2net.dataset import Dataset, Example, Source, by_stem, list_sources, open_dataset, open_pairs
-from u2net.errors import BadPictures, InvalidDataset, InvalidImage
+from u2net.errors import BadPictures, InvalidDataset, InvalidImage, reason
 from u2net.image import load_image
 from u2net.metrics import SALIENCY, FMeasure, Measure, Pair
 from u2net.session import Session
@@ -156,10 +156,8 @@ class _Tally:
         """Note what is wrong with one picture and go on."""
         try:
             yield
-        except (InvalidImage, InvalidDataset) as error:
-            self.failures.append((example.name, str(error)))
-        except OSError as error:
-            self.failures.append((example.name, error.strerror or str(error)))
+        except (InvalidImage, InvalidDataset, OSError) as error:
+            self.failures.append((example.name, reason(error)))
 
     def measure(self, example: Example, mask: Source, saliency: NDArray[np.uint8]) -> None:
         """Take one map into every measure."""

@@ -58,6 +58,8 @@ _UPRIGHT = {
 # A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
 # 100 is libtiff's limit too.
 _MAX_SCANS = 100
+# Pillow walks over segments one by one, in Python. Cameras write a few dozen.
+_MAX_SEGMENTS, _MAX_FILL = 10_000, 1000
 
 _warnings_lock = threading.Lock()
 
@@ -202,8 +204,8 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Im
     if name is None:
         raise UnsupportedFormat("not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture")
     profile = None
-    if name == "JPEG" and _num_scans(data) > _MAX_SCANS:
-        raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans")
+    if name == "JPEG":
+        _check_segments(data)
     if name == "PNG":
         data, profile = _bare_png(data, limits)
     with _one_line_errors(name):
@@ -223,15 +225,18 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Im
     return name, image
 
 
-def _num_scans(jpeg: bytes) -> int:
-    """Count the scans up to the end of the first picture (ITU-T T.81, annex B)."""
+def _check_segments(jpeg: bytes) -> None:
+    """Refuse more segments and scans than pictures have, up to the end of the first one (ITU-T T.81, annex B)."""
     # Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
     marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-    num_scans, found = 0, marker.search(jpeg, 2)
+    num_scans, num_segments, found = 0, 0, marker.search(jpeg, 2)
     while found and found[1] != b"\xd9":
         num_scans += found[1] == b"\xda"
-        found = marker.search(jpeg, found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2]))
-    return num_scans
+        num_segments += 1
+        end = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+        if num_scans > _MAX_SCANS or num_segments > _MAX_SEGMENTS or jpeg[end : end + _MAX_FILL] == b"\xff" * _MAX_FILL:
+            raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans, or far too many segments")
+        found = marker.search(jpeg, end)
 
 
 def _bare_png(png: bytes, limits: Limits) -> tuple[bytes, bytes | None]:
@@ -240,10 +245,13 @@ def _bare_png(png: bytes, limits: Limits) -> tuple[bytes, bytes | None]:
     Pillow refuses pictures with texts or profiles of more than 1 MiB, and with faults in later frames.
     """
     kept, position, profile = [png[:8]], 8, None
+    seen: set[bytes] = set()  # all but IDAT stand once
     while position < len(png):
         end = position + 12 + int.from_bytes(png[position : position + 4])
         kind = png[position + 4 : position + 8]
-        if kind == b"iCCP":
+        if kind in seen:
+            pass
+        elif kind == b"iCCP":
             _, _, compressed = png[position + 8 : end - 4].partition(b"\0")
             try:
                 profile = zlib.decompressobj().decompress(compressed[1:], limits.max_icc_bytes + 1)
@@ -251,6 +259,8 @@ def _bare_png(png: bytes, limits: Limits) -> tuple[bytes, bytes | None]:
                 profile = None
         elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"):
             kept.append(png[position:end])
+        if kind != b"IDAT":
+            seen.add(kind)
         position = end
     return b"".join(kept), profile
 

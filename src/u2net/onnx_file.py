@@ -26,7 +26,7 @@ _SCHEMA: dict[str, dict[int, str]] = {
     "Tensor": {13: "External"},
 }
 _GRAPH, _TENSOR_LOCATION, _DEFAULT = 7, 14, 0
-_MAX_DEPTH = 32
+_MAX_DEPTH, _MAX_FIELDS = 32, 1_000_000  # of any message; U²-Net's graph has a few thousand fields
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
@@ -92,7 +92,9 @@ def _walk(content: mmap.mmap, message: range, kind: str, metadata: dict[str, str
 def _fields(content: mmap.mmap, message: range) -> Iterator[tuple[int, int | range]]:
     """Number and value of each field: numbers as they are, everything that has a length as the range of its bytes."""
     position = message.start
-    while position < message.stop:
+    for _ in range(_MAX_FIELDS):
+        if position >= message.stop:
+            return
         tag, position = _varint(content, position, message.stop)
         if tag >= 2**32:  # parsers drop the upper bits and see another field
             raise _Malformed
@@ -111,6 +113,7 @@ def _fields(content: mmap.mmap, message: range) -> Iterator[tuple[int, int | ran
             raise _Malformed
         yield field, range(position, position + length)
         position += length
+    raise _Malformed
 
 
 def _varint(content: mmap.mmap, position: int, stop: int) -> tuple[int, int]:

@@ -203,7 +203,7 @@ def _folders(model: Model) -> dict[Path, bool]:
     # rembg has a folder per model, and still reads the single one that it had before.
     per_model = [u2net_home, rembg_home, data and f"{data}/rembg", "~/.rembg"]
     single = [data and f"{data}/.u2net", "~/.u2net"]
-    folders = dict.fromkeys((cache_folder(), _default_cache()), True)
+    folders = {cache_folder(): not u2net_home, _default_cache(): True}
     for folder in [f"{home}/models/{model.name}" for home in per_model if home] + [s for s in single if s]:
         folders.setdefault(_folder(folder), False)
     return folders

@@ -12,14 +12,12 @@ from typing import IO, Any
 
 import click
 
-from u2net.errors import U2NetError, UnknownModel
+from u2net.errors import U2NetError, UnknownModel, reason
 
 
-def line(error: Exception) -> str:
-    """One line for an error, without paths of this machine and without a class name where words are enough."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+def printable(text: object) -> str:
+    """A name fit for a terminal: what would move its cursor or break a line is spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 class Refusal(click.ClickException):
@@ -29,7 +27,7 @@ class Refusal(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line as all other failures are printed."""
-        click.echo(f"u2net: {self.format_message()}", file=file, err=True)
+        click.echo(f"u2net: {printable(self.format_message())}", file=file, err=True)
 
 
 @contextmanager
@@ -40,8 +38,8 @@ def one_line_errors() -> Iterator[None]:
     except UnknownModel as error:
         raise Refusal(str(error)) from None
     except (U2NetError, OSError) as error:
-        name = f"{os.fspath(error.filename)}: " if isinstance(error, OSError) and error.filename else ""
-        click.echo(f"u2net: {name}{line(error)}", err=True)
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error, OSError) and error.filename else ""
+        click.echo(f"u2net: {printable(name + reason(error))}", err=True)
         sys.exit(1)
 
 
@@ -51,6 +49,9 @@ def quiet_decoders() -> Iterator[None]:
 
     libtiff writes to the descriptor itself, past Python. This is for the program's main thread alone.
     """
+    if sys.stderr is None:  # was closed by whoever started us
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 
 from u2net.cli.failure import one_line_errors
-from u2net.errors import UnknownModel
+from u2net.errors import InvalidModel, UnknownModel
 
-_SIDES = click.IntRange(32, 8192)
+_SIDES = click.IntRange(32, 2048)  # at which U²-Net writes maps of 24 GiB
 
 
 @click.group()
@@ -106,6 +106,7 @@ def download(names: tuple[str, ...], force: bool) -> None:
 @click.argument("names", nargs=-1)
 def verify(names: tuple[str, ...]) -> None:
     """Compare models, or all that are here, with their published checksums."""
+    damaged = False
     with one_line_errors():
         from u2net import zoo
 
@@ -115,6 +116,11 @@ def verify(names: tuple[str, ...]) -> None:
             except UnknownModel:
                 if names:
                     raise
+            except InvalidModel as error:
+                damaged = True
+                click.echo(f"u2net: {error}", err=True)
+    if damaged:
+        sys.exit(1)
 
 
 @models.command()
@@ -134,7 +140,7 @@ def path(name: str) -> None:
 @contextmanager
 def _as_onnx(path: Path) -> Iterator[Path]:
     """A model file as ONNX: itself, or a passing export of weights in another format."""
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         yield path
         return
     from u2net.net import export_onnx, load_checkpoint

@@ -7,12 +7,13 @@ import os
 import sys
 from collections import Counter
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders
+from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
 
 if TYPE_CHECKING:
     from u2net.background import Color
@@ -47,8 +48,8 @@ def _rembg_color(
 
 
 @click.command()
-@click.argument("input", default="-", metavar="[INPUT]")
-@click.argument("output", required=False)
+@click.argument("input", default="-", metavar="[INPUT]", type=click.Path(allow_dash=True))
+@click.argument("output", required=False, type=click.Path(allow_dash=True))
 @click.option("-m", "--model", metavar="NAME|FILE", help="A model's name or file.  [default: u2netp]")
 @click.option("-om", "--mask", "--only-mask", "only_mask", is_flag=True, help="Write the mask, not the cut-out.")
 @click.option("-ppm", "--post-process-mask", is_flag=True, help="Make the mask hard, with smooth outlines.")
@@ -65,9 +66,9 @@ def _rembg_color(
 @click.option(
     "--format", "format_", type=click.Choice(["png", "webp", "jpg"]), help="[default: as OUTPUT ends, or png]"
 )
-@click.option("--overwrite", is_flag=True, help="In a folder, replace files that are there already.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option("--runtime", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime.  [default: its own choice]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime.  [default: its own choice]")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
 @click.option("-a", "--alpha-matting", is_flag=True, hidden=True, expose_value=False, callback=_refuse_matting)
 @click.option("-af", "--alpha-matting-foreground-threshold", hidden=True, expose_value=False, callback=_refuse_matting)
@@ -95,93 +96,129 @@ def remove(
     a.out.png beside it, and a folder becomes FOLDER.out. A folder's sub-folders are kept; no picture is lost by
     another's name.
     """
-    if background and bgcolor:
-        raise Refusal("--background and --bgcolor are the same option: give one")
-    folder = Path(input).is_dir()
-    source, target, format_ = _places(input, output, format_, folder)
-    color = background or bgcolor
-    if format_ == "jpg" and not only_mask:
-        color = color or (255, 255, 255)  # JPEG has no transparency
-        if len(color) == 4 and color[3] < 255:
-            raise Refusal("JPEG has no transparency: give an opaque background, or --format png or webp")
     with one_line_errors():
+        if background and bgcolor:
+            raise Refusal("--background and --bgcolor are the same option: give one")
+        color = background or bgcolor
+        if color and only_mask:
+            raise Refusal("a mask has no background: give --mask or a colour")
+        folder = os.path.isdir(input)  # unlike Path.is_dir, it bears folders that may not be looked into
+        source, target, format_ = _places(input, output, format_, folder=folder, overwrite=overwrite)
+        if as_json and target == _PIPE:
+            raise Refusal("the picture and --json cannot both go to stdout")
+        if format_ == "jpg" and not only_mask:
+            color = color or (255, 255, 255)  # JPEG has no transparency
+            if len(color) == 4 and color[3] < 255:
+                raise Refusal("JPEG has no transparency: give an opaque background, or --format png or webp")
+
         from tqdm import tqdm
 
         from u2net.background import new_session, render
         from u2net.batch import Job, plan, run
         from u2net.encoding import encode, save_image
+        from u2net.errors import InvalidImage
         from u2net.image import LIMITS, load_image
         from u2net.zoo import DEFAULT
 
         jobs, failures = plan(source, target, f".{format_}") if folder else ([Job(source, target)], [])
-        session = new_session(model or DEFAULT, runtime=runtime, threads=threads, progress=sys.stderr.isatty())
+        model = DEFAULT if model is None else model
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        session = new_session(model, runtime=runtime, threads=threads, progress=terminal) if jobs else None
 
         def make(source: Path, target: Path) -> None:
+            assert session is not None
+            data = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == _PIPE else source
+            if data == b"":
+                raise InvalidImage("nothing was received")
             with quiet_decoders():
-                picture = load_image(sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == _PIPE else source)
+                picture = load_image(data)
             image = render(picture, session, only_mask=only_mask, post_process_mask=post_process_mask, bgcolor=color)
             if format_ == "jpg" and not only_mask:
                 image = image.convert("RGB")
             if target == _PIPE:
-                sys.stdout.buffer.write(encode(image, format_, picture.icc_profile))
+                with open(1, "wb", closefd=False) as stdout:  # sys.stdout may be unbuffered, and then writes in part
+                    stdout.write(encode(image, format_, picture.icc_profile))
             else:
                 save_image(image, target, picture.icc_profile)
 
-        outcomes = run(jobs, make, overwrite=overwrite or not folder)
-        bar = tqdm(outcomes, total=len(jobs), unit="picture", disable=not (folder and sys.stderr.isatty()))
-        finished = [*failures, *bar]
-        _report(finished, folder=folder, as_json=as_json)
+        finished: list[Outcome] = []
+        outcomes = chain(failures, run(jobs, make, overwrite=overwrite or not folder))
+        num = len(failures) + len(jobs)
+        try:
+            for outcome in tqdm(outcomes, total=num, unit="picture", disable=not (folder and terminal)):
+                finished.append(outcome)
+                if outcome.status == "failed":
+                    tqdm.write(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}", file=sys.stderr)
+        finally:
+            _report(finished, folder=folder, as_json=as_json)
     if any(outcome.status == "failed" for outcome in finished):
         sys.exit(1)
 
 
-def _places(input: str, output: str | None, format_: Format | None, folder: bool) -> tuple[Path, Path, Format]:  # noqa: A002
-    """Source, target and format. Raises Refusal where they make no sense together."""
+def _places(
+    input: str,  # noqa: A002
+    output: str | None,
+    format_: Format | None,
+    *,
+    folder: bool,
+    overwrite: bool,
+) -> tuple[Path, Path, Format]:
+    """Source, target and format. Raises Refusal where they make no sense together, or a file would be lost."""
     from u2net.encoding import SUFFIXES
 
-    source = Path(input)
+    if input == "" or output == "":
+        raise Refusal("a name is empty")
+    source = _as_path(input)
     if source == _PIPE:
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise Refusal("give a picture or a folder, or pipe a picture in")
-    elif not source.exists():
+    elif not os.path.lexists(source):
         raise Refusal(f"there is no {input}")
     default_format: Format = format_ or "png"
     if folder:
-        target = Path(output) if output else source.with_name(f"{source.resolve().name}.out")
-        if output == "-" or target.is_file():
-            raise Refusal("a folder needs a folder to go to")
+        real = Path(os.path.realpath(source))
+        if output is None and not real.name:
+            raise Refusal("give OUTPUT: there is no name for what this folder becomes")
+        beside = source if source.name not in ("", "..") else real
+        target = Path(output) if output else beside.with_name(f"{beside.name}.out")
+        if output == "-" or os.path.isfile(target) or os.path.realpath(target) == str(real):
+            raise Refusal("a folder needs another folder to go to")
         return source, target, default_format
     if output is None:
         output = "-" if source == _PIPE else str(source.with_name(f"{source.stem}.out.{default_format}"))
-    target = Path(output)
+    target = _as_path(output)
     if target == _PIPE:
-        if sys.stdout.isatty():
+        if sys.stdout is None or sys.stdout.isatty():
             raise Refusal("a picture is not for the terminal: give OUTPUT, or pipe it on")
         return source, target, default_format
-    if target.is_dir() or output.endswith(("/", os.sep)):
+    if os.path.isdir(target) or output.endswith(("/", os.sep)):
         if source == _PIPE:
             raise Refusal("a picture from stdin needs a name: give OUTPUT as a file")
         target /= f"{source.stem}.{default_format}"
     named = SUFFIXES.get(target.suffix.lower())
     if named is None or named != (format_ or named):
         raise Refusal(f"{target.name} does not end in " + (f".{format_}" if format_ else ".png, .webp or .jpg"))
-    if target.exists() and source != _PIPE and target.samefile(source):
-        raise Refusal(f"{output} would replace the picture itself")
+    if os.path.isfile(target):
+        if source != _PIPE and os.path.samefile(target, source):
+            raise Refusal(f"{output} would replace the picture itself")
+        if not overwrite:
+            raise Refusal(f"{target} is there already: --overwrite replaces it")
     return source, target, named
 
 
+def _as_path(name: str) -> Path:
+    """The path of a name; "-" alone is a pipe, and "./-" a file of that name."""
+    path = Path(name)
+    return path.absolute() if path == _PIPE and name != "-" else path
+
+
 def _report(outcomes: list[Outcome], *, folder: bool, as_json: bool) -> None:
-    """Failures on stderr; what was done on stdout, unless the picture itself goes there."""
-    for outcome in outcomes:
-        if outcome.status == "failed":
-            click.echo(f"u2net: {outcome.source}: {outcome.reason}", err=True)
-    if any(outcome.target == _PIPE for outcome in outcomes):
-        return
+    """What was done, on stdout, unless the picture itself goes there."""
     if as_json:
         rows = [asdict(outcome) for outcome in outcomes]
         click.echo(json.dumps({"pictures": rows}, indent=2, default=str))
     elif folder:
         counts = Counter(outcome.status for outcome in outcomes)
         click.echo(", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed")))
-    elif outcomes[0].status == "done":
-        click.echo(f"wrote {outcomes[0].target}")
+    elif outcomes and outcomes[0].status == "done" and outcomes[0].target != _PIPE:
+        click.echo(f"wrote {printable(outcomes[0].target)}")

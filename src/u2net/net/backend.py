@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,20 +13,24 @@ from u2net.session import Backend
 
 
 def torch_backend(network: U2Net) -> Backend:
-    """The live network as a backend: on its own device, with the weights that it holds when called.
+    """The live network as a backend: on its own device, in its own type, with the weights that it holds when called.
 
-    The network is put into evaluation mode for each call and left in the mode in which it was found.
+    It is in evaluation mode during a call, and each of its modules in its former mode afterwards. Threads take turns.
     """
+    lock = threading.Lock()
 
     @torch.inference_mode()
     def backend(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = next(network.parameters()).device
-        was_training = network.training
-        network.eval()
-        try:
-            output: NDArray[np.float32] = network.saliency(torch.from_numpy(batch).to(device)).float().cpu().numpy()
-        finally:
-            network.train(was_training)
-        return output
+        weight = next(network.parameters())
+        with lock:
+            training = [module for module in network.modules() if module.training]
+            network.eval()
+            try:
+                output = network.saliency(torch.from_numpy(batch).to(weight.device, weight.dtype))
+            finally:
+                for module in training:
+                    module.training = True
+        maps: NDArray[np.float32] = output.float().cpu().numpy()
+        return maps
 
     return backend

@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = None) -> Checkpoint:
-    """Read our `.safetensors`, the ONNX file of a U²-Net, or a `.pth` with the authors' keys.
+    """Read our `.safetensors`, the ONNX file of a U²-Net, or a `.pth` with the authors' keys or our own.
 
     The table of the network is read from the weights' shapes; `stages` gives it for `.pth` and `.onnx` files
     whose heights are not the paper's. A `.pth` may lack `num_batches_tracked` and may have `module.` before
@@ -54,11 +54,11 @@ def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = 
     """
     path = Path(path)
     try:
-        if path.suffix == ".onnx":
+        if path.suffix.lower() == ".onnx":
             from u2net.net.onnx_import import load_onnx  # which builds upon this module
 
             return load_onnx(path, stages)
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return _load_safetensors(path)
         return _load_pth(path, stages)
     except InvalidModel as error:
@@ -68,9 +68,12 @@ def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = 
 def save_checkpoint(network: U2Net, path: str | PathLike[str], card: Card) -> Card:
     """Write weights, table and card as safetensors, atomically; return the card as written (see `describe`).
 
-    Raises OSError if `path` cannot be written; it is then as it was.
+    Raises InvalidModel for weights that are not finite, OSError if `path` cannot be written; it is then as it was.
     """
     state = {key: _portable(value) for key, value in network.state_dict().items()}
+    spoilt = [key for key, value in state.items() if not value.isfinite().all()]
+    if spoilt:
+        raise InvalidModel(f"weights that are not finite are not saved: {', '.join(spoilt[:_NUM_NAMED])}")
     card = describe(network, card)
     table = json.dumps({"stages": network.stages, "num_classes": network.num_classes})
     content = save(state, {METADATA_KEY: card.to_json(), TABLE_KEY: table})
@@ -196,6 +199,8 @@ def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
     if sum(value.nbytes for value in state.values()) > path.stat().st_size:
         raise InvalidModel("claims to hold more than it does")  # strides of 0 cost nothing in a file
     state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    if "encoder.0.conv_in.conv.weight" in state:  # saved from our own class
+        state = {_translated(key): value for key, value in state.items()}
     side = state.get("side1.weight")
     num_classes = max(1, len(side)) if side is not None and side.ndim else 1
     if stages is None:
@@ -205,6 +210,11 @@ def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
             state.setdefault(to_authors_key(key), torch.tensor(0))
     network = build(state, stages, num_classes, to_authors_key)
     return Checkpoint(network, describe(network, Card(name=path.stem)))
+
+
+def _translated(key: str) -> str:
+    """The authors' key; of a text that is no key of ours, itself."""
+    return to_authors_key(key) if re.match(r"(encoder|decoder|sides|fuse)\.", key) else key
 
 
 def _is_plain(value: object) -> bool:

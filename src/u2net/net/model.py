@@ -202,6 +202,9 @@ def _check_table(stages: tuple[Stage, ...], num_classes: int) -> None:
         raise ValueError(f"a table has an odd number of rows, 3 or more, got {len(stages)}")
     if num_classes < 1:
         raise ValueError(f"num_classes is 1 or more, got {num_classes}")
+    for i, row in enumerate(stages, start=1):
+        if min(row.c_in, row.c_mid, row.c_out) < 1:
+            raise ValueError(f"row {i} of the table has fewer than one channel: {row}")
     bottom = len(stages) // 2
     for i, row in enumerate(stages[1:], start=1):
         expected = stages[i - 1].c_out
