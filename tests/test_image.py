@@ -586,3 +586,22 @@ def test_the_corpus_is_decoded_or_refused_in_time_and_memory():
         if expected[name].startswith("ok") and not re.fullmatch(r"\d+x\d+", outcome):
             refused[name] = outcome.partition(":")[0]
     assert refused == REFUSED
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [b"\xff\xd8" + b"\xff\xe5\x00\x02" * 100_000, b"\xff\xd8\xff\xe0\x00\x04ab" + b"\xff" * 2_000_000],
+    ids=["segments", "fill"],
+)
+def test_floods_of_jpeg_segments_are_refused_before_they_are_walked(flood):
+    with pytest.raises(ImageTooLarge, match="segments"):
+        load_image(flood)
+
+
+def test_only_the_first_of_many_colour_profiles_is_looked_at(monkeypatch):
+    opened = []
+    real = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", lambda: opened.append(1) or real())
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"nonsense"))
+    load_image(png(1, 1, 8, 2, b"\0\1\2\3", *[profile] * 50))
+    assert len(opened) == 1

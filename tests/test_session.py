@@ -221,3 +221,53 @@ def test_opening_a_session_does_not_load_torch():
     code = "import sys, u2net; u2net.new_session(); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [np.float32(0), np.zeros((1, 4, 4)), np.zeros((2, 1, 4, 4)), np.zeros((1, 1, 0, 4)), np.full((1, 1, 4, 4), np.nan)],
+)
+def test_a_model_that_answers_with_nonsense_is_refused(outputs):
+    session = Session(lambda batch: np.asarray(outputs, np.float32), Card("odd"))
+    with pytest.raises(InvalidModel, match="odd puts out"):
+        session.mask(_noise(4, 4))
+
+
+@pytest.mark.parametrize(
+    "options", [{"runtime": "tensorrt"}, {"threads": 0}, {"providers": []}, {"runtime": "openvino", "providers": ["x"]}]
+)
+def test_options_that_make_no_sense_are_refused_rather_than_ignored(options):
+    with pytest.raises(ValueError, match=r"runtime|threads|providers"):
+        open_session(WEIGHTS, **options)
+
+
+def test_the_callers_options_are_left_as_they_are():
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    for size in ((64, 64), (96, 32)):
+        session = open_session(WEIGHTS, session_options=options, transform=Transform(size=size))
+        assert session.mask(_noise(8, 9)).shape == (9, 8)
+    assert options.intra_op_num_threads == 0
+
+
+def test_a_batch_size_below_one_is_refused_at_once():
+    with pytest.raises(ValueError, match="batch_size"):
+        _mean_session().saliencies([], batch_size=0)
+
+
+def test_a_live_network_keeps_its_modes_and_statistics():
+    torch = pytest.importorskip("torch")
+    from u2net.net import U2NETP, U2Net
+    from u2net.net.backend import torch_backend
+
+    network = U2Net(U2NETP).train()
+    network.encoder[0].eval()  # a part that its owner has frozen
+    modes = [module.training for module in network.modules()]
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    session = Session(torch_backend(network), Card("live", Transform(size=(32, 32))))
+    with ThreadPoolExecutor(4) as pool:
+        masks = {mask.tobytes() for mask in pool.map(session.mask, [_noise(9, 9)] * 8)}
+    assert len(masks) == 1
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())

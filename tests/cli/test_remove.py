@@ -3,8 +3,10 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +216,67 @@ def test_stdin_that_is_a_terminal_is_not_waited_for():
 def test_no_progress_bar_where_there_is_no_terminal(tmp_path, photograph):
     shutil.copy(photograph, tmp_path / "a.jpg")
     assert u2net("remove", tmp_path, tmp_path / "out").stderr == b""
+
+
+@pytest.mark.parametrize("arguments", [["a.jpg"], ["a.jpg", "."], ["a.jpg", "b.jpg"]])
+def test_no_file_is_replaced_unasked(tmp_path, photograph, arguments):
+    for name in ("a.jpg", "b.jpg", "a.png", "a.out.png"):
+        (tmp_path / name).write_bytes(photograph.read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    _assert_refused(u2net("remove", *arguments, cwd=tmp_path), 2, "--overwrite")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert u2net("remove", *arguments, "--overwrite", cwd=tmp_path).returncode == 0
+
+
+def test_a_file_called_minus_is_a_file(tmp_path, photograph):
+    shutil.copy(photograph, tmp_path / "-")
+    assert u2net("remove", "./-", "a.png", cwd=tmp_path).returncode == 0
+    assert read_image(tmp_path / "a.png").size == (600, 400)
+
+
+@pytest.mark.parametrize("arguments", [["", "out/"], ["a.jpg", ""], [".", "."], ["/"]])
+def test_names_that_say_nothing_are_refused(tmp_path, photograph, arguments):
+    shutil.copy(photograph, tmp_path / "a.jpg")
+    _assert_refused(u2net("remove", *arguments, cwd=tmp_path), 2)
+
+
+def test_the_current_folder_goes_beside_itself(tmp_path, photograph):
+    (tmp_path / "shop").mkdir()
+    shutil.copy(photograph, tmp_path / "shop/a.jpg")
+    assert u2net("remove", ".", cwd=tmp_path / "shop").returncode == 0
+    assert (tmp_path / "shop.out/a.png").exists()
+
+
+def test_a_link_to_itself_does_not_stop_a_folder(tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/loop.jpg").symlink_to("loop.jpg")
+    shutil.copy(photograph, tmp_path / "in/a.jpg")
+    result = u2net("remove", tmp_path / "in")
+    assert (result.returncode, result.stdout) == (1, b"1 done, 0 skipped, 1 failed\n")
+
+
+def test_a_full_disk_behind_stdout_is_an_error(photograph):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-u", "-m", "u2net", "remove", str(photograph), "-"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+
+
+def test_names_cannot_forge_lines_of_the_report(tmp_path):
+    (tmp_path / "evil\nu2net: all done.jpg").write_bytes(b"broken")
+    assert u2net("remove", tmp_path, tmp_path / "out").stderr.count(b"\n") == 1
+
+
+def test_an_interrupted_run_still_reports(tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        shutil.copy(photograph, tmp_path / f"in/{i}.jpg")
+    command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        while not list(tmp_path.glob("in.out/*.png")):
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        rows = json.loads(child.communicate()[0])["pictures"]
+    assert child.returncode != 0
+    assert 0 < len(rows) < 40
+    assert not list((tmp_path / "in.out").glob(".*"))
