@@ -149,13 +149,13 @@ class EMeasure(_CurveMeasure):
             total = num_map
         else:
             map_mean, mask_mean = num_map / pair.num_pixels, pair.num_subject / pair.num_pixels
-            parts = (
-                (inside, 1 - map_mean, 1 - mask_mean),
-                (outside, 1 - map_mean, -mask_mean),
-                (pair.num_subject - inside, -map_mean, 1 - mask_mean),
-                (pair.num_pixels - pair.num_subject - outside, -map_mean, -mask_mean),
-            )
-            total = sum(n * (2 * a * b / (a**2 + b**2 + _EPSILON) + 1) ** 2 / 4 for n, a, b in parts)
+            # By map (in, out) and mask (in, out): pixels, and the values left when the means are taken away.
+            num_outside = pair.num_pixels - pair.num_subject
+            num = np.stack((inside, outside, pair.num_subject - inside, num_outside - outside))
+            a = np.stack((1 - map_mean, -map_mean)).repeat(2, axis=0)
+            b = np.array([[1 - mask_mean], [-mask_mean]] * 2)
+            alignment = 2 * a * b / (a * a + b * b + _EPSILON) + 1
+            total = (num * (alignment * alignment)).sum(axis=0) / 4
         return np.asarray(total / (pair.num_pixels - 1 + _EPSILON))
 
 
