@@ -51,5 +51,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[torch,openvino]" --group check --group test
+	$(BIN)/pip install -q -e ".[torch,openvino,eval]" --group check --group test
 	@touch $@
