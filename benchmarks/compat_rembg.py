@@ -12,13 +12,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from peer import install_peer
 from PIL import ExifTags, Image, ImageDraw, ImageFilter
 
 VERSION = "2.0.86"
@@ -62,7 +62,7 @@ def main() -> None:
         answer_as_peer(arguments.as_peer)
         return
 
-    python = arguments.peer or install_peer()
+    python = arguments.peer or install_peer("rembg", VERSION, "[cpu]")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = draw_pictures(folder)
@@ -277,18 +277,6 @@ def alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 # ---- The other side ------------------------------------------------------------------------------------------
-
-
-def install_peer() -> str:
-    """The interpreter of `.peers/rembg`, with the pinned rembg installed."""
-    folder = HERE.parents[1] / ".peers" / "rembg"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    asked = [python, "-c", "import importlib.metadata as m; print(m.version('rembg'))"]
-    if subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() != VERSION:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", f"rembg[cpu]=={VERSION}"], check=True)
-    return str(python)
 
 
 def ask_peer(

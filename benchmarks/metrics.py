@@ -15,7 +15,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import venv
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from peer import install_peer
 
 VERSION = "1.6.2"
 HERE = Path(__file__).resolve()
@@ -53,7 +53,7 @@ def main() -> None:
     if (arguments.masks is None) != (arguments.maps is None):
         parser.error("--masks and --maps go together")
 
-    python = arguments.peer or install_peer()
+    python = arguments.peer or install_peer("pysodmetrics", VERSION)
     num_pairs, num_rounds = (40, 5) if arguments.quick else (200, 9)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.npz"
@@ -287,18 +287,6 @@ def measure_theirs(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
         scores |= {f"max{name}": part["curve"].max(), f"mean{name}": part["curve"].mean(), f"adp{name}": part["adp"]}
     scores |= {f"{name} stretched": found[name]["binary"] for name in kinds}
     return {name: float(value) for name, value in scores.items()}, seconds
-
-
-def install_peer() -> str:
-    """The interpreter of `.peers/pysodmetrics`, with the pinned PySODMetrics installed."""
-    folder = HERE.parents[1] / ".peers" / "pysodmetrics"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    asked = [python, "-c", "import importlib.metadata as m; print(m.version('pysodmetrics'))"]
-    if subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() != VERSION:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", f"pysodmetrics=={VERSION}"], check=True)
-    return str(python)
 
 
 if __name__ == "__main__":

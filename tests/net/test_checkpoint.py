@@ -497,7 +497,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, pieces, least_table, nam
     path = tmp_path / name
     for length in (len(pieces[name]) * i // 50 for i in range(50)):
         path.write_bytes(pieces[name][:length])
-        refusal(path, least_table)
+        assert refusal(path, least_table).startswith(f"{name}: ")
 
 
 def flipped(content: bytes, start: int, stop: int, count: int = 50) -> Iterator[bytes]:
@@ -558,3 +558,14 @@ def test_one_flipped_bit_of_an_onnx_file_is_refused_or_leaves_sound_numbers(tmp_
         except InvalidModel:
             continue
         assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_a_state_dict_of_our_own_class_loads_as_it_was_saved(tmp_path):
+    from u2net.net import U2NETP, U2Net
+
+    torch.manual_seed(0)
+    network = U2Net(U2NETP, num_classes=2)
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    loaded = load_checkpoint(tmp_path / "own.pth").network
+    assert loaded.num_classes == 2
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())

@@ -424,8 +424,10 @@ def test_a_bit_flipped_anywhere_in_a_graph_opens_or_is_refused(tmp_path, least):
         damaged = bytearray(content)
         damaged[position] ^= 1 << (position % 8)
         path.write_bytes(damaged)
-        for open_it in (read_metadata, open_session, Path.read_bytes):
-            try:
-                open_it(path)
-            except InvalidModel:
-                break
+        complaint = ""
+        try:
+            read_metadata(path)
+            open_session(path)
+        except InvalidModel as refused:
+            complaint = str(refused)
+        assert "\n" not in complaint

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from u2net.metrics.measure import PictureMeasure
-from u2net.metrics.morphology import Mask
+from u2net.metrics.morphology import Mask, largest_part
 from u2net.metrics.pair import Pair
 
 Errors = NDArray[np.float64]
@@ -45,10 +45,7 @@ class _MattingError(PictureMeasure):
 
     def step(self, pair: Pair, region: Mask | None = None) -> dict[str, float]:
         """Take a pair in; give its error."""
-        scores = self.score(pair, region)
-        self._sums.update(scores)
-        self._num_pairs += 1
-        return scores
+        return self._add(self.score(pair, region))
 
     def _total(self, errors: Errors) -> float:
         return float(errors.sum()) / 1000
@@ -118,38 +115,6 @@ class ConnectivityError(_MattingError):
         above = (2 * alpha.astype(np.int16) - reached for alpha in (pair.saliency, pair.truth))
         first, second = (np.where(excess >= 0.15 * 510, excess, 0) for excess in above)
         return np.asarray(np.abs(first - second) / 510)
-
-
-def largest_part(mask: Mask) -> Mask:
-    """The largest 4-connected part of a mask, boolean (H, W), the first in reading order of several; may be empty."""
-    stride = mask.shape[1] + 1  # a column of False keeps rows apart
-    line = np.pad(mask, ((0, 0), (0, 1))).ravel()
-    changes = np.flatnonzero(np.diff(line, prepend=False))
-    starts, ends = changes[0::2], changes[1::2]  # of runs
-    if not len(starts):
-        return mask.copy()
-    first = np.searchsorted(ends, starts + stride, side="right")  # of the runs that a run touches in the next row
-    num = np.searchsorted(starts, ends + stride) - first
-    upper = np.arange(len(starts)).repeat(num)
-    lower = np.arange(len(upper)) - (num.cumsum() - num - first).repeat(num)
-    root = _roots(len(starts), upper, lower)
-    largest = np.bincount(root, weights=ends - starts).argmax()
-    part = np.zeros_like(mask)
-    part[mask] = (root == largest).repeat(ends - starts)
-    return part
-
-
-def _roots(num: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each of `num` nodes the first node that it is joined with, by edges from `one` to `other`."""
-    root = np.arange(num)
-    while len(one):
-        np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
-        while (root != (further := root[root])).any():
-            root = further
-        one, other = root[one], root[other]
-        apart = one != other
-        one, other = one[apart], other[apart]
-    return root
 
 
 def _gradient(alpha: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -33,7 +33,9 @@ class PictureMeasure(Measure):
 
     def step(self, pair: Pair) -> dict[str, float]:
         """Take a pair in; give its scores."""
-        scores = self.score(pair)
+        return self._add(self.score(pair))
+
+    def _add(self, scores: dict[str, float]) -> dict[str, float]:
         for name, value in scores.items():
             self._sums[name] += value  # type: ignore[assignment]
         self._num_pairs += 1

@@ -7,17 +7,13 @@ every key, shape and value is checked before a network is returned.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import pickletools
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +23,7 @@ from torch import Tensor
 from u2net.atomic import atomic_write
 from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
-from u2net.net.model import U2NET, VARIANTS, Stage, U2Net
+from u2net.net.model import U2NET, Stage, U2Net
 
 TABLE_KEY = "u2net.table"
 """Metadata key of our safetensors files: the network's stages and number of classes, as JSON."""
@@ -52,15 +48,16 @@ def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = 
     its keys. Raises InvalidModel for what is damaged, unsafe, or does not fit (the first five differing keys
     are named), OSError for a file that cannot be read.
     """
+    from u2net.net.onnx_import import load_onnx  # these two build upon this module
+    from u2net.net.pth import load_pth
+
     path = Path(path)
     try:
         if path.suffix.lower() == ".onnx":
-            from u2net.net.onnx_import import load_onnx  # which builds upon this module
-
             return load_onnx(path, stages)
         if path.suffix.lower() == ".safetensors":
             return _load_safetensors(path)
-        return _load_pth(path, stages)
+        return load_pth(path, stages)
     except InvalidModel as error:
         raise InvalidModel(f"{path.name}: {error}") from None
 
@@ -149,7 +146,7 @@ def build(
     Raises InvalidModel naming the first five keys that are missing, unknown, misshapen, of another type, or not
     finite.
     """
-    problems = _differences(state, stages, num_classes, file_key)
+    problems = differences(state, stages, num_classes, file_key)
     if problems:
         named = "; ".join(problems[:_NUM_NAMED])
         more = f"; and {len(problems) - _NUM_NAMED} more" if len(problems) > _NUM_NAMED else ""
@@ -165,7 +162,7 @@ def skeleton(stages: Sequence[Stage], num_classes: int) -> U2Net:
         return U2Net(stages, num_classes)
 
 
-def _differences(
+def differences(
     state: Mapping[str, Tensor], stages: Sequence[Stage], num_classes: int, file_key: Callable[[str], str]
 ) -> list[str]:
     """What is wrong with each key of `state` or missing from it, in the network's order, strangers last."""
@@ -182,83 +179,6 @@ def _differences(
         elif not found.isfinite().all():
             problems.append(f"{key} is not finite")
     return problems + [f"{ascii(key)[1:-1]} is unknown" for key in state if key not in expected]
-
-
-def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
-    with path.open("rb") as file:  # what fails after this is the content
-        try:
-            _refuse_bombs(file)
-            file.seek(0)
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except InvalidModel:
-            raise
-        except Exception as error:  # nine classes have been seen on damaged files
-            raise InvalidModel("damaged, or not a file of plain weights") from error
-    if not (isinstance(state, dict) and state and all(_is_plain(value) for value in state.values())):
-        raise InvalidModel("does not hold a state dict of tensors")
-    if sum(value.nbytes for value in state.values()) > path.stat().st_size:
-        raise InvalidModel("claims to hold more than it does")  # strides of 0 cost nothing in a file
-    state = {str(key).removeprefix("module."): value for key, value in state.items()}
-    if "encoder.0.conv_in.conv.weight" in state:  # saved from our own class
-        state = {_translated(key): value for key, value in state.items()}
-    side = state.get("side1.weight")
-    num_classes = max(1, len(side)) if side is not None and side.ndim else 1
-    if stages is None:
-        stages = _nearest_table(state, num_classes)
-    for key in skeleton(stages, num_classes).state_dict():
-        if key.endswith("num_batches_tracked"):  # torch before 0.4.1 had none
-            state.setdefault(to_authors_key(key), torch.tensor(0))
-    network = build(state, stages, num_classes, to_authors_key)
-    return Checkpoint(network, describe(network, Card(name=path.stem)))
-
-
-def _translated(key: str) -> str:
-    """The authors' key; of a text that is no key of ours, itself."""
-    return to_authors_key(key) if re.match(r"(encoder|decoder|sides|fuse)\.", key) else key
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is a tensor whose numbers stand one behind the other in this file."""
-    return (
-        isinstance(value, Tensor)
-        and not value.is_nested
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-    )
-
-
-def _refuse_bombs(file: BinaryIO) -> None:
-    """Raise InvalidModel for what could only be there to fill the memory."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise InvalidModel("holds compressed entries, which torch never writes")
-            if sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size:
-                raise InvalidModel("holds entries that overlap, which torch never writes")
-            pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
-        streams: list[BinaryIO] = [io.BytesIO(content) for content in pickles]
-    else:
-        file.seek(0)
-        streams = [file] * 5  # magic number, version, system, state dict, order of the storages
-    for stream in streams:
-        for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):  # torch lets it ask for any size
-                raise InvalidModel("holds a bytearray")
-
-
-def _nearest_table(state: Mapping[str, Tensor], num_classes: int) -> tuple[Stage, ...]:
-    """The paper's heights with the file's widths; if that is no network, the variant that differs least."""
-    tables = list(VARIANTS.values())
-    try:
-        table = paper_table(lambda key: state[to_authors_key(key)].shape)
-        skeleton(table, num_classes)
-        tables.insert(0, table)
-        if not _differences(state, table, num_classes, to_authors_key):
-            return table
-    except (KeyError, ValueError, IndexError):
-        pass
-    return min(tables, key=lambda table: len(_differences(state, table, num_classes, to_authors_key)))
 
 
 def _load_safetensors(path: Path) -> Checkpoint:
