@@ -6,6 +6,21 @@ takes pairs from folders, matched by the names of their files, or draws 400×300
 all pairs in memory, and they are asked in turn. What is timed is everything from two uint8 arrays to the scores that
 both packages have. With --json, results are written to FILE, and as Markdown beside it. The first time, PySODMetrics is
 installed into `.peers/pysodmetrics`, which needs a network, unless --peer names an interpreter that has it.
+
+Each side has new measures for each pair, takes it in, and gives its results:
+
+    ours                                             theirs
+    MAE (of the map as it is, too)                   MAE
+    PictureFMeasure: curve, adaptive                 Fmeasure: curve, adaptive (with precision and recall, too)
+    SMeasure                                         Smeasure
+    EMeasure: curve, adaptive                        Emeasure: curve, adaptive
+    Overlap: IoU and Dice of the map cut at one half FmeasureV2: IoU and Dice of the stretched map cut at one half
+    WeightedF                                        WeightedFmeasure
+
+Ours share what they want to know of a pair, once it is a `Pair`; theirs have no such thing. FmeasureV2 could give F as
+well, which takes them 3 % less time in all. Much of theirs goes into memory that is handed back to the system and asked
+for anew: with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ at 1000000000, glibc keeps it, and theirs take a fifth
+less time.
 """
 
 import argparse

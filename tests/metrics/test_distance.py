@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.metrics.distance import REACH, nearest
+from u2net.metrics.distance import FARTHEST, REACH, RIM, nearest, squared_distances
 
 
 def random_mask(seed: int) -> np.ndarray:
@@ -11,43 +11,59 @@ def random_mask(seed: int) -> np.ndarray:
     return mask
 
 
-def search(mask: np.ndarray, place: int) -> tuple[float, int]:
+def search(mask: np.ndarray, place: int) -> tuple[int, int]:
     """Of all pixels of the mask the nearest, among equals the leftmost, among those the upper: by looking at each."""
     y, x = divmod(place, mask.shape[1])
     square, column, row = min(((y - i) ** 2 + (x - j) ** 2, j, i) for i, j in np.argwhere(mask).tolist())
-    return square**0.5, row * mask.shape[1] + column
+    return square, row * mask.shape[1] + column
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_nearest_is_what_a_search_of_all_pixels_finds(seed):
+def test_distances_are_what_a_search_of_all_pixels_finds(seed):
     mask = random_mask(seed)
-    wanted = np.random.default_rng(seed).integers(0, mask.size, 40)
-    found = nearest(mask, wanted)
-    expected = [search(mask, place) for place in wanted.tolist()]
-    np.testing.assert_allclose(found.distance, [distance for distance, _ in expected])
-    assert found.place.tolist() == [place for _, place in expected]
+    wanted = np.sort(np.random.default_rng(seed).integers(0, mask.size, 40))
+    assert squared_distances(mask, wanted).tolist() == [search(mask, place)[0] for place in wanted.tolist()]
 
 
-def test_nearest_is_what_scipy_finds():
+@pytest.mark.parametrize("seed", range(30))
+def test_nearest_is_what_a_search_of_all_pixels_finds_around_a_mask(seed):
+    mask = random_mask(seed)
+    found = {place: search(mask, place) for place in np.flatnonzero(~mask).tolist()}
+    expected = {place: there for place, (square, there) in found.items() if square < (RIM + 1) ** 2}
+    near = nearest(mask)
+    assert dict(zip(near.pixel.tolist(), near.place.tolist(), strict=True)) == expected
+
+
+def test_distances_and_nearest_are_what_scipy_finds():
     ndimage = pytest.importorskip("scipy.ndimage")
     for seed in range(100, 200):
         mask = random_mask(seed)
-        wanted = np.flatnonzero(~mask)
         distance, (row, column) = ndimage.distance_transform_edt(~mask, return_indices=True)
-        found = nearest(mask, wanted)
-        np.testing.assert_allclose(found.distance, distance.ravel()[wanted])
-        assert found.place.tolist() == (row * mask.shape[1] + column).ravel()[wanted].tolist()
+        np.testing.assert_allclose(np.sqrt(squared_distances(mask, np.arange(mask.size))), distance.ravel())
+        near = nearest(mask)
+        assert near.place.tolist() == (row * mask.shape[1] + column).ravel()[near.pixel].tolist()
+
+
+def test_a_pixel_has_the_same_distance_alone_and_among_all_others():
+    random = np.random.default_rng(0)
+    mask = np.zeros((170, 190), dtype=bool)
+    mask[random.integers(40, 110, 9), random.integers(0, 190, 9)] = True
+    together, some = squared_distances(mask, np.arange(mask.size)), np.arange(5, mask.size, 97)
+    alone = squared_distances(mask, some)
+    assert np.minimum(alone, REACH**2 + 1).tolist() == np.minimum(together[some], REACH**2 + 1).tolist()
 
 
 def test_distances_are_exact_as_far_as_promised_and_beyond_it_not_less():
     mask = np.zeros((150, 400), dtype=bool)
     mask[40, 200] = mask[100, 10] = True
     y, x = np.mgrid[:150, :400]
-    exact = np.minimum(np.hypot(y - 40, x - 200), np.hypot(y - 100, x - 10)).ravel()
-    found = nearest(mask, np.arange(mask.size)).distance
-    np.testing.assert_allclose(found[exact <= REACH], exact[exact <= REACH])
-    assert found[exact > REACH].min() > REACH
+    exact = np.minimum((y - 40) ** 2 + (x - 200) ** 2, (y - 100) ** 2 + (x - 10) ** 2).ravel()
+    found = squared_distances(mask, np.arange(mask.size))
+    assert (found == exact)[exact <= REACH**2].all()
+    assert found[exact > REACH**2].min() > REACH**2
+    assert found.max() <= FARTHEST**2
 
 
 def test_nothing_wanted_is_nothing_found():
-    assert len(nearest(np.ones((2, 2), dtype=bool), np.array([], dtype=np.intp)).place) == 0
+    assert len(squared_distances(np.ones((2, 2), dtype=bool), np.array([], dtype=np.intp))) == 0
+    assert len(nearest(np.ones((2, 2), dtype=bool)).place) == 0

@@ -36,6 +36,15 @@ def test_counts_tell_pixels_by_mask_and_level():
     assert (pair.counts == expected).all()
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (1, 300), (300, 2)])
+def test_pixels_of_the_mask_are_counted_by_row_and_column(shape):
+    truth = np.full(shape, 255, dtype=np.uint8)
+    truth[0, 0] = 0
+    pair = Pair(truth, truth)
+    assert pair.num_in_rows.tolist() == [shape[1] - 1, *[shape[1]] * (shape[0] - 1)]
+    assert pair.num_in_columns.tolist() == [shape[0] - 1, *[shape[0]] * (shape[1] - 1)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_quadrants_meet_behind_the_centre_of_mass(seed):
     random = np.random.default_rng(seed)
@@ -44,8 +53,10 @@ def test_quadrants_meet_behind_the_centre_of_mass(seed):
     places = np.argwhere(truth > 128)
     row, column = np.round(places.mean(axis=0)).astype(int) if len(places) else np.round(np.array(truth.shape) / 2)
     assert pair.centroid == (row, column)
-    quadrant = pair.quadrant_counts[0, 0]
-    assert quadrant.sum() == saliency[: int(row) + 1, : int(column) + 1].size
+    counts = np.zeros((2, 2, 2, 256), dtype=int)
+    for (y, x), level in np.ndenumerate(saliency):
+        counts[int(y > row), int(x > column), int(truth[y, x] > 128), level] += 1
+    assert (pair.quadrant_counts == counts).all()
     assert (pair.counts == pair.quadrant_counts.sum(axis=(0, 1))).all()
 
 

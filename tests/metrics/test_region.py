@@ -215,3 +215,10 @@ def test_a_pair_is_left_as_it_was(kind):
     kind().step(pair)
     assert (pair.saliency == saliency).all()
     assert (pair.truth == truth).all()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_order_in_memory_is_of_no_account(kind):
+    pair = random_pair(5)
+    turned = Pair(*(np.asfortranarray(part) for part in (pair.saliency, pair.truth)))
+    assert results(kind(), turned) == pytest.approx(results(kind(), pair), abs=1e-12)

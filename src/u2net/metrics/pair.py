@@ -41,21 +41,28 @@ class Pair:
         return self.truth > self.threshold
 
     @cached_property
-    def joint(self) -> NDArray[np.uint16]:
-        """uint16 (H, W): the grey level, and 256 more inside the mask."""
-        return self.saliency + (self.mask.astype(np.uint16) << 8)
+    def num_in_rows(self) -> NDArray[np.unsignedinteger]:
+        """(H,): pixels of the mask in each row."""
+        return self._num_along(1)
+
+    @cached_property
+    def num_in_columns(self) -> NDArray[np.unsignedinteger]:
+        """(W,): pixels of the mask in each column."""
+        return self._num_along(0)
+
+    def _num_along(self, axis: int) -> NDArray[np.unsignedinteger]:
+        dtype = np.min_scalar_type(max(self.mask.shape))  # the smaller the faster
+        return np.asarray(self.mask.view(np.uint8).sum(axis=axis, dtype=dtype))
 
     @cached_property
     def centroid(self) -> tuple[int, int]:
         """(row, column) of the mask's centre of mass, rounded; the picture's centre if the mask is empty."""
         height, width = self.mask.shape
-        num_in_rows = self.mask.sum(axis=1, dtype=np.uint32)
-        total = num_in_rows.sum()
+        total = self.num_in_rows.sum()
         if total == 0:
             return round(height / 2), round(width / 2)
-        num_in_columns = self.mask.sum(axis=0, dtype=np.uint32)
-        row = (num_in_rows @ np.arange(height)) / total
-        column = (num_in_columns @ np.arange(width)) / total
+        row = (self.num_in_rows @ np.arange(height)) / total
+        column = (self.num_in_columns @ np.arange(width)) / total
         return round(row), round(column)
 
     @cached_property
@@ -64,12 +71,16 @@ class Pair:
 
         Everything that does not ask where exactly a pixel lies follows from these 2,048 numbers.
         """
-        joint = self.joint
-        row, column = self.centroid
-        counts = np.empty((2, 2, 2, 256), dtype=np.int64)
-        for i, band in enumerate((joint[: row + 1], joint[row + 1 :])):
-            for j, part in enumerate((band[:, : column + 1], band[:, column + 1 :])):
-                counts[i, j] = np.bincount(part.ravel(), minlength=512).reshape(2, 256)
+        height, width = self.mask.shape
+        lower, right = (place + 1 for place in self.centroid)
+        codes = self.mask * np.uint16(256)
+        codes += self.saliency
+        counted = (codes > 0).ravel()  # black outside the mask, most of a picture as a rule, is what is left of it
+        codes[:, right:] += np.uint16(512)
+        codes[lower:] += np.uint16(1024)
+        counts = np.bincount(codes.ravel()[counted], minlength=2048).reshape(2, 2, 2, 256)
+        sizes = np.outer((lower, height - lower), (right, width - right))
+        counts[:, :, 0, 0] = sizes - counts.sum(axis=(2, 3))
         return counts
 
     @cached_property

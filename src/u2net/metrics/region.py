@@ -174,8 +174,10 @@ class SMeasure(PictureMeasure):
             return {"Sm": mean if share else 1 - mean}
         outside, inside = pair.counts
         objects = share * _likeness(inside, values) + (1 - share) * _likeness(outside, 1 - values)
-        quadrants = pair.quadrant_counts.reshape(4, 2, 256)
-        regions = sum(_similarity(counts, *pair.extremes) * int(counts.sum()) for counts in quadrants)
+        low, high = pair.extremes
+        powers = (np.arange(256) - low)[:, None] ** np.arange(3)
+        quadrants = (pair.quadrant_counts.reshape(4, 2, 256) @ powers).tolist()
+        regions = sum(_similarity(out, in_, high - low) * (out[0] + in_[0]) for out, in_ in quadrants)
         return {"Sm": max(0.0, float(objects + regions / pair.num_pixels) / 2)}
 
 
@@ -201,17 +203,16 @@ def _likeness(counts: NDArray[np.int64], values: Levels) -> float:
     return float(2 * mean / (mean**2 + 1 + deviation + _EPSILON))
 
 
-def _similarity(counts: NDArray[np.int64], low: int, high: int) -> float:
+def _similarity(outside: list[int], inside: list[int], spread: int) -> float:
     """Structural similarity (the measure's own form of SSIM) of stretched map and mask in one quadrant.
 
-    Sums are whole numbers, so that flat quadrants are known exactly: two of them are alike, one is like nothing.
+    Of its pixels outside and inside the mask come number, sum and sum of squares, of levels from 0 to `spread`: whole
+    numbers, so that flat quadrants are known exactly. Two of them are alike, one is like nothing.
     """
-    num, num_subject = int(counts.sum()), int(counts[1].sum())
+    num_subject, common, _ = inside
+    num, total, squares = (a + b for a, b in zip(outside, inside, strict=True))
     if num == 0:
         return 0.0
-    levels, spread = np.arange(256) - low, high - low
-    both = counts.sum(axis=0)
-    total, squares, common = int(both @ levels), int(both @ levels**2), int(counts[1] @ levels)
     map_mean, mask_mean = total / num / spread, num_subject / num
     map_variance = (num * squares - total**2) / num / spread**2
     mask_variance = num_subject * (num - num_subject) / num
