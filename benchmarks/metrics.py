@@ -4,8 +4,10 @@
 
 takes pairs from folders, matched by the names of their files, or draws 400×300 ones. One process for each side holds
 all pairs in memory, and they are asked in turn. What is timed is everything from two uint8 arrays to the scores that
-both packages have. With --json, results are written to FILE, and as Markdown beside it. The first time, PySODMetrics is
-installed into `.peers/pysodmetrics`, which needs a network, unless --peer names an interpreter that has it.
+both packages have, in the processor's time of all threads: neither side waits for anything, and what other programs do
+at the same time does not count. With --json, results are written to FILE, and as Markdown beside it. The first time,
+PySODMetrics is installed into `.peers/pysodmetrics`, which needs a network, unless --peer names an interpreter that has
+it.
 
 Each side has new measures for each pair, takes it in, and gives its results:
 
@@ -35,7 +37,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -249,9 +251,9 @@ def time_all(measure: Callable[[Pixels, Pixels], tuple[Scores, float]], pairs: l
     """Milliseconds for a pair: of all measures, and of Fw alone."""
     whole, weighted = [], []
     for pair in pairs:
-        start = perf_counter()
+        start = process_time()
         _, seconds = measure(*pair)
-        whole.append(perf_counter() - start)
+        whole.append(process_time() - start)
         weighted.append(seconds)
     return {
         "all measures, mean over pairs": 1000 * sum(whole) / len(whole),
@@ -270,9 +272,9 @@ def measure_ours(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
         one = kind()
         one.step(pair)
         scores |= one.results()
-    start = perf_counter()
+    start = process_time()
     scores |= WeightedF().step(pair)
-    return scores, perf_counter() - start
+    return scores, process_time() - start
 
 
 def overlap_stretched(map_: Pixels, truth: Pixels) -> Scores:
@@ -293,10 +295,10 @@ def measure_theirs(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
     for one in (peer.MAE(), peer.Fmeasure(), peer.Smeasure(), peer.Emeasure(), peer.FmeasureV2(handlers)):
         one.step(map_, truth)
         found |= one.get_results()
-    start = perf_counter()
+    start = process_time()
     weighted = peer.WeightedFmeasure()
     weighted.step(map_, truth)
-    seconds = perf_counter() - start
+    seconds = process_time() - start
     scores = {"MAE stretched": found["mae"], "Sm": found["sm"], "Fw": weighted.get_results()["wfm"]}
     for name, part in (("F per picture", found["fm"]), ("E", found["em"])):
         scores |= {f"max{name}": part["curve"].max(), f"mean{name}": part["curve"].mean(), f"adp{name}": part["adp"]}
