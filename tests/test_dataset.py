@@ -1,9 +1,11 @@
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from u2net.dataset import open_dataset, open_pairs
+from u2net.dataset import list_sources, load_indices, open_dataset, open_pairs
 from u2net.errors import InvalidDataset
 
 LAYOUTS = {
@@ -95,3 +97,19 @@ def test_what_is_not_there_and_what_is_no_archive_is_refused(tmp_path):
     for path in (tmp_path / "nowhere", tmp_path / "a.zip"):
         with pytest.raises(InvalidDataset):
             open_dataset(path)
+
+
+def test_masks_of_classes_are_read_as_indices_whatever_their_palette(tmp_path):
+    indices = np.array([[0, 1, 2], [2, 255, 1]], np.uint8)
+    mask = Image.fromarray(indices)
+    mask.putpalette([200, 100, 0, 200, 100, 0, 7, 7, 7] + [5] * 759)
+    mask.save(tmp_path / "a.png")
+    (source,) = list_sources(tmp_path)
+    np.testing.assert_array_equal(load_indices(source), indices)
+
+
+def test_parts_share_a_data_set_out(tmp_path):
+    names = [f"{folder}/{i}.{kind}" for i in range(5) for folder, kind in (("images", "jpg"), ("masks", "png"))]
+    dataset = open_dataset(_files(tmp_path, *names))
+    assert [[example.name for example in dataset.part(i, 2)] for i in range(2)] == [["0", "2", "4"], ["1", "3"]]
+    assert len(dataset.part(5, 6)) == 0

@@ -1,6 +1,8 @@
 import json
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,11 @@ from pictures import read_image
 from PIL import Image
 
 from u2net import Session, Transform, evaluate
-from u2net.card import Card
-from u2net.dataset import Source
+from u2net.card import METADATA_KEY, Card
+from u2net.dataset import Source, load_grey
 from u2net.errors import BadPictures, InvalidDataset
-from u2net.evaluation import load_grey
-from u2net.metrics import MAE, MATTING, FMeasure, Pair
+from u2net.evaluation import as_dataset, as_predict, measure
+from u2net.metrics import MAE, MATTING, SALIENCY, FMeasure, Pair
 from u2net.report import save_curves, save_sheet, to_csv, to_json, to_table
 
 TRUTH = np.zeros((30, 40), np.uint8)
@@ -187,8 +189,6 @@ def test_curves_of_another_kind_are_refused(data, red):
 
 
 def test_the_sheet_shows_the_worst_first(data):
-    from u2net.evaluation import as_dataset, as_predict
-
     dataset, (predict, _) = as_dataset(data / "set"), as_predict(None, data / "maps")
     save_sheet(evaluate(dataset, predict), dataset, predict, data / "sheet.png", 2)
     assert read_image(data / "sheet.png").size[1] == 2 * 210
@@ -230,3 +230,181 @@ def test_wrong_and_empty_folders_are_one_clear_line(data, arguments):
     assert result.returncode in (1, 2)
     assert "Traceback" not in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith(("u2net: ", "Error: "))
+
+
+# ---- Parts of a data set -------------------------------------------------------------------------------------
+
+
+def _measured_apart(dataset, model, num, **options):
+    predict, name = as_predict(model)
+    tallies = [measure(dataset.part(i, num), predict, name, **options) for i in range(num)]
+    first, *others = [pickle.loads(pickle.dumps(tally)) for tally in tallies]
+    for tally in others:
+        first.merge(tally)
+    return first
+
+
+def _assert_same(one, other):
+    assert (one.dataset, one.model, one.num_pictures) == (other.dataset, other.model, other.num_pictures)
+    assert (one.pictures, one.failures) == (other.pictures, other.failures)
+    assert one.scores == pytest.approx(other.scores, rel=1e-12)
+    assert list(one.curves) == list(other.curves)
+    for name, curve in one.curves.items():
+        np.testing.assert_allclose(curve, other.curves[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("num", [1, 2, 7])
+def test_parts_that_were_measured_apart_make_the_same_evaluation(data, num):
+    dataset, maps = as_dataset(data / "set"), as_predict(None, data / "maps")[0]
+    for example in dataset:
+        example.image.path.write_bytes(b"are not needed")
+    _assert_same(_measured_apart(dataset, maps, num).evaluation(), evaluate(dataset, maps))
+
+
+def test_parts_bring_their_failures_together(data, red):
+    (data / "set/images/1.png").write_bytes(b"nonsense")
+    (data / "set/masks/4.png").unlink()
+    dataset = as_dataset(data / "set")
+    tally = _measured_apart(dataset, red, 2)
+    with pytest.raises(BadPictures, match=r"1 not a JPEG.*; 4 has no mask"):
+        tally.evaluation()
+    _assert_same(tally.evaluation(skip_bad=True), evaluate(dataset, red, skip_bad=True))
+
+
+# ---- Several classes -----------------------------------------------------------------------------------------
+
+CLASSES = ("sky", "cat", "dog|hat")
+INDICES = np.array([[0, 0, 1, 1, 255], [0, 1, 1, 2, 255]], np.uint8).repeat(8, 0).repeat(8, 1)
+PALETTE = [255, 255, 255, 0, 0, 0, 90, 90, 90] + [1, 2, 3] * 253
+RGB_CARD = Card(
+    "rgb", Transform(size=(40, 16), mean=(0, 0, 0), std=(1, 1, 1), divisor="255", stretch=False), classes=CLASSES
+)
+
+
+@pytest.fixture
+def classes(tmp_path) -> Path:
+    """Two pictures whose brightest channel is their class, but where it is red by mistake; masks have a palette."""
+    for name, wrong in (("a", slice(0)), ("b", slice(16, 24))):
+        labels = INDICES.copy()
+        labels[:, wrong] = 0
+        rgb = np.stack([(labels == i) * np.uint8(200) for i in range(3)], axis=-1)
+        rgb[labels == 255] = (0, 200, 0)
+        _save(tmp_path / f"set/images/{name}.png", rgb)
+        mask = Image.fromarray(INDICES)
+        mask.putpalette(PALETTE)
+        (tmp_path / "set/masks").mkdir(exist_ok=True)
+        mask.save(tmp_path / f"set/masks/{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def rgb() -> Session:
+    """A session with three classes, whose probabilities are the picture's channels."""
+    return Session(lambda batch: batch, RGB_CARD)
+
+
+def test_a_model_with_several_classes_is_measured_on_indices(classes, rgb):
+    result = evaluate(classes / "set", rgb)
+    right = {"mIoU": 1.0, "accuracy": 1.0, "IoU sky": 1.0, "IoU cat": 1.0, "IoU dog|hat": 1.0}
+    assert result.pictures[0] == {"name": "a"} | right
+    # Of 2 × 8 blocks, the third column of b, two of cat, is taken for sky.
+    assert result.scores["accuracy"] == 14 / 16
+    assert result.scores["IoU sky"] == pytest.approx(6 / 8)
+    assert result.scores["IoU cat"] == pytest.approx(6 / 8)
+    assert result.curves == {}
+
+
+def test_the_ignored_index_can_be_chosen_and_an_unknown_one_is_a_bad_mask(classes, rgb):
+    with pytest.raises(BadPictures, match="a has the index 255 in its mask, classes are 0 to 2"):
+        evaluate(classes / "set", rgb, ignore_index=0)
+    assert evaluate(classes / "set", rgb, ignore_index=255).num_pictures == 2
+
+
+def test_a_mask_in_colour_is_a_bad_mask(classes, rgb):
+    Image.new("RGB", (40, 16)).save(classes / "set/masks/b.png")
+    with pytest.raises(BadPictures, match="b a PNG picture of mode RGB stores no indices"):
+        evaluate(classes / "set", rgb)
+
+
+def test_classes_take_no_other_measures(classes, rgb):
+    with pytest.raises(ValueError, match="ClassIoU alone"):
+        evaluate(classes / "set", rgb, measures=SALIENCY)
+
+
+def test_parts_of_several_classes_make_the_same_evaluation(classes, rgb):
+    dataset = as_dataset(classes / "set")
+    _assert_same(_measured_apart(dataset, rgb, 2).evaluation(), evaluate(dataset, rgb))
+
+
+def test_tables_have_a_column_for_each_class(classes, rgb):
+    result = evaluate(classes / "set", rgb)
+    assert to_table([result]).splitlines() == [
+        r"| data set | model | pictures | mIoU | accuracy | IoU sky | IoU cat | IoU dog\|hat |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| set | rgb | 2 | .833 | .875 | .750 | .750 | 1.000 |",
+    ]
+    assert r"IoU dog|hat \\" in to_table([result], "latex")
+
+
+def test_what_was_not_measured_is_a_dash_in_tables_and_empty_in_csv(classes, rgb):
+    whole = evaluate(classes / "set", rgb, name="whole")
+    few = replace(whole, model="few", scores={"mIoU": 0.5}, pictures=[{"name": "a", "mIoU": 0.5}])
+    assert "| few | 2 | .500 | – | – | – | – |" in to_table([few, whole])
+    assert "set,few,a,0.5,,,," in to_csv([few, whole])
+
+
+def test_curves_of_classes_are_refused(classes, rgb):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match="rgb has no curves"):
+        save_curves([evaluate(classes / "set", rgb)], classes / "c.png")
+
+
+def test_the_sheet_shows_classes_in_the_colours_of_pascal_voc(classes, rgb):
+    dataset, (predict, _) = as_dataset(classes / "set"), as_predict(rgb)
+    save_sheet(evaluate(dataset, predict), dataset, predict, classes / "sheet.png", 1)
+    sheet = np.array(read_image(classes / "sheet.png"))
+    truth, labels = (sheet[26:42, x : x + 40] for x in (8 + 248, 8 + 2 * 248))
+    colours = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 255: (224, 224, 192)}
+    for index, colour in colours.items():
+        assert (truth[index == INDICES] == colour).all()
+    assert (labels[:, 16:24] == colours[0]).all()  # b, the worse of the two, comes first
+
+
+def _save_rgb_model(path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3, "height", "width"])
+        for name in ("input", "output")
+    ]
+    identity = onnx.helper.make_node("Identity", ["input"], ["output"])
+    graph = onnx.helper.make_graph([identity], "rgb", *([end] for end in ends))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.helper.set_model_props(model, {METADATA_KEY: RGB_CARD.to_json()})
+    onnx.save(model, path)
+
+
+def test_the_command_measures_several_classes_by_itself(classes):
+    _save_rgb_model(classes / "multi.onnx")
+    options = ("--json", classes / "e.json", "--csv", classes / "e.csv", "--sheet", classes / "sheet.png")
+    result = _u2net(classes / "set", "-m", classes / "multi.onnx", *options)
+    assert result.returncode == 0, result.stderr
+    assert "| set | rgb | 2 | .833 | .875 |" in result.stdout
+    assert json.loads((classes / "e.json").read_text())[0]["scores"]["accuracy"] == 14 / 16
+    assert len((classes / "e.csv").read_text().splitlines()) == 3
+    assert (classes / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize("option", [("--plot", "c.png"), ("--mattes",)])
+def test_the_command_refuses_what_classes_do_not_have(classes, option):
+    _save_rgb_model(classes / "multi.onnx")
+    result = _u2net(classes / "set", "-m", classes / "multi.onnx", *option)
+    assert result.returncode == 2
+    assert result.stderr.startswith("u2net: a model with several classes has no curves to --plot")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_command_refuses_curves_of_another_kind_before_it_measures(data):
+    result = _u2net(data / "set", "--maps", data / "maps", "--plot", data / "c.bmp")
+    assert result.returncode == 2
+    assert result.stderr == "u2net: --plot draws .png, .pdf, .svg, not c.bmp\n"
+    assert result.stdout == ""

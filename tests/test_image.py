@@ -33,7 +33,7 @@ from PIL import Image, ImageFile, PngImagePlugin
 import u2net.image
 from u2net.encoding import encode
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.image import Limits, load_image
+from u2net.image import Limits, load_image, load_stored
 
 # ---- What goes in --------------------------------------------------------------------------------------------
 
@@ -605,3 +605,61 @@ def test_only_the_first_of_many_colour_profiles_is_looked_at(monkeypatch):
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"nonsense"))
     load_image(png(1, 1, 8, 2, b"\0\1\2\3", *[profile] * 50))
     assert len(opened) == 1
+
+
+# ---- What is stored ------------------------------------------------------------------------------------------
+
+STORED = np.array([[0, 1, 2], [3, 4, 255]], np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "GIF"])
+def test_palettes_and_greys_are_read_as_they_are_stored(kind):
+    grey = Image.fromarray(STORED)
+    one_colour = Image.fromarray(STORED)
+    one_colour.putpalette([9, 9, 9] * 256)
+    for image in (grey, one_colour):
+        content = saved(image, kind, **({"optimize": False} if kind == "GIF" else {}))
+        with reopened(content) as stored:
+            np.testing.assert_array_equal(load_stored(content), np.asarray(stored))
+    if kind != "GIF":  # whose writer gives colours new numbers
+        np.testing.assert_array_equal(load_stored(content), STORED)
+
+
+@pytest.mark.parametrize(
+    ("depth", "packed", "numbers"),
+    [(1, 0b01100000, [0, 1, 1]), (2, 0b00011011, [0, 1, 2, 3]), (4, 0x2F, [2, 15]), (8, 200, [200])],
+)
+@pytest.mark.parametrize("colour", [0, 3], ids=["grey", "palette"])
+def test_few_bits_are_not_stretched(depth, packed, numbers, colour):
+    palette = [chunk(b"PLTE", bytes(3 * 2**depth))] if colour == 3 else []
+    content = png(len(numbers), 1, depth, colour, bytes([0, packed]), *palette)
+    assert load_stored(content).tolist() == [numbers]
+
+
+def test_sixteen_bits_are_read_as_long_as_eight_would_do():
+    np.testing.assert_array_equal(load_stored(saved(Image.fromarray(STORED.astype(np.uint16)), "PNG")), STORED)
+    with pytest.raises(InvalidImage, match="255 at most, the picture stores 510"):
+        load_stored(saved(Image.fromarray(STORED.astype(np.uint16) * 2), "PNG"))
+
+
+def test_what_is_stored_is_turned_upright():
+    turned = load_stored(saved(Image.fromarray(STORED), "PNG", exif=exif(6)))
+    np.testing.assert_array_equal(turned, np.rot90(STORED, -1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGB"), ("PNG", "LA"), ("PNG", "RGBA"), ("JPEG", "L"), ("WEBP", "L"), ("TIFF", "F")]
+)
+def test_what_stores_no_indices_is_refused_in_one_line(kind, mode):
+    with pytest.raises(InvalidImage, match="stores no indices") as caught:
+        load_stored(saved(Image.new(mode, (4, 3)), kind))
+    assert "\n" not in str(caught.value)
+
+
+def test_limits_hold_for_what_is_stored():
+    content = saved(Image.fromarray(STORED), "PNG")
+    for limits in (Limits(max_pixels=5), Limits(max_side=2), Limits(max_bytes=20)):
+        with pytest.raises(ImageTooLarge):
+            load_stored(content, limits)
+    with pytest.raises(InvalidImage):
+        load_stored(content[:45])

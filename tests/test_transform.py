@@ -47,6 +47,18 @@ def test_rembgs_feeding_is_pillows_lanczos_over_the_same_normalisation():
     np.testing.assert_allclose(REMBG.preprocess(picture).transpose(1, 2, 0), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("antialias", [False, True])
+def test_resizing_keeps_levels_from_0_to_255(antialias):
+    resized = Transform(size=(8, 6), antialias=antialias).resize(Image.new("RGB", (8, 6), (255, 100, 0)))
+    np.testing.assert_allclose(resized, np.full((6, 8, 3), [255, 100, 0], dtype=np.float32))
+
+
+def test_normalisation_leaves_what_it_is_given_as_it_was():
+    pixels = np.full((4, 4, 3), 200, dtype=np.float32)
+    AUTHORS.normalise(pixels)
+    assert (pixels == 200).all()
+
+
 @pytest.mark.parametrize("color", ["black", "white", (7, 7, 7)])
 def test_a_flat_picture_is_finite(color):
     assert np.isfinite(AUTHORS.preprocess(Image.new("RGB", (40, 30), color))).all()

@@ -27,7 +27,7 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -36,10 +36,10 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk too, where the system can be asked for it."""
+def sync(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on the disk, where the system can be asked for it."""
     with contextlib.suppress(OSError):  # some folders may be written but not read, some systems refuse
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -6,12 +6,16 @@ import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from u2net.errors import InvalidDataset
-from u2net.image import SUFFIXES
+from u2net.image import SUFFIXES, load_image, load_stored
 
 _MASK_FOLDER = re.compile(r"(?i:mask|ground|truth|label|annot|alpha|matte)|GT|(?<![A-Za-z])gt(?![a-z])")
 
@@ -57,6 +61,8 @@ class Dataset:
     layout: str
     """In words, for people: which folders were taken for what."""
     examples: list[Example] = field(repr=False)
+    duplicates: list[tuple[Source, Source]] = field(default_factory=list, repr=False)
+    """Files that were left out, each behind the one of its name that was taken; none in a strict data set."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -64,13 +70,17 @@ class Dataset:
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
 
+    def part(self, index: int, num: int) -> Dataset:
+        """Every `num`-th example from `index` on: what one of so many processes takes."""
+        return replace(self, examples=self.examples[index::num])
 
-def open_dataset(root: str | PathLike[str]) -> Dataset:
+
+def open_dataset(root: str | PathLike[str], *, strict: bool = True) -> Dataset:
     """The pictures and masks below a folder, or in a tar archive, however they are laid out.
 
     Folders are told apart by their names (masks lie where "mask", "gt", "ground", "label" … stand in it), as in DUTS,
     ECSSD, PASCAL-S, HKU-IS, DUT-OMRON and SOD; where no name helps, masks are the .png files beside .jpg files of the
-    same name. Raises InvalidDataset, naming what was found, if that does not give both.
+    same name. Raises InvalidDataset, naming what was found, if that does not give both, and as `pair` does.
     """
     root = Path(root)
     sources = list_sources(root)
@@ -86,18 +96,19 @@ def open_dataset(root: str | PathLike[str]) -> Dataset:
     if not masks or not images:
         folders = ", ".join(sorted({s.name.parent.name or "." for s in sources})) or "none"
         raise InvalidDataset(f"{root}: found no pictures with masks beside them; folders with pictures: {folders}")
-    return pair(images, masks, root.stem)
+    return pair(images, masks, root.stem, strict=strict)
 
 
-def open_pairs(images: str | PathLike[str] | None, masks: str | PathLike[str]) -> Dataset:
+def open_pairs(images: str | PathLike[str] | None, masks: str | PathLike[str], *, strict: bool = True) -> Dataset:
     """The pictures of one folder or archive and the masks of another; without `images` the masks alone.
 
-    Raises InvalidDataset if either holds no pictures, or none of their names meet.
+    Raises InvalidDataset if either holds no pictures and, if `strict`, if none of their names meet and as `pair` does.
     """
     mask_sources = list_sources(Path(masks))
     image_sources = list_sources(Path(images)) if images is not None else []
-    dataset = pair(image_sources, mask_sources, Path(masks).stem if images is None else Path(images).stem)
-    if images is not None and not any(example.image and example.mask for example in dataset):
+    name = Path(masks).stem if images is None else Path(images).stem
+    dataset = pair(image_sources, mask_sources, name, strict=strict)
+    if strict and images is not None and not any(example.image and example.mask for example in dataset):
         raise InvalidDataset(f"no picture of {images} has the name of a mask of {masks}")
     return dataset
 
@@ -127,24 +138,67 @@ def list_sources(root: Path) -> list[Source]:
 
 def by_stem(sources: Iterable[Source]) -> dict[str, Source]:
     """Sources by their names without folder and suffix. Raises InvalidDataset for two of one name."""
-    named: dict[str, Source] = {}
-    for source in sources:
-        if source.name.stem in named:
-            first = named[source.name.stem].name
-            raise InvalidDataset(f"two files are called {source.name.stem}: {first} and {source.name}")
-        named[source.name.stem] = source
+    named, duplicates = _first_by_stem(sources)
+    _refuse(duplicates)
     return named
 
 
-def pair(images: Iterable[Source], masks: Iterable[Source], name: str) -> Dataset:
-    """Match pictures and masks whose names, without folder and suffix, are the same. Raises as `by_stem` does."""
-    images_by_stem, masks_by_stem = by_stem(images), by_stem(masks)
+def pair(images: Iterable[Source], masks: Iterable[Source], name: str, *, strict: bool = True) -> Dataset:
+    """Match pictures and masks whose names, without folder and suffix, are the same.
+
+    Raises InvalidDataset for two pictures or two masks of one name; unless `strict`, the first is taken and the others
+    are the data set's `duplicates`.
+    """
+    images_by_stem, spare_images = _first_by_stem(images)
+    masks_by_stem, spare_masks = _first_by_stem(masks)
+    duplicates = spare_images + spare_masks
+    if strict:
+        _refuse(duplicates)
     examples = [
         Example(stem, images_by_stem.get(stem), masks_by_stem.get(stem))
         for stem in sorted(images_by_stem.keys() | masks_by_stem.keys())
     ]
     layout = f"pictures: {_folders(images_by_stem)}; masks: {_folders(masks_by_stem)}"
-    return Dataset(name, layout, examples)
+    return Dataset(name, layout, examples, duplicates)
+
+
+def load_grey(source: Source) -> NDArray[np.uint8]:
+    """A map or mask, uint8 (H, W), 0 to 255, from a picture of any mode.
+
+    RGB counts by its luminance; a picture of one colour with transparency by its alpha; a mask of 0 and 1 alone as one
+    of 0 and 255. Raises InvalidImage or OSError.
+    """
+    picture = load_image(source.read())
+    if picture.alpha is not None and _is_flat(picture.rgb):
+        grey = np.asarray(picture.alpha)
+    else:
+        grey = np.asarray(picture.rgb.convert("L"))
+    return grey * np.uint8(255) if grey.max() == 1 else grey
+
+
+def load_indices(source: Source) -> NDArray[np.uint8]:
+    """A mask of several classes, uint8 (H, W): the index at each pixel, of a palette or as a grey level, unconverted.
+
+    Raises InvalidImage or OSError, as `load_stored` does.
+    """
+    return load_stored(source.read())
+
+
+def _is_flat(image: Image.Image) -> bool:
+    return all(len(channel.getcolors(1) or ()) == 1 for channel in image.split())
+
+
+def _first_by_stem(sources: Iterable[Source]) -> tuple[dict[str, Source], list[tuple[Source, Source]]]:
+    """The first source of each name; the others, each behind the first."""
+    named: dict[str, Source] = {}
+    firsts = [(named.setdefault(source.name.stem, source), source) for source in sources]
+    return named, [(first, source) for first, source in firsts if first is not source]
+
+
+def _refuse(duplicates: list[tuple[Source, Source]]) -> None:
+    """Raise InvalidDataset for the first of them."""
+    for first, source in duplicates:
+        raise InvalidDataset(f"two files are called {source.name.stem}: {first.name} and {source.name}")
 
 
 def _folders(sources: dict[str, Source]) -> str:

@@ -38,7 +38,11 @@ class BadPictures(InvalidDataset):
         self.failures = failures
         named = "; ".join(f"{name} {reason}" for name, reason in failures[:5])
         more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
-        super().__init__(f"{len(failures)} pictures cannot be measured: {named}{more}")
+        super().__init__(f"{len(failures)} pictures cannot be used: {named}{more}")
+
+
+class NotEnoughRoom(U2NetError, MemoryError):
+    """Pictures do not fit the memory, disk or device that they were to be kept in."""
 
 
 class InvalidModel(U2NetError, ValueError):
@@ -47,6 +51,26 @@ class InvalidModel(U2NetError, ValueError):
 
 class UnknownModel(U2NetError, ValueError):
     """No model of that name, and no such file."""
+
+
+class ConfigMismatch(U2NetError, ValueError):
+    """A run cannot go on as configured; `differences` has a line for each field that would make it another run."""
+
+    def __init__(self, run: str, differences: list[str]) -> None:
+        self.differences = differences
+        super().__init__(f"{run} was begun otherwise: {'; '.join(differences)}")
+
+
+class TrainingDiverged(U2NetError, ArithmeticError):
+    """The loss or its gradient is not finite; the last checkpoint is from before."""
+
+
+class TrainingInterrupted(U2NetError):
+    """A signal ended the run at a step's end, with a checkpoint; `signum` is the signal's number."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        self.signum = signum
+        super().__init__(f"interrupted after step {step}; the same command goes on from there")
 
 
 class DownloadError(U2NetError, OSError):

@@ -9,13 +9,14 @@ import stat
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -27,6 +28,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from u2net.color import separate, to_rgb, to_srgb
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+
+Decoded = TypeVar("Decoded")
 
 ImageData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | np.ndarray
 
@@ -122,14 +125,27 @@ def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
     """
     if isinstance(data, str | os.PathLike):
         data = _read(data, limits)
+    return _past_warnings(lambda: _decode(data, limits))
+
+
+def load_stored(data: bytes, limits: Limits = LIMITS) -> NDArray[np.uint8]:
+    """The numbers that an encoded picture of one channel stores, upright, (H, W): indices of a palette, or greys.
+
+    Nothing is stretched: greys of 1, 2 and 4 bits are 0 to 1, 3 and 15. Raises as `load_image` does for bytes, and
+    `InvalidImage` for colours, a channel of transparency, numbers above 255, and JPEG, which keeps none exactly.
+    """
+    return _past_warnings(lambda: _decode_stored(data, limits))
+
+
+def _past_warnings(decode: Callable[[], Decoded]) -> Decoded:
     try:
-        return _decode(data, limits)
+        return decode()
     except Warning:
         # Where warnings are errors, Pillow's remarks on metadata would refuse pictures that decode. Filters are
         # the whole process's, so they are touched in this rare case only, and by one thread at a time.
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(data, limits)
+            return decode()
 
 
 def _read(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -177,6 +193,24 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     return Picture(rgb, alpha, icc_profile)
 
 
+def _decode_stored(data: bytes, limits: Limits) -> NDArray[np.uint8]:
+    name, image = _open(data, limits)
+    _check_size(image.size, limits)
+    if name == "JPEG" or image.mode not in ("1", "L", "P", "I;16", "I;16B"):
+        raise InvalidImage(f"a {name} picture of mode {image.mode} stores no indices: use PNG, grey or with a palette")
+    with _one_line_errors(name):
+        args = image.tile[0].args if image.tile else ""
+        rawmode = str(args[0] if isinstance(args, tuple) else args)
+        image.load()
+        turn = _turn(image)
+        stored = np.asarray(image if turn is None else image.transpose(turn))
+    # Pillow stretches greys of 2 and 4 bits to fill 0 to 255.
+    stored = stored // {"L;2": 85, "L;4": 17}.get(rawmode[:3], 1)
+    if stored.max() > 255:
+        raise InvalidImage(f"an index is 255 at most, the picture stores {stored.max()}")
+    return stored.astype(np.uint8)
+
+
 def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
     if not (array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)):
         raise InvalidImage(f"an array must have the shape (H, W) or (H, W, 1 to 4), not {array.shape}")
@@ -196,7 +230,7 @@ def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2:] == (1,) else array))
 
 
-def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Image.Image]:
+def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, ImageFile.ImageFile]:
     """Read the header: the name of the format, and an image whose pixels are still to be decoded."""
     _check_num_bytes(memoryview(data).nbytes, limits)
     data = bytes(data)

@@ -12,33 +12,46 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from u2net.atomic import atomic_write
-from u2net.dataset import Dataset
+from u2net.dataset import Dataset, Example, load_grey, load_indices
 from u2net.encoding import save_image
 from u2net.errors import MissingExtra
-from u2net.evaluation import Evaluation, Predict, load_grey
+from u2net.evaluation import Evaluation, Labeller, Predict
 from u2net.image import load_image
 
 COLUMNS = ("maxF", "MAE stretched", "MAE", "Fw", "Sm", "maxE", "relaxF", "IoU", "BIoU")
 """Scores of a table, in order, where they were measured: first those of the paper's."""
+
+CURVE_KINDS = ("png", "pdf", "svg")
+"""What curves are drawn into, by the file's suffix."""
+
+_CLASS_COLUMNS = ("mIoU", "accuracy")
 
 _LOWER_IS_BETTER = {"MAE", "MAE stretched", "SAD", "MSE", "Grad", "Conn"}
 _TILE = (240, 180)  # width and height of a picture on a contact sheet
 
 
 def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "latex"] = "markdown") -> str:
-    """One row a data set and model, scores as papers print them (.943); the best of a data set is bold."""
-    measured = [name for name in COLUMNS if name in evaluations[0].scores]
-    columns = measured + [name for name in evaluations[0].scores if name in _LOWER_IS_BETTER - set(COLUMNS)]
+    """One row a data set and model, scores as papers print them (.943); the best of a data set is bold.
+
+    Several classes have a column each. A score that an evaluation lacks is a dash.
+    """
+    measured = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.scores))
+    columns = [name for name in COLUMNS + _CLASS_COLUMNS if name in measured]
+    columns += [n for n in measured if n in _LOWER_IS_BETTER - set(COLUMNS) or n.startswith("IoU ")]
     bold = "**{}**" if style == "markdown" else r"\textbf{{{}}}"
     rows = []
     for evaluation in evaluations:
         rivals = [e.scores for e in evaluations if e.dataset == evaluation.dataset]
         cells = [evaluation.dataset, evaluation.model, str(evaluation.num_pictures)]
         for name in columns:
-            best = (min if name in _LOWER_IS_BETTER else max)(scores[name] for scores in rivals)
+            if name not in evaluation.scores:
+                cells.append("–")
+                continue
+            best = (min if name in _LOWER_IS_BETTER else max)(scores[name] for scores in rivals if name in scores)
             text = _published(evaluation.scores[name])
             is_best = len(rivals) > 1 and text == _published(best)
             cells.append(bold.format(text) if is_best else text)
@@ -46,7 +59,8 @@ def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "late
     header = ["data set", "model", "pictures", *columns]
     if style == "markdown":
         lines = [header, ["---"] * 3 + ["---:"] * len(columns), *rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+        return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
     first, *others = (" & ".join(map(_escaped, line)) + r" \\" for line in [header, *rows])
     begin = rf"\begin{{tabular}}{{lll{'r' * len(columns)}}}"
     return "\n".join([begin, r"\hline", first, r"\hline", *others, r"\hline", r"\end{tabular}"])
@@ -61,7 +75,8 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
     """One line a picture."""
     rows = [{"data set": e.dataset, "model": e.model, **row} for e in evaluations for row in e.pictures]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
@@ -76,15 +91,19 @@ def save_text(text: str, path: str | PathLike[str]) -> None:
 def save_curves(evaluations: Sequence[Evaluation], path: str | PathLike[str]) -> None:
     """Precision against recall, and F against threshold, as .png, .pdf or .svg.
 
-    Raises MissingExtra without matplotlib, ValueError for another suffix, OSError if `path` cannot be written.
+    Raises MissingExtra without matplotlib, ValueError for another suffix and for evaluations without curves, OSError if
+    `path` cannot be written.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("curves need: pip install 'u2net[eval]'") from None
     kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in ("png", "pdf", "svg"):
+    if kind not in CURVE_KINDS:
         raise ValueError(f"curves are .png, .pdf or .svg, not {Path(path).name}")
+    without = [evaluation.model for evaluation in evaluations if not evaluation.curves]
+    if without:
+        raise ValueError(f"{without[0]} has no curves: they come of FMeasure")
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for evaluation in evaluations:
@@ -102,23 +121,35 @@ def save_curves(evaluations: Sequence[Evaluation], path: str | PathLike[str]) ->
 
 
 def save_sheet(
-    evaluation: Evaluation, dataset: Dataset, predict: Predict, path: str | PathLike[str], num: int, by: str = "maxF"
+    evaluation: Evaluation,
+    dataset: Dataset,
+    predict: Predict,
+    path: str | PathLike[str],
+    num: int,
+    by: str | None = None,
 ) -> None:
-    """The `num` pictures with the worst score `by`, one a row: picture, ground truth, map."""
+    """The `num` pictures with the worst score `by`, by default the first one; one a row: picture, ground truth, map."""
+    by = by or next(iter(evaluation.scores))
     worst = sorted(evaluation.pictures, key=lambda row: row[by], reverse=by in _LOWER_IS_BETTER)[:num]
     examples = {example.name: example for example in dataset}
+    captions = [(examples[row["name"]], f"{row['name']}   {by} {_published(row[by])}") for row in worst]
+    save_examples(captions, predict, path)
+
+
+def save_examples(captions: Sequence[tuple[Example, str]], predict: Predict, path: str | PathLike[str]) -> None:
+    """Examples with their captions, one a row: picture, ground truth, map. Classes have the colours of PASCAL VOC."""
+    has_classes = isinstance(predict, Labeller)
     width, height = _TILE
-    sheet = Image.new("RGB", (3 * width + 4 * 8, len(worst) * (height + 30)), "white")
+    sheet = Image.new("RGB", (3 * width + 4 * 8, len(captions) * (height + 30)), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, row in enumerate(worst):
-        example = examples[row["name"]]
+    for index, (example, caption) in enumerate(captions):
         assert example.mask is not None
-        tiles = [load_grey(example.mask), predict(example)]
-        shown = [Image.fromarray(tile).convert("RGB") for tile in tiles]
+        tiles = [(load_indices if has_classes else load_grey)(example.mask), predict(example)]
+        shown = [(_coloured if has_classes else Image.fromarray)(tile).convert("RGB") for tile in tiles]
         if example.image is not None:
             shown.insert(0, load_image(example.image.read()).view())
         top = index * (height + 30)
-        draw.text((8, top + 6), f"{row['name']}   {by} {_published(row[by])}", fill="black", font_size=14)
+        draw.text((8, top + 6), caption, fill="black", font_size=14)
         for column, tile in enumerate(shown):
             tile.thumbnail(_TILE)
             sheet.paste(tile, (8 + column * (width + 8), top + 26))
@@ -129,6 +160,17 @@ def _published(value: float) -> str:
     """.943 for 0.943, as papers print scores."""
     text = f"{value:.3f}"
     return text.removeprefix("0") if abs(value) < 1 else text
+
+
+def _coloured(indices: NDArray[np.uint8]) -> Image.Image:
+    """Mode P: indices in the colours of PASCAL VOC, whose bits are the index's, dealt out to R, G and B in turn."""
+    index = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        palette[:, bit % 3] |= ((index >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def _escaped(cell: str) -> str:

@@ -64,17 +64,21 @@ class Transform:
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         """What the network takes, float32 (3, height, width), from an RGB picture of any size."""
+        return np.ascontiguousarray(self.normalise(self.resize(image)).transpose(2, 0, 1))
+
+    def resize(self, image: Image.Image) -> NDArray[np.float32]:
+        """An RGB picture at `size`: float32 (height, width, 3), 0 to 255."""
         if self.antialias:
-            resized = image.resize(self.size, Image.Resampling[self.resample.upper()])
-            pixels = np.asarray(resized, dtype=np.float32)
-        else:
-            pixels = _resize_aliased(np.asarray(image), self.size)
+            return np.asarray(image.resize(self.size, Image.Resampling[self.resample.upper()]), dtype=np.float32)
+        return _resize_aliased(np.asarray(image), self.size)
+
+    def normalise(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Resized pixels, float32 (height, width, 3), 0 to 255, divided by `divisor`, less `mean`, over `std`."""
         peak = np.float32(255) if self.divisor == "255" else pixels.max()
-        if peak > 0:  # a black picture stays black
-            pixels /= peak
+        pixels = pixels / (peak if peak > 0 else np.float32(1))  # a black picture stays black
         pixels -= np.asarray(self.mean, dtype=np.float32)
         pixels /= np.asarray(self.std, dtype=np.float32)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return pixels
 
     def saliency(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """Saliency float32 (H, W) in [0, 1] at `size` = (W, H) from one network output, float32 (C, h, w).

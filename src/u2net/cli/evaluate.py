@@ -30,6 +30,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Grey truth counts as subject above it.",
 )
+@click.option(
+    "--ignore-index",
+    type=click.IntRange(0, 255),
+    default=255,
+    show_default=True,
+    help="Index in masks of several classes that is not measured.",
+)
 @click.option("--mattes", is_flag=True, help="Soft ground truth: SAD, MSE, Grad and Conn too.")
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be measured, instead of failing.")
 @click.option(
@@ -49,6 +56,7 @@ def evaluate(
     models: tuple[str, ...],
     maps: tuple[Path, ...],
     threshold: int,
+    ignore_index: int,
     mattes: bool,
     skip_bad: bool,
     style: Literal["markdown", "latex", "json"],
@@ -60,7 +68,8 @@ def evaluate(
 ) -> None:
     """Measure models, or maps that they left, on data sets with ground truth.
 
-    DATA are folders or tar archives that hold pictures and masks; or name the two by --images and --masks.
+    DATA are folders or tar archives that hold pictures and masks; or name the two by --images and --masks. A model with
+    three classes or more is measured on masks of indices, grey or with a palette.
     """
     if bool(data) == (masks is not None):
         raise Refusal("give DATA, or --masks with --images or --maps")
@@ -73,9 +82,13 @@ def evaluate(
         from u2net.metrics import MATTING, SALIENCY
 
         quiet = not sys.stderr.isatty()
-        measures = SALIENCY + (MATTING if mattes else ())
+        measures = SALIENCY + MATTING if mattes else None
         predicts = [evaluation.as_predict(None, path) for path in maps]
         predicts += [evaluation.as_predict(name) for name in models or ([] if maps else [None])]
+        if (plot_path or mattes) and any(isinstance(predict, evaluation.Labeller) for predict, _ in predicts):
+            raise Refusal("a model with several classes has no curves to --plot, and its maps are no --mattes")
+        if plot_path and plot_path.suffix.lower().removeprefix(".") not in report.CURVE_KINDS:
+            raise Refusal(f"--plot draws .{', .'.join(report.CURVE_KINDS)}, not {plot_path.name}")
         datasets = [evaluation.as_dataset(path) for path in data] or [evaluation.as_dataset(None, images, masks)]
         done = []
         for dataset in datasets:
@@ -88,6 +101,7 @@ def evaluate(
                         name=name,
                         measures=measures,
                         threshold=threshold,
+                        ignore_index=ignore_index,
                         skip_bad=skip_bad,
                         progress=lambda examples: tqdm(examples, unit="picture", leave=False, disable=quiet),
                     )

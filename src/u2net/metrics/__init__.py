@@ -1,8 +1,9 @@
 """The field's measures, one class each; each takes pairs of map and ground truth one by one."""
 
+from u2net.metrics.classes import ClassIoU
 from u2net.metrics.contour import BoundaryIoU, RelaxedF
 from u2net.metrics.matting import MSE, SAD, ConnectivityError, GradientError
-from u2net.metrics.measure import Measure, PictureMeasure
+from u2net.metrics.measure import Measure, PictureMeasure, Sums
 from u2net.metrics.pair import Pair
 from u2net.metrics.region import MAE, EMeasure, FMeasure, Overlap, PictureFMeasure, SMeasure
 from u2net.metrics.weighted import WeightedF
@@ -30,6 +31,7 @@ __all__ = [
     "SAD",
     "SALIENCY",
     "BoundaryIoU",
+    "ClassIoU",
     "ConnectivityError",
     "EMeasure",
     "FMeasure",
@@ -41,5 +43,6 @@ __all__ = [
     "PictureMeasure",
     "RelaxedF",
     "SMeasure",
+    "Sums",
     "WeightedF",
 ]

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from typing import Self
 
 from u2net.metrics.pair import Pair
 
 
-class Measure(ABC):
-    """Scores pairs one by one and keeps sums only: memory does not grow with their number."""
+class Sums(ABC):
+    """Keeps sums only: memory does not grow with what is taken in, and sums of parts are those of the whole.
+
+    They lie in attributes whose names begin with an underscore; what else an object knows is the same for all parts.
+    """
+
+    @abstractmethod
+    def results(self) -> dict[str, float]:
+        """Scores of all that was taken in so far, of which there is something, by name."""
+
+    def merge(self, other: Self) -> None:
+        """Add what another took in. Raises TypeError for one of another kind."""
+        if type(self) is not type(other):
+            raise TypeError(f"{type(other).__name__} cannot be merged into {type(self).__name__}")
+        for name in filter(lambda name: name.startswith("_"), vars(other)):
+            mine, added = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Counter):
+                mine.update(added)  # since + would drop sums of 0
+            else:
+                setattr(self, name, mine + added)
+
+
+class Measure(Sums):
+    """Scores pairs one by one."""
 
     @abstractmethod
     def step(self, pair: Pair) -> dict[str, float]:
         """Take a pair in; give the scores of this pair alone, by name."""
-
-    @abstractmethod
-    def results(self) -> dict[str, float]:
-        """Scores of all pairs so far, of which there is at least one, by name."""
 
 
 class PictureMeasure(Measure):
