@@ -6,11 +6,13 @@ Exit codes: 0 all done; 1 something failed, one line on stderr for each; 2 the c
 import click
 
 from u2net import __version__
+from u2net.cli.check_data import check_data
 from u2net.cli.completion import completion
 from u2net.cli.evaluate import evaluate
 from u2net.cli.export import export
 from u2net.cli.models import models
 from u2net.cli.remove import remove
+from u2net.cli.train import train
 
 _ALIASES = {"i": "remove", "p": "remove"}  # rembg's verbs for one picture and for a folder
 
@@ -28,5 +30,5 @@ def cli() -> None:
     """U²-Net: cut subjects out of pictures, fast and offline."""
 
 
-for verb in (remove, evaluate, models, export, completion):
+for verb in (remove, evaluate, train, check_data, models, export, completion):
     cli.add_command(verb)

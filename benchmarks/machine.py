@@ -1,0 +1,22 @@
+"""Where a result was measured: written beside it."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+
+def cpu() -> str:
+    """The processor's name, and how many of its cores there are."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    """Of this checkout."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()

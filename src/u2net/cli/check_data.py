@@ -1,0 +1,165 @@
+"""`u2net check-data`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from u2net.cli.failure import Refusal, one_line_errors, printable
+
+if TYPE_CHECKING:
+    from u2net.dataset import Dataset
+    from u2net.doctor import Finding, Kind, Report
+
+_PATH = click.Path(exists=True, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_EXPECTED = "images/NAME.jpg with masks/NAME.png, or NAME.jpg beside NAME.png"
+_NUM_LISTED = 5
+
+
+@click.command("check-data")
+@click.argument("data", nargs=-1, type=_PATH)
+@click.option("--images", type=_PATH, help="Folder or tar of pictures.")
+@click.option("--masks", type=_PATH, help="Folder or tar of their masks.")
+@click.option("--validation", multiple=True, type=_PATH, help="Folder or tar to validate on; repeatable.")
+@click.option(
+    "--classes",
+    default="2",
+    metavar="N|NAME,NAME,…",
+    show_default=True,
+    help="Number or names of the classes, background first; of more than two, masks hold indices.",
+)
+@click.option(
+    "--ignore-index", type=click.IntRange(0, 255), default=255, show_default=True, help="Index that is no class."
+)
+@click.option("--all", "list_all", is_flag=True, help="Name everything that was found, not five of each kind.")
+@click.option("--sheet", "sheet_path", type=_FILE, help="Draw masks over pictures into a .png, .webp or .jpg.")
+@click.option("--json", "json_path", type=_FILE, help="Write everything that was found.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Pictures read at once.  [default: processors]")
+def check_data(
+    data: tuple[Path, ...],
+    images: Path | None,
+    masks: Path | None,
+    validation: tuple[Path, ...],
+    classes: str,
+    ignore_index: int,
+    list_all: bool,
+    sheet_path: Path | None,
+    json_path: Path | None,
+    threads: int | None,
+) -> None:
+    """Find what is wrong or odd about training data, and say what training does about each.
+
+    DATA are folders or tar archives that hold pictures and masks; or name the two by --images and --masks. Ends with 1
+    if there are pairs that cannot be used.
+    """
+    if (images is None) != (masks is None):
+        raise Refusal("--images and --masks go together")
+    if not data and masks is None:
+        raise Refusal("give DATA, or --images and --masks")
+    named = _parse_classes(classes)
+    with one_line_errors():
+        from tqdm import tqdm
+
+        from u2net.atomic import atomic_write
+        from u2net.dataset import open_pairs
+        from u2net.doctor import examine, save_sheet
+        from u2net.encoding import SUFFIXES
+
+        if sheet_path and sheet_path.suffix.lower() not in SUFFIXES:
+            raise Refusal(f"--sheet ends in .png, .webp or .jpg, not {sheet_path.suffix or 'nothing'}")
+        quiet = sys.stderr is None or not sys.stderr.isatty()
+        training = [_open(path) for path in data]
+        if masks is not None:
+            training.append(_with_pairs(open_pairs(images, masks, strict=False)))
+        report = examine(
+            training,
+            [_open(path) for path in validation],
+            classes=named,
+            ignore_index=ignore_index,
+            progress=lambda examples: tqdm(examples, unit="pair", leave=False, disable=quiet),
+            threads=threads,
+        )
+        _print(report, list_all=list_all)
+        if json_path:
+            with atomic_write(json_path) as file:
+                file.write(report.to_json().encode())
+        if sheet_path:
+            save_sheet(report, sheet_path)
+    if report.count("error"):
+        sys.exit(1)
+
+
+def _parse_classes(text: str) -> int | list[str]:
+    if text.strip().isdecimal():
+        num = int(text)
+        if not 2 <= num <= 256:
+            raise Refusal(f"--classes is from 2 to 256, not {num}")
+        return num
+    names = [name.strip() for name in text.split(",")]
+    if not 2 <= len(names) <= 256 or len(set(names)) < len(names) or not all(names):
+        raise Refusal("--classes is a number, or two different names or more, background first")
+    return names
+
+
+def _open(path: Path) -> Dataset:
+    from u2net.dataset import open_dataset
+    from u2net.errors import InvalidDataset
+
+    try:
+        dataset = open_dataset(path, strict=False)
+    except InvalidDataset as error:
+        raise InvalidDataset(f"{error}; expected {_EXPECTED}") from None
+    return _with_pairs(dataset)
+
+
+def _with_pairs(dataset: Dataset) -> Dataset:
+    """The data set itself. Raises InvalidDataset, with an instance, if nothing in it makes a pair."""
+    from u2net.doctor.names import look_at_names
+    from u2net.errors import InvalidDataset
+
+    if not any(example.image and example.mask for example in dataset):
+        _, kind, detail = next(look_at_names(dataset))
+        raise InvalidDataset(
+            f"{dataset.name}: no picture has the name of a mask; found {dataset.layout}; "
+            f"{kind}: {detail}; expected {_EXPECTED}"
+        )
+    return dataset
+
+
+def _print(report: Report, *, list_all: bool) -> None:
+    for examined in report.examined:
+        click.echo(
+            f"{printable(examined.dataset.name)} ({examined.role}): "
+            f"{examined.num_usable:,} of {examined.num_pairs:,} pairs can be used"
+        )
+        click.echo(f"  {printable(examined.dataset.layout)}")
+    if report.class_shares:
+        shares = ", ".join(f"{printable(name)} {share:.2%}" for name, share in report.class_shares.items())
+        click.echo(f"classes: {shares}")
+    for kind, findings in report.by_kind().items():
+        _print_kind(kind, findings, list_all=list_all, many_sets=len(report.examined) > 1)
+    click.echo()
+    click.echo(report.summary())
+
+
+def _print_kind(kind: Kind, findings: list[Finding], *, list_all: bool, many_sets: bool) -> None:
+    shown = findings if list_all else findings[:_NUM_LISTED]
+    names = [printable(_name(finding, many_sets=many_sets)) for finding in shown]
+    width = min(max(map(len, names)), 40)
+    click.echo()
+    click.echo(f"{kind.severity.upper()} {kind.name} ({len(findings):,}): {kind.meaning}")
+    click.echo(f"  u2net train {kind.consequence}")
+    for name, finding in zip(names, shown, strict=True):
+        click.echo(f"    {name:<{width}}  {printable(finding.detail)}")
+    if len(findings) > len(shown):
+        click.echo(f"    and {len(findings) - len(shown):,} more")
+
+
+def _name(finding: Finding, *, many_sets: bool) -> str:
+    if not finding.name:
+        return finding.dataset
+    return f"{finding.dataset}/{finding.name}" if many_sets else finding.name

@@ -1,0 +1,207 @@
+"""`u2net train`: its options are the fields of `TrainConfig`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import click
+
+from u2net.cli.failure import Refusal, one_line_errors, printable
+from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError
+from u2net.training.config import PRESETS, TrainConfig
+
+_LINE_EVERY_S = 30.0  # between lines of progress where there is no terminal
+_PATHS = {"validation", "images", "masks"}
+_ONE_BY_ONE = {"validation", "freeze"}  # lists whose items are given by repeating the option
+
+
+def _config_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each field of TrainConfig but `data`, with the field's docstring as help."""
+    helps, hints = _field_docstrings(TrainConfig), get_type_hints(TrainConfig)
+    for field in reversed(fields(TrainConfig)):
+        if field.name == "data":
+            continue
+        flag, kind = field.name.replace("_", "-"), hints[field.name]
+        options: dict[str, Any] = {"default": None, "help": helps.get(field.name)}
+        declaration = f"--{flag}"
+        if kind is bool:
+            declaration = f"--{flag}/--no-{flag}"
+        elif field.name in _PATHS:
+            options["type"] = click.Path(exists=True)
+        elif kind in (int, float):
+            options["type"] = kind
+        elif get_origin(kind) is Literal:
+            options["type"] = click.Choice(get_args(kind))
+        elif get_origin(kind) is tuple:
+            options["metavar"] = "NAME" if field.name in _ONE_BY_ONE else "A,B,…"
+        if field.name in _ONE_BY_ONE:
+            options["multiple"] = True
+        command = click.option(declaration, field.name, **options)(command)
+    return command
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """The string that follows each field of a dataclass, by the field's name."""
+    docstrings: dict[str, str] = {}
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # programs that were frozen into one file carry none, and do without these helps
+        return docstrings
+    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            assert isinstance(field.target, ast.Name)
+            docstrings[field.target.id] = str(text.value.value)
+    return docstrings
+
+
+@click.command()
+@click.argument("run", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("data", nargs=-1, type=click.Path(exists=True))
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="Recipe to start from.  [default: modern]")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The same from a file, as a run's config.json.",
+)
+@click.option("--find-batch", is_flag=True, help="Take the largest batch that memory has room for.")
+@_config_options
+def train(
+    run: Path, data: tuple[str, ...], preset: str | None, config_path: Path | None, find_batch: bool, **given: Any
+) -> None:
+    """Train on DATA, folders or tar archives with pictures and masks, in the folder RUN.
+
+    The same command again goes on where it was cut off; so does RUN alone. Ctrl-C and SIGTERM end it with a
+    checkpoint at the end of a step, and exit codes 130 and 143. Needs the extra train.
+    """
+    with one_line_errors():
+        config = _configured(run, data, preset, config_path, given)
+        from u2net.training import train as train_
+
+        logging.basicConfig(format="u2net: %(message)s")
+        try:
+            if find_batch:
+                config = replace(config, batch_size=_largest_batch(run, config))
+                click.echo(f"batch size {config.batch_size}", err=True)
+            with _Progress() as progress:
+                result = train_(config, run, watch=progress)
+        except ConfigMismatch as error:
+            click.echo(
+                f"u2net: {printable(run)} was begun otherwise; it can go on as it was, or name another:", err=True
+            )
+            for line in error.differences:
+                click.echo(f"  {printable(line)}", err=True)
+            sys.exit(2)
+        except BadPictures as error:
+            for bad, reason in error.failures:
+                click.echo(f"u2net: {printable(bad)}: {printable(reason)}", err=True)
+            click.echo(f"u2net: {len(error.failures)} pairs cannot be used; --on-bad skip leaves them out", err=True)
+            sys.exit(1)
+        except TrainingInterrupted as error:
+            click.echo(f"u2net: {error}", err=True)
+            sys.exit(128 + error.signum)
+        except U2NetError:
+            raise
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
+        return
+    told = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
+    click.echo(f"trained {result.num_steps:,} steps{f': {told}' if told else ''}; wrote {result.model}")
+
+
+def _configured(
+    run: Path, data: tuple[str, ...], preset: str | None, config_path: Path | None, given: dict[str, Any]
+) -> TrainConfig:
+    """The configuration that the command line asks for: a recipe, or the run's own, and what is given beside it."""
+    begun = run / "config.json"
+    if preset and config_path:
+        raise Refusal("give --preset or --config, not both")
+    if preset is None and config_path is None and begun.exists():
+        config_path = begun
+    try:
+        config = _read(config_path) if config_path else PRESETS[preset or "modern"]
+        changes = {name: _value(name, value) for name, value in given.items() if value not in (None, ())}
+        if data:
+            changes["data"] = data
+        return replace(config, **changes)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+
+
+def _largest_batch(run: Path, config: TrainConfig) -> int:
+    """What memory has room for; a run that was begun keeps what was found then."""
+    if (run / "config.json").exists():
+        return _read(run / "config.json").batch_size
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise Refusal("--find-batch is for one process; give --batch-size to several")
+    from u2net.training.batch_size import find_batch_size
+
+    return find_batch_size(config)
+
+
+def _read(path: Path) -> TrainConfig:
+    return TrainConfig.from_json(path.read_text(encoding="utf-8"))
+
+
+def _value(name: str, value: Any) -> Any:
+    """What a field takes, from what its option gave. Raises ValueError for lists of numbers that are none."""
+    kind = get_type_hints(TrainConfig)[name]
+    if get_origin(kind) is not tuple or not isinstance(value, str):
+        return value
+    items = tuple(item.strip() for item in value.split(","))
+    if get_args(kind)[0] is not float:
+        return items
+    try:
+        return tuple(map(float, items))
+    except ValueError:
+        raise ValueError(f"{name} are numbers with commas between them, got {value!r}") from None
+
+
+class _Progress:
+    """A bar on a terminal, else a line now and then; validations are always told."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._told = -_LINE_EVERY_S
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, num_steps: int, row: dict[str, Any]) -> None:
+        """Tell of a row of metrics.jsonl."""
+        from tqdm import tqdm
+
+        if self._bar is None:
+            initial = max(0, row["step"] - 1)
+            self._bar = tqdm(total=num_steps, initial=initial, unit="step", disable=not sys.stderr.isatty())
+        for name, scores in row.get("validation", {}).items():
+            told = ", ".join(f"{score} {value:.3f}" for score, value in scores.items() if score in _TOLD)
+            self._bar.write(f"step {row['step']:,}  {name}: {told}", file=sys.stderr)
+        if "loss" not in row:
+            return
+        figures = f"fused {row['fused']:.4f}  loss {row['loss']:.3f}  {row['images_per_s']:.1f} images/s"
+        if not self._bar.disable:
+            self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._told > _LINE_EVERY_S:
+            self._told = time.monotonic()
+            click.echo(f"step {row['step']:,} of {num_steps:,}  {figures}", err=True)
+
+
+_TOLD = ("maxF", "MAE", "Fw", "Sm", "mIoU")

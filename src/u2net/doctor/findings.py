@@ -1,0 +1,142 @@
+"""The kinds of findings, what training does about each, and the report that collects them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+from u2net.dataset import Dataset, Example
+
+Severity = Literal["error", "warning", "note"]
+"""Not taken by training; taken, but to be looked at; taken after a conversion that is right."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of finding."""
+
+    name: str
+    severity: Severity
+    meaning: str
+    """What is so, in words."""
+    consequence: str
+    """What `u2net train` does about it."""
+
+
+_BAD = "stops and names it; with --on-bad skip the pair is left out"
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("no-mask", "error", "picture without a mask of its name", _BAD),
+        Kind("no-picture", "error", "mask without a picture of its name", _BAD),
+        Kind("same-name", "error", "two files of one name", "refuses the data set until one of them has gone"),
+        Kind("unreadable", "error", "file that cannot be read", _BAD),
+        Kind("size", "error", "picture and mask differ in size", _BAD),
+        Kind("no-indices", "error", "mask that stores no class indices", _BAD),
+        Kind("out-of-range", "error", "mask with indices that are no class", _BAD),
+        Kind("leak", "warning", "validation picture that is trained on too", "trains on it: scores come out too high"),
+        Kind("unequal-masks", "warning", "pictures alike, masks not", "learns both, which contradict each other"),
+        Kind("duplicate", "warning", "two training pictures alike", "takes both; a holdout may get one of them"),
+        Kind("mostly-inverted", "warning", "data set with subjects in black", "learns the background as the subject"),
+        Kind("inverted", "warning", "mask with its subject in black, it seems", "learns the background as the subject"),
+        Kind("empty", "warning", "mask without subject", "learns that there is none; F is 0 when validating"),
+        Kind("full", "warning", "mask of subject alone", "learns that all is subject"),
+        Kind("dim", "warning", "mask with no level of 128 or more", "learns that nothing is surely subject"),
+        Kind("colour", "warning", "mask in colours", "takes the luminance of the colours, black to white"),
+        Kind("cut-out", "warning", "mask with transparency and several colours", "takes colours, not transparency"),
+        Kind("lossy", "warning", "mask saved as lossy JPEG or WebP", "takes the noise along outlines too"),
+        Kind("ignored", "warning", "mask that is ignored everywhere", "learns nothing from it"),
+        Kind("absent", "warning", "class that occurs nowhere", "never learns it"),
+        Kind("turned", "note", "picture or mask turned by EXIF alone", "turns both upright; see that they still match"),
+        Kind("alpha", "note", "mask in the transparency of one colour", "takes the transparency as the mask"),
+        Kind("palette", "note", "mask with a palette of greys", "takes the greys of the palette, not the indices"),
+        Kind("zero-one", "note", "mask of 0 and 1 alone", "takes 1 for 255"),
+        Kind("rgb", "note", "grey mask in three channels", "takes the grey that they share"),
+        Kind("deep", "note", "mask of more than 8 bits", "takes the nearest of 256 levels"),
+        Kind("soft", "note", "mask with many levels between black and white", "learns the levels as they are"),
+    )
+}
+"""By name, in the order of a report: what training refuses first."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found about one example, or about a whole data set."""
+
+    kind: str
+    """A name in `KINDS`."""
+    dataset: str
+    name: str
+    """The example's; empty for what is true of the data set."""
+    detail: str
+    """What was seen, in one line."""
+    example: Example | None = field(default=None, repr=False, compare=False)
+    other: Example | None = field(default=None, repr=False, compare=False)
+    """The example that it is alike."""
+
+    @property
+    def severity(self) -> Severity:
+        """That of its kind."""
+        return KINDS[self.kind].severity
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One data set that was looked at."""
+
+    dataset: Dataset
+    role: Literal["training", "validation"]
+    num_pairs: int
+    """Examples with picture and mask."""
+    num_usable: int
+    """Pairs without an error of their own."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found."""
+
+    examined: list[Examined]
+    findings: list[Finding]
+    """In the order of `KINDS`, then of data sets and names."""
+    classes: list[str]
+    """Names, background first; of more than two, masks hold indices."""
+    class_shares: dict[str, float]
+    """Part of the training pixels, but for ignored ones, that each class has; empty for two classes."""
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are as severe."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def by_kind(self) -> dict[Kind, list[Finding]]:
+        """Findings of each kind that was found, in the order of `KINDS`."""
+        grouped = {kind: [f for f in self.findings if f.kind == kind.name] for kind in KINDS.values()}
+        return {kind: findings for kind, findings in grouped.items() if findings}
+
+    def summary(self) -> str:
+        """One line for all."""
+        num_pairs, num_usable = (sum(getattr(e, part) for e in self.examined) for part in ("num_pairs", "num_usable"))
+        counts = ", ".join(_counted(self.count(severity), severity) for severity in ("error", "warning", "note"))
+        return f"{num_usable:,} of {_counted(num_pairs, 'pair')} can be used: {counts}"
+
+    def to_json(self) -> str:
+        """Counts and findings, each with its severity and what training does."""
+        sets = [
+            {"name": e.dataset.name, "layout": e.dataset.layout, "role": e.role}
+            | {"num_pairs": e.num_pairs, "num_usable": e.num_usable}
+            for e in self.examined
+        ]
+        rows = [
+            {"kind": f.kind, "severity": f.severity, "dataset": f.dataset, "name": f.name, "detail": f.detail}
+            | {"meaning": KINDS[f.kind].meaning, "training": KINDS[f.kind].consequence}
+            for f in self.findings
+        ]
+        whole = {"datasets": sets, "class_shares": self.class_shares, "findings": rows}
+        return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _counted(num: int, thing: str) -> str:
+    """1 pair, 2 pairs."""
+    return f"{num:,} {thing}{'' if num == 1 else 's'}"

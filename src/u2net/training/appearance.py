@@ -1,0 +1,96 @@
+"""Variations of what things look like: done to the picture alone.
+
+Pictures are float32 (3, H, W), 0 to 255, and may leave that range by a little. Every random number is drawn from the
+generator that is given, but for the grain of noise, whose seed is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn import functional as F
+
+from u2net.training.jpeg import compressed
+
+_LUMINANCE = (0.299, 0.587, 0.114)  # of R, G and B: ITU-R BT.601
+
+
+def resize(image: Tensor, shape: tuple[int, int], rng: Generator) -> Tensor:
+    """Resize to (height, width) with one of the kernels that programs use, so that none is depended on."""
+    kernel = rng.choice(["aliased", "bilinear", "bicubic", "area"], p=[0.3, 0.35, 0.25, 0.1])
+    if kernel == "area":
+        return F.interpolate(image[None], shape, mode="area")[0]
+    if kernel == "aliased":
+        return F.interpolate(image[None], shape, mode="bilinear")[0]
+    return F.interpolate(image[None], shape, mode=str(kernel), antialias=True)[0]
+
+
+def lose_resolution(image: Tensor, rng: Generator) -> Tensor:
+    """Shrink by up to 2.5 and enlarge again, as thumbnails and screenshots have been."""
+    height, width = image.shape[1:]
+    factor = rng.uniform(1, 2.5)
+    small = resize(image, (max(1, round(height / factor)), max(1, round(width / factor))), rng)
+    return F.interpolate(small[None], (height, width), mode="bicubic" if rng.random() < 0.5 else "bilinear")[0]
+
+
+def shift_colours(image: Tensor, rng: Generator) -> Tensor:
+    """Brightness, contrast, saturation, hue and white balance, each by a little, as one matrix."""
+    brightness, contrast = rng.uniform(-35, 35), rng.uniform(0.7, 1.3)
+    saturation, hue = rng.uniform(0.5, 1.5), math.radians(rng.uniform(-12, 12))
+    grey = torch.tensor(_LUMINANCE).expand(3, 3)
+    # Hue turns about the axis of greys (Rodrigues' formula).
+    third, cross = 1 / 3, 1 / math.sqrt(3)
+    across = torch.tensor([[0, -cross, cross], [cross, 0, -cross], [-cross, cross, 0]])
+    turn = math.cos(hue) * torch.eye(3) + (1 - math.cos(hue)) * third + math.sin(hue) * across
+    saturate = grey + saturation * (torch.eye(3) - grey)
+    balance = torch.diag(torch.tensor(rng.uniform(0.9, 1.1, 3), dtype=torch.float32))
+    matrix = (contrast * balance @ saturate @ turn).to(image.device)
+    middle = 127.5 * (1 - contrast) + brightness
+    return (matrix @ image.reshape(3, -1)).view_as(image).add_(middle)
+
+
+def drop_colours(image: Tensor, rng: Generator) -> Tensor:
+    """Black and white, as through a filter of one colour or another."""
+    red, green, blue = rng.dirichlet((3, 6, 1)).tolist()  # on average about as bright as they look
+    grey: Tensor = image[0] * red + image[1] * green + image[2] * blue
+    return grey.expand_as(image).contiguous()
+
+
+def bend_levels(image: Tensor, rng: Generator) -> Tensor:
+    """Gamma of 0.6 to 1.6: darker or lighter between black and white."""
+    gamma = math.exp(rng.uniform(math.log(0.6), math.log(1.6)))
+    return (image.clamp(0, 255) / 255).pow_(gamma).mul_(255)
+
+
+def blur(image: Tensor, rng: Generator) -> Tensor:
+    """Gaussian, of 0.4 to 2 pixels."""
+    return blurred(image, rng.uniform(0.4, 2))
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur with a standard deviation in pixels, cut at three of them; the picture goes on as it ends."""
+    radius = math.ceil(3 * sigma)
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    height, width = image.shape[1:]
+    for axis, length, margins in ((1, height, (0, 0, radius, radius)), (2, width, (radius, radius, 0, 0))):
+        padded = F.pad(image[None], margins, "replicate")[0]
+        image = torch.zeros_like(image)
+        for offset, weight in enumerate(weights):  # on CPUs ten times faster than a depthwise convolution
+            image.add_(padded.narrow(axis, offset, length), alpha=weight / sum(weights))
+    return image
+
+
+def add_noise(image: Tensor, rng: Generator) -> Tensor:
+    """Gaussian noise of 1 to 12 levels; half the time the same in all channels."""
+    deviation, channels = rng.uniform(1, 12), 1 if rng.random() < 0.5 else 3
+    grain = torch.Generator(image.device).manual_seed(int(rng.integers(2**63)))
+    noise = torch.randn((channels, *image.shape[1:]), generator=grain, device=image.device)
+    return torch.add(image, noise, alpha=deviation)
+
+
+def compress(image: Tensor, rng: Generator) -> Tensor:
+    """The loss of JPEG at a quality of 30 to 95."""
+    return compressed(image, int(rng.integers(30, 96)))

@@ -1,0 +1,166 @@
+"""Which pairs of picture and mask there are to train on, and whether they can be used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from u2net.dataset import Dataset, Example, load_grey, load_indices, open_dataset, open_pairs
+from u2net.errors import InvalidDataset, InvalidImage, reason
+from u2net.image import load_image
+from u2net.training.config import TrainConfig
+
+Progress = Callable[[range], Iterable[int]]
+"""Wraps the numbers of examples that are gone through, as tqdm does; `iter` shows nothing."""
+
+Failures = list[tuple[str, str]]
+"""Name and reason, in one line, of each pair that cannot be used."""
+
+UNUSABLE = (InvalidImage, InvalidDataset, OSError)
+"""What loading a pair that cannot be used raises."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pairs of one or several data sets, in a fixed order."""
+
+    entries: tuple[Example, ...] = field(repr=False)
+    """Named uniquely, "duts-tr-0/ILSVRC2012_test_00000004"."""
+    weights: tuple[float, ...] = field(repr=False)
+    """How often an epoch takes each."""
+    num_classes: int = 1
+    """1 for grey masks; of several classes, masks hold indices below it."""
+    ignore_index: int = 255
+    """The index that masks of several classes may hold besides."""
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def load(self, index: int) -> tuple[Image.Image, NDArray[np.uint8]]:
+        """One picture in RGB, as a network sees it, and its mask, uint8 (H, W), of the same size.
+
+        The mask is grey from 0 to 255 for background and subject, and holds indices for several classes.
+        Raises one of UNUSABLE, whose message goes on after the pair's name.
+        """
+        example = self.entries[index]
+        if example.image is None or example.mask is None:
+            raise InvalidDataset("has no mask" if example.mask is None else "has no picture")
+        image = load_image(example.image.read()).view()
+        mask = load_grey(example.mask) if self.num_classes == 1 else load_indices(example.mask)
+        if image.size != (mask.shape[1], mask.shape[0]):
+            (width, height), (h, w) = image.size, mask.shape
+            raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
+        if self.num_classes > 1:
+            unknown = (mask >= self.num_classes) & (mask != self.ignore_index)
+            if unknown.any():
+                raise InvalidDataset(f"has index {mask[unknown][0]} in its mask, of {self.num_classes} classes")
+        return image, mask
+
+    def check(self, num_threads: int, progress: Progress = iter) -> Failures:
+        """Load every pair once: those that cannot be used."""
+        return self.visit(self.load, num_threads, progress)
+
+    def visit(self, use: Callable[[int], object], num_threads: int, progress: Progress = iter) -> Failures:
+        """Call `use` with the index of every pair, in threads: those for which it raised one of UNUSABLE."""
+        failures: dict[int, tuple[str, str]] = {}
+
+        def attempt(index: int) -> None:
+            try:
+                use(index)
+            except UNUSABLE as error:
+                failures[index] = (self.entries[index].name, reason(error))
+
+        waiting: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(num_threads) as pool:
+            for index in progress(range(len(self))):
+                waiting.append(pool.submit(attempt, index))
+                if len(waiting) > 4 * num_threads:
+                    waiting.popleft().result()
+            for future in waiting:
+                future.result()
+        return [failures[index] for index in sorted(failures)]
+
+    def without(self, failures: Failures) -> Examples:
+        """Those that can be used. Raises InvalidDataset, with the first reason, if none can."""
+        bad = {name for name, _ in failures}
+        kept = [index for index, entry in enumerate(self.entries) if entry.name not in bad]
+        if not kept:
+            raise InvalidDataset(f"none of {len(self)} pairs can be used: {' '.join(failures[0])}")
+        return replace(
+            self,
+            entries=tuple(self.entries[index] for index in kept),
+            weights=tuple(self.weights[index] for index in kept),
+        )
+
+
+def open_examples(config: TrainConfig) -> tuple[Examples, list[Dataset]]:
+    """What to train on and what to validate on: the data sets in `validation`, or one of the pairs held out.
+
+    The pairs held out of each data set are those whose names have the lowest digests, whatever the order and the seed;
+    one pair at least is left to train on. Raises InvalidDataset.
+    """
+    datasets = [open_dataset(root) for root in config.data]
+    weights = list(config.weights or [1.0] * len(datasets))
+    if config.images is not None and config.masks is not None:
+        datasets.append(open_pairs(config.images, config.masks))
+        weights.append(1.0)
+    if not datasets:
+        raise InvalidDataset("nothing to train on: name a folder or archive with pictures and masks")
+    datasets = _named_uniquely(datasets)
+    for dataset in datasets:
+        if not any(_is_pair(example) for example in dataset):
+            raise InvalidDataset(f"{dataset.name}: no picture has a mask of the same name; {dataset.layout}")
+    if config.validation:
+        validation = [open_dataset(root) for root in config.validation]
+        return new_examples(datasets, weights, config), validation
+    split = [_hold_out(dataset, config.holdout) for dataset in datasets]
+    held_out = [example for _, part in split for example in part]
+    validation = [Dataset("holdout", f"held out of {', '.join(d.name for d in datasets)}", held_out)]
+    return new_examples([rest for rest, _ in split], weights, config), validation if held_out else []
+
+
+def new_examples(datasets: Sequence[Dataset], weights: Sequence[float], config: TrainConfig) -> Examples:
+    """The examples of several data sets, each with the weight of its data set."""
+    return Examples(
+        tuple(example for dataset in datasets for example in dataset),
+        tuple(weight for dataset, weight in zip(datasets, weights, strict=True) for _ in dataset),
+        config.num_classes,
+        config.ignore_index,
+    )
+
+
+def _named_uniquely(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """The data sets with their names before those of their examples; of two of one name, the second is "name-2"."""
+    named: dict[str, Dataset] = {}
+    for dataset in datasets:
+        name, count = dataset.name, 1
+        while name in named:
+            count += 1
+            name = f"{dataset.name}-{count}"
+        examples = [replace(example, name=f"{name}/{example.name}") for example in dataset]
+        named[name] = Dataset(name, dataset.layout, examples)
+    return list(named.values())
+
+
+def _hold_out(dataset: Dataset, part: float) -> tuple[Dataset, list[Example]]:
+    """What is left of a data set, and the pairs that are held out of it."""
+    pairs = sorted((example for example in dataset if _is_pair(example)), key=_digest)
+    held_out = {example.name for example in pairs[: min(round(len(pairs) * part), len(pairs) - 1)]}
+    rest = [example for example in dataset if example.name not in held_out]
+    return replace(dataset, examples=rest), [example for example in dataset if example.name in held_out]
+
+
+def _digest(example: Example) -> bytes:
+    _, _, name = example.name.partition("/")  # the data set may be moved and renamed
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _is_pair(example: Example) -> bool:
+    return example.image is not None and example.mask is not None

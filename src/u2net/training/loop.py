@@ -1,0 +1,285 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from u2net.errors import TrainingDiverged, TrainingInterrupted, U2NetError
+from u2net.net.checkpoint import save_checkpoint
+from u2net.report import save_text
+from u2net.training.config import TrainConfig
+from u2net.training.data import Data, open_data
+from u2net.training.loader import Batch
+from u2net.training.objective import Objective, find_precision, new_network
+from u2net.training.optimizer import learning_rate, set_training
+from u2net.training.parallel import World, joined
+from u2net.training.reading import Later, Reading
+from u2net.training.record import Record
+from u2net.training.run import Run
+from u2net.training.signals import Signals
+from u2net.training.snapshot import load_newest, save_snapshot
+from u2net.training.state import State
+from u2net.training.validation import Validator
+
+_log = logging.getLogger(__name__)
+
+Watch = Callable[[int, dict[str, Any]], object]
+"""Is told after each step and validation, by one process: steps in all, and the row that metrics.jsonl gets."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run came to."""
+
+    num_steps: int
+    scores: dict[str, float]
+    """Of the best weights on the first validation set; empty without one."""
+    weights: Path
+    """The best weights, with their card."""
+    model: Path
+    """The same as an ONNX file."""
+
+
+def train(config: TrainConfig, run: str | PathLike[str], *, watch: Watch = lambda *_: None) -> TrainResult:
+    """Train as configured in the folder `run`; called again, go on where that run was cut off.
+
+    On the CPU a run that was cut off anywhere ends in the same bits as one that was not, if the number of threads and
+    the versions are the same. Started by torchrun, its processes train together. docs/train.md has what a run leaves.
+
+    Raises InvalidDataset (BadPictures with each name, unless `on_bad` is "skip"), InvalidModel, ConfigMismatch for
+    a run that was begun otherwise, TrainingDiverged for a loss that is not finite, TrainingInterrupted after SIGINT
+    or SIGTERM, ValueError for what the device or the network cannot do, OSError for a disk that is full.
+    """
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        world = stack.enter_context(joined(config.device))
+        place = Run(Path(run))
+        if world.leads:
+            stack.enter_context(place.alone())
+        config = replace(config, precision=find_precision(config.precision, world.device))
+        place.check(config)
+        if config.deterministic:
+            stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+            torch.use_deterministic_algorithms(True)
+        training = _Training(config, place, world, signals)
+        if world.leads:
+            place.save_config(config)
+        record = stack.enter_context(Record(place.folder, training.state.step)) if world.leads else None
+        return training.run(record, watch)
+
+
+class _Training:
+    """One run, from its first step or from its newest snapshot."""
+
+    def __init__(self, config: TrainConfig, place: Run, world: World, signals: Signals) -> None:
+        self.config, self.place, self.world, self.signals = config, place, world, signals
+        network, transform = new_network(config)
+        if config.sync_norm:
+            if world.device.type != "cuda":
+                raise ValueError("sync_norm is for GPUs")
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        self.data: Data = open_data(config, transform, place.cache, world)
+        self.card = place.new_card(config, transform)
+        self.state = State(network, config, world)
+        snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
+        if snapshot is not None:
+            self.state.restore(snapshot)
+        if len(set(world.everyone(self.state.step))) > 1:
+            raise U2NetError(f"{place.folder} is not the same folder for all processes: share it between the machines")
+        self.saved = self.state.step
+        self.validator = Validator(self.data.validation, self.state.average.network, self.card, config, world, signals)
+        self.objective: nn.Module = Objective(network, config, transform).to(world.device)
+        if world.size > 1:
+            # Without the fused map's loss some weights have no gradient, which has to be looked for.
+            self.objective = DistributedDataParallel(
+                self.objective, broadcast_buffers=False, find_unused_parameters=not config.side_weights[0]
+            )
+        if config.compile:
+            self.objective = torch.compile(self.objective)  # type: ignore[assignment]
+        self.global_batch = config.batch_size * config.accumulate * world.size
+        num_steps = math.ceil(config.epochs * len(self.data.order) / self.global_batch)
+        self.num_steps = min(num_steps, config.max_steps or num_steps)
+        self.readings: deque[Reading] = deque()
+
+    def run(self, record: Record | None, watch: Watch) -> TrainResult:
+        """Train to the end, or until a signal or too many validations without a better result."""
+        config, state = self.config, self.state
+        set_training(state.network, config)
+        batches = self.data.loader.batches(state.step)
+        # What a GPU measured in one step is read during the next, unless the next depends on it.
+        lag = 1 if self.world.device.type == "cuda" and not config.skip_nonfinite else 0
+        if state.step and self._validates():
+            self._validate(record, watch)  # the run was cut off while it was about to
+        signum = self.world.highest(self.signals.received)
+        while state.step < self.num_steps and not signum and not self._is_stale():
+            began = time.perf_counter()
+            self._step(batches)
+            state.step += 1
+            self._report(record, watch, lag)
+            state.seconds += time.perf_counter() - began
+            if self._validates():
+                self._report(record, watch, 0)
+                self._validate(record, watch)
+            signum = self.world.highest(self.signals.received)
+            is_last = bool(signum) or self._is_stale() or state.step == self.num_steps
+            if is_last or state.step % config.checkpoint_every == 0:
+                self._report(record, watch, 0)
+                self._save()
+            if record and state.step % config.sample_every == 0:
+                self._draw(record)
+        if signum:
+            raise TrainingInterrupted(signum, state.step)
+        return self._finish(record)
+
+    def _step(self, batches: Iterator[Batch]) -> None:
+        """Take one step along the gradient of `accumulate` batches."""
+        config, state = self.config, self.state
+        began, pictures, sums = time.perf_counter(), [], torch.zeros(2, device=self.world.device)
+        lr = learning_rate(config, state.step, self.num_steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        # What a step that is left out has done to running statistics has to be undone.
+        statistics = [(buffer, buffer.clone()) for buffer in state.network.buffers()] if config.skip_nonfinite else []
+        for micro in range(config.accumulate):
+            batch = next(batches)
+            images, masks = (part.to(self.world.device, non_blocking=True) for part in (batch.images, batch.masks))
+            pictures += [self.data.name(key) for key in batch.keys]
+            is_last = micro == config.accumulate - 1
+            with nullcontext() if is_last else getattr(self.objective, "no_sync", nullcontext)():
+                loss = self.objective(images, masks)
+                state.scaler.scale(loss.total / config.accumulate).backward()
+            sums += torch.stack((loss.total.detach(), loss.fused.detach()))
+        state.scaler.unscale_(state.optimizer)
+        parameters = [parameter for parameter in state.network.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if config.clip_norm:
+            nn.utils.clip_grads_with_norm_(parameters, config.clip_norm, norm)
+        values = torch.cat((sums / config.accumulate, norm[None]))
+        self.world.mean_([values])
+        state.num_skipped = state.num_skipped + 1 if config.skip_nonfinite and not values.isfinite().all() else 0
+        if state.num_skipped:
+            for buffer, former in statistics:
+                buffer.copy_(former)
+        else:
+            state.scaler.step(state.optimizer)
+            state.average.update(state.step)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        self.readings.append(Reading(state.step + 1, Later(values), lr, pictures, began, state.num_skipped))
+
+    def _report(self, record: Record | None, watch: Watch, lag: int) -> None:
+        """Tell of the steps that are done, but for the newest few. Raises TrainingDiverged."""
+        while len(self.readings) > lag:
+            reading = self.readings.popleft()
+            loss, fused, norm = reading.values.read()
+            # The scale of fp16 is found by trying: gradients that overflow are left out, and are no reason to worry.
+            is_finite = math.isfinite(loss) and (math.isfinite(norm) or self.config.precision == "fp16")
+            row: dict[str, Any] = {"step": reading.step, "epoch": round(self._num_epochs(reading.step), 4)}
+            if is_finite:
+                row |= {"loss": loss, "fused": fused, "norm": norm if math.isfinite(norm) else None, "lr": reading.lr}
+                row["images_per_s"] = round(self.global_batch / (time.perf_counter() - reading.began), 2)
+            else:
+                self._leave_out(reading, loss, norm)
+                row["left_out"] = reading.pictures
+            self._tell(record, watch, row)
+
+    def _leave_out(self, reading: Reading, loss: float, norm: float) -> None:
+        """Warn of a step that is not finite, or raise TrainingDiverged where it may not be left out."""
+        what = "the loss" if not math.isfinite(loss) else "the gradient"
+        pictures = self.world.everyone(reading.pictures)
+        named = [name for part in pictures for name in part]
+        told = f"{what} of step {reading.step} is not finite; its pictures: {', '.join(named)}"
+        if 0 < reading.num_skipped <= self.config.skip_nonfinite:
+            if self.world.leads:
+                _log.warning("%s; left out", told)
+            return
+        if self.world.leads:
+            facts = {"step": reading.step, "loss": str(loss), "norm": str(norm), "lr": reading.lr, "pictures": named}
+            save_text(json.dumps(facts, indent=1), self.place.folder / "diverged.json")
+        raise TrainingDiverged(told)
+
+    def _validates(self) -> bool:
+        """Whether a validation is due now."""
+        step, every = self.state.step, self.config.validate_every
+        if not self.data.validation or self.state.validated == step:
+            return False
+        is_due = step % every == 0 if every else int(self._num_epochs(step)) > int(self._num_epochs(step - 1))
+        return is_due or step >= self.num_steps
+
+    def _num_epochs(self, step: int) -> float:
+        """Epochs that are over after so many steps."""
+        return step * self.global_batch / len(self.data.order)
+
+    def _validate(self, record: Record | None, watch: Watch) -> None:
+        """Score the average, and keep it if it is the best so far. A signal puts it off until the run goes on."""
+        state = self.state
+        self.world.share_norms(state.average.network)
+        evaluations = self.validator.evaluate()
+        if evaluations is None:
+            return
+        scores = evaluations[0].scores
+        by = self.config.best_by if self.config.num_classes == 1 else "mIoU"
+        value = -scores[by] if by == "MAE" else scores[by]
+        state.validated = state.step
+        state.num_stale += 1
+        if state.best is None or value > state.best:
+            state.best, state.num_stale = value, 0
+            if self.world.leads:
+                told = {f"{e.dataset} {name}": round(score, 4) for e in evaluations for name, score in e.scores.items()}
+                self.place.save_best(state.average.network, replace(self.card, scores=told))
+        self._tell(record, watch, {"step": state.step, "validation": {e.dataset: e.scores for e in evaluations}})
+
+    def _tell(self, record: Record | None, watch: Watch, row: dict[str, Any]) -> None:
+        """Write a row and show it to who watches: the process that leads does."""
+        if record:
+            record.write(row)
+            watch(self.num_steps, row)
+
+    def _is_stale(self) -> bool:
+        return 0 < self.config.patience <= self.state.num_stale
+
+    def _save(self) -> None:
+        """Write a snapshot, with weights that can be used at once."""
+        state, saved = self.state, self.state.step
+        if self.saved == saved:
+            return
+        self.world.share_norms(state.network)
+        self.world.share_norms(state.average.network)
+        if self.world.leads:
+            save_snapshot(
+                self.place.snapshots,
+                state.snapshot(),
+                also=lambda folder: save_checkpoint(state.average.network, folder / "weights.safetensors", self.card),
+                keep=self.config.keep,
+            )
+        self.saved = saved
+
+    def _draw(self, record: Record) -> None:
+        """Bring the curves up to date, and show what the network makes of a few pictures."""
+        record.draw()
+        self.validator.draw(self.data.samples, self.place.samples / f"step-{self.state.step:08d}.jpg")
+
+    def _finish(self, record: Record | None) -> TrainResult:
+        """Leave what a finished run leaves."""
+        scores: dict[str, float] = {}
+        if record:
+            if not self.data.validation:
+                self.place.save_best(self.state.average.network, self.card)
+            self._draw(record)
+            scores = self.place.finish(self.config, self.state.step, self.state.seconds).scores
+        scores = self.world.everyone(scores)[0]
+        return TrainResult(self.state.step, scores, self.place.best, self.place.model)

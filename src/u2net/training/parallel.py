@@ -1,0 +1,96 @@
+"""Several processes that train together: the place of this one among them, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from u2net.errors import U2NetError, reason
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=2)  # that processes wait for each other: one may be reading a large data set
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train one network together, and this one's place among them."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def highest(self, value: int) -> int:
+        """The highest of what the processes give, small whole numbers; all get the same answer."""
+        return value if self.size == 1 else max(self.everyone(value))
+
+    def everyone(self, thing: T) -> list[T]:
+        """What each process gives, by rank; all get the same answer."""
+        if self.size == 1:
+            return [thing]
+        things: list[T] = [thing] * self.size
+        distributed.all_gather_object(things, thing)
+        return things
+
+    def mean_(self, tensors: list[Tensor]) -> None:
+        """Set each tensor to its mean over the processes."""
+        for tensor in tensors if self.size > 1 else ():
+            distributed.all_reduce(tensor)
+            tensor.div_(self.size)
+
+    def share_norms(self, network: nn.Module) -> None:
+        """Give the batch normalisation of all processes the mean of their running statistics."""
+        self.mean_([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did, and leave them in the end.
+
+    Raises ValueError for a device that is not there, and U2NetError here when another process has ended.
+    """
+    rank, size, local = (int(os.environ.get(name, default)) for name, default in _FROM_TORCHRUN)
+    chosen = find_device(device, local)
+    if size == 1:
+        yield World(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    # gloo carries what is decided on the CPU, so that no GPU has to be waited for.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield World(rank, size, chosen)
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise U2NetError(f"process {rank} of {size} stops, since another one has: {reason(error)}") from error
+    finally:
+        distributed.destroy_process_group()
+
+
+_FROM_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of that name; `auto` and `cuda` are each process's own GPU. Raises ValueError if it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts that it has it
+        first = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {first}") from None
+    return device

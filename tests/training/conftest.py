@@ -1,0 +1,41 @@
+import pytest
+import torch
+from training.pairs import write_pairs
+
+from u2net.net.model import VARIANTS, Stage
+from u2net.training import TrainConfig
+
+TINY = (
+    *(Stage(2, False, c_in, 4, 8) for c_in in (3, 8, 8, 8)),
+    *(Stage(2, True, c_in, 4, 8) for c_in in (8, 8, 16)),
+    *(Stage(2, False, 16, 4, 8) for _ in range(4)),
+)
+"""A U²-Net of 16,000 parameters: all that the paper's has, each stage as low and as narrow as can be."""
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Have "u2netp" name a network that trains in no time, on one thread."""
+    monkeypatch.setitem(VARIANTS, "u2netp", TINY)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Eight pairs of 40×32 pixels."""
+    return write_pairs(tmp_path / "set", 8)
+
+
+@pytest.fixture
+def configured(root):
+    """Makes configurations of runs on `root` that take a second."""
+
+    def make(**fields) -> TrainConfig:
+        small = {"size": 40, "crop": 32, "batch_size": 2, "max_steps": 4, "holdout": 0.25, "augment": "none"}
+        where = {"device": "cpu", "workers": 0, "precision": "fp32"}
+        return TrainConfig(**({"data": (str(root),)} | small | where | fields))
+
+    return make

@@ -1,0 +1,171 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.pairs import write_pair, write_pairs
+from u2net.errors import InvalidDataset
+from u2net.training.config import TrainConfig
+from u2net.training.examples import open_examples
+
+
+def _config(*data, **fields) -> TrainConfig:
+    return TrainConfig(data=tuple(map(str, data)), **{"holdout": 0.0, **fields})
+
+
+def _names(entries) -> list[str]:
+    return [entry.name for entry in entries]
+
+
+def test_examples_of_all_data_sets_are_named_and_weighted(tmp_path):
+    one, two = write_pairs(tmp_path / "one", 2, name="a{}"), write_pairs(tmp_path / "two", 1, name="b{}")
+    examples, validation = open_examples(_config(one, two, weights=(1.0, 2.5)))
+    assert _names(examples.entries) == ["one/a0", "one/a1", "two/b0"]
+    assert examples.weights == (1.0, 1.0, 2.5)
+    assert validation == []
+
+
+def test_data_sets_of_one_name_are_told_apart(tmp_path):
+    roots = [write_pairs(tmp_path / parent / "train", 1, name="a") for parent in ("x", "y", "z")]
+    examples, _ = open_examples(_config(*roots))
+    assert _names(examples.entries) == ["train/a", "train-2/a", "train-3/a"]
+
+
+def test_pictures_and_masks_of_two_folders_stand_beside_data(tmp_path):
+    one, two = write_pairs(tmp_path / "one", 1), write_pairs(tmp_path / "two", 2)
+    examples, _ = open_examples(_config(one, images=str(two / "images"), masks=str(two / "masks")))
+    assert len(examples) == 3
+
+
+def test_a_pair_is_loaded_as_it_lies_in_its_files(tmp_path):
+    examples, _ = open_examples(_config(write_pairs(tmp_path / "set", 1)))
+    image, mask = examples.load(0)
+    np.testing.assert_array_equal(image, Image.open(tmp_path / "set/images/picture-00.png"))
+    np.testing.assert_array_equal(mask, Image.open(tmp_path / "set/masks/picture-00.png"))
+
+
+# ---- Held out ------------------------------------------------------------------------------------------------
+
+
+def test_held_out_pairs_are_validated_on_and_not_trained_on(tmp_path):
+    roots = [write_pairs(tmp_path / name, 20) for name in ("one", "two")]
+    examples, [validation] = open_examples(_config(*roots, holdout=0.2))
+    assert (len(examples), len(validation)) == (32, 8)
+    assert not set(_names(examples.entries)) & set(_names(validation))
+
+
+def test_held_out_are_the_names_of_the_lowest_sha256(tmp_path):
+    # sha256sum: c 2e7d…, b 3e23…, a ca97…, d 18ac…, e 3f79…
+    for name in "abcde":
+        (tmp_path / "set/images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set/masks").mkdir(parents=True, exist_ok=True)
+        write_pair(tmp_path / "set", name)
+    _, [validation] = open_examples(_config(tmp_path / "set", holdout=0.4))
+    assert _names(validation) == ["set/c", "set/d"]
+
+
+def test_what_is_held_out_depends_on_names_alone(tmp_path):
+    one = write_pairs(tmp_path / "one", 30)
+    shutil.copytree(one, tmp_path / "another")
+    held_out = [
+        {name.partition("/")[2] for name in _names(open_examples(config)[1][0])}
+        for config in (_config(one, holdout=0.3), _config(tmp_path / "another", holdout=0.3, seed=5))
+    ]
+    assert held_out[0] == held_out[1]
+
+
+def test_one_pair_is_left_to_train_on(tmp_path):
+    examples, [validation] = open_examples(_config(write_pairs(tmp_path / "set", 2), holdout=0.9))
+    assert (len(examples), len(validation)) == (1, 1)
+
+
+def test_nothing_is_held_out_where_there_are_sets_to_validate_on(tmp_path):
+    one, two = write_pairs(tmp_path / "one", 10), write_pairs(tmp_path / "two", 3)
+    examples, [validation] = open_examples(_config(one, validation=(str(two),), holdout=0.5))
+    assert (len(examples), validation.name, len(validation)) == (10, "two", 3)
+
+
+# ---- What cannot be used -------------------------------------------------------------------------------------
+
+
+def test_five_faults_among_pairs_are_found_and_named(tmp_path):
+    root = write_pairs(tmp_path / "set", 10)
+    (root / "masks/picture-01.png").unlink()
+    (root / "images/picture-02.png").unlink()
+    Image.new("L", (32, 40)).save(root / "masks/picture-03.png")
+    content = (root / "images/picture-04.png").read_bytes()
+    (root / "images/picture-04.png").write_bytes(content[: len(content) // 2])
+    (root / "masks/picture-05.png").write_bytes(b"<html>")
+    examples, _ = open_examples(_config(root))
+    failures = examples.check(num_threads=3)
+    assert [name for name, _ in failures] == [f"set/picture-{index:02}" for index in range(1, 6)]
+    reasons = [reason for _, reason in failures]
+    for reason, words in zip(
+        reasons, ["no mask", "no picture", "40×32 pixels, its mask 32×40", "", "not a"], strict=True
+    ):
+        assert words in reason
+        assert "\n" not in reason
+    left = examples.without(failures)
+    assert _names(left.entries) == [f"set/picture-{index:02}" for index in (0, 6, 7, 8, 9)]
+    assert len(left.weights) == 5
+
+
+def test_going_through_pairs_can_be_watched(tmp_path):
+    examples, _ = open_examples(_config(write_pairs(tmp_path / "set", 3)))
+    seen = []
+    examples.check(1, lambda numbers: (seen.append(number) or number for number in numbers))
+    assert seen == [0, 1, 2]
+
+
+def test_where_none_can_be_used_the_reason_is_said(tmp_path):
+    root = write_pairs(tmp_path / "set", 2)
+    for mask in (root / "masks").iterdir():
+        mask.write_bytes(b"")
+    examples, _ = open_examples(_config(root))
+    with pytest.raises(InvalidDataset, match="none of 2 pairs can be used: set/picture-00"):
+        examples.without(examples.check(1))
+
+
+def test_nothing_to_train_on_is_said_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    strangers = write_pairs(tmp_path / "strangers", 1)
+    (strangers / "masks/picture-00.png").rename(strangers / "masks/other.png")
+    for config in (_config(), _config(tmp_path / "empty"), _config(tmp_path / "nowhere"), _config(strangers)):
+        with pytest.raises(InvalidDataset) as caught:
+            open_examples(config)
+        assert "\n" not in str(caught.value)
+
+
+# ---- Several classes -----------------------------------------------------------------------------------------
+
+CLASSES = ("background", "shirt", "trousers")
+
+
+def _save_mask(root, indices, colours) -> None:
+    mask = Image.fromarray(indices)
+    if colours:
+        mask = mask.convert("P")
+        mask.putdata(indices.ravel().tolist())
+        mask.putpalette(colours)
+    mask.save(root / "masks/picture-00.png")
+
+
+@pytest.mark.parametrize("colours", [None, [255, 0, 0, 0, 255, 0, 0, 0, 255]])
+def test_indices_are_kept_whatever_colours_a_palette_gives_them(tmp_path, colours):
+    root = write_pairs(tmp_path / "set", 1)
+    indices = np.random.default_rng(0).integers(0, 3, (32, 40), dtype=np.uint8)
+    _save_mask(root, indices, colours)
+    examples, _ = open_examples(_config(root, classes=CLASSES))
+    np.testing.assert_array_equal(examples.load(0)[1], indices)
+
+
+@pytest.mark.parametrize(("index", "is_known"), [(2, True), (3, False), (254, False), (255, True)])
+def test_an_index_beyond_the_classes_is_named(tmp_path, index, is_known):
+    root = write_pairs(tmp_path / "set", 1)
+    indices = np.zeros((32, 40), dtype=np.uint8)
+    indices[3, 4] = index
+    _save_mask(root, indices, None)
+    examples, _ = open_examples(_config(root, classes=CLASSES))
+    failures = [("set/picture-00", f"has index {index} in its mask, of 3 classes")]
+    assert examples.check(1) == ([] if is_known else failures)
