@@ -49,12 +49,16 @@ def measure(path: str | PathLike[str], size: tuple[int, int]) -> Cost:
         except Exception as error:  # the runtime's exceptions share no base class
             raise InvalidModel(f"{Path(path).name} does not run at {size[0]}×{size[1]}") from error
         events = json.loads(Path(session.end_profiling()).read_bytes())
-    steps = [event["args"] for event in events if event.get("name", "").endswith("_kernel_time")]
+    kernels = [event for event in events if event.get("name", "").endswith("_kernel_time")]
+    # `u2net.net.levels` adds what knows the picture's size alone: no work on the picture, but it holds biases.
+    levels = [event["args"] for event in kernels if event["name"].endswith(".level_kernel_time")]
+    steps = [event["args"] for event in kernels if event["args"] not in levels]
     convolutions = [step for step in steps if "Conv" in step["op_name"]]
     if any(step["op_name"] not in ("Conv", "FusedConv") for step in convolutions):
         raise InvalidModel(f"{Path(path).name} is quantised: its work cannot be counted")
     return Cost(
-        num_weights=sum(math.prod(shape) for step in convolutions for shape in _shapes(step["input_type_shape"])[1:3]),
+        num_weights=sum(math.prod(shape) for step in convolutions for shape in _shapes(step["input_type_shape"])[1:3])
+        + sum(math.prod(_shapes(step["input_type_shape"])[2]) for step in levels),
         num_macs=sum(
             math.prod(_shapes(step["output_type_shape"])[0]) * math.prod(_shapes(step["input_type_shape"])[1][1:])
             for step in convolutions

@@ -26,6 +26,7 @@ from u2net.atomic import atomic_write
 from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
 from u2net.net.checkpoint import describe
+from u2net.net.levels import find_levels, subtract_levels
 from u2net.net.model import ConvBlock, U2Net
 
 OPSET = 18
@@ -53,6 +54,7 @@ def export_onnx(network: U2Net, path: str | PathLike[str], card: Card, *, all_ou
 def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False) -> onnx.ModelProto:
     """The ONNX model that `export_onnx` writes."""
     nodes, weights = to_graph(network, all_outputs=all_outputs)
+    nodes, weights = subtract_levels(nodes, weights, find_levels(network))
     consumed = {name for node in nodes for name in node.input}
     outputs = [node.output[0] for node in nodes if node.output[0] not in consumed]
     graph = helper.make_graph(

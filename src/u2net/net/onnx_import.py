@@ -20,6 +20,7 @@ from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
 from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
 from u2net.net.export import to_graph
+from u2net.net.levels import add_levels
 from u2net.net.model import U2NETP, Stage
 from u2net.onnx_file import read_metadata
 
@@ -52,7 +53,9 @@ def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
     metadata = read_metadata(path)  # refuses weights in other files
     try:
         card = Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else Card(name=path.stem)
-        return _read(_Graph(onnx.load(path, load_external_data=False).graph), card, stages)
+        graph = onnx.load(path, load_external_data=False).graph
+        add_levels(graph)
+        return _read(_Graph(graph), card, stages)
     except InvalidModel:
         raise
     except Exception as error:  # protobuf's, numpy's, and those of graphs that no exporter writes
