@@ -1,9 +1,10 @@
 import pytest
 import torch
-from training.pairs import write_pairs
 
+from training.pairs import write_pairs
 from u2net.net.model import VARIANTS, Stage
-from u2net.training import TrainConfig
+from u2net.training import TrainConfig, record, run
+from u2net.training.validation import Validator
 
 TINY = (
     *(Stage(2, False, c_in, 4, 8) for c_in in (3, 8, 8, 8)),
@@ -21,6 +22,14 @@ def tiny(monkeypatch):
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def lean(tiny, monkeypatch):
+    """Leave out of runs what takes longest and has tests of its own: pictures, and the content of the ONNX file."""
+    monkeypatch.setattr(run, "export_onnx", lambda _network, path, _card: path.write_bytes(b""))
+    monkeypatch.setattr(record, "save_curves", lambda *_: None)
+    monkeypatch.setattr(Validator, "draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -45,6 +45,13 @@ def test_a_pair_is_loaded_as_it_lies_in_its_files(tmp_path):
     np.testing.assert_array_equal(mask, Image.open(tmp_path / "set/masks/picture-00.png"))
 
 
+def test_nothing_is_held_out_of_what_is_mixed_in(tmp_path):
+    mine, mixed_in = write_pairs(tmp_path / "mine", 4), write_pairs(tmp_path / "mixed-in", 8)
+    examples, (validation,) = open_examples(_config(mine, mixed_in, weights=(1.0, 0.5), holdout=0.5))
+    assert len(validation) == 2
+    assert len(examples) == 2 + 8
+
+
 # ---- Held out ------------------------------------------------------------------------------------------------
 
 

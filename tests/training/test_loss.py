@@ -205,3 +205,15 @@ def test_half_precision_is_widened_even_under_autocast(config, dtype):
     assert value.total.dtype == torch.float32
     assert value.total.item() == same.total.item()
     assert narrow[0].grad.dtype == dtype
+
+
+def test_outlines_of_classes_weigh_what_those_of_a_subject_do():
+    """With the background's logit at 0 and a class that never occurs, cross-entropy of classes is the binary one."""
+    mask = torch.zeros(1, 1, 40, 48, dtype=torch.uint8)
+    mask[..., 10:30, 12:40] = 1
+    subject = torch.randn(1, 1, 40, 48, generator=torch.Generator().manual_seed(3))
+    classes = torch.cat((torch.zeros_like(subject), subject, torch.full_like(subject, -1e4)), dim=1)
+    config = replace(PAPER, edge=5.0, side_weights=FUSED)
+    binary = Loss(config)((subject,) * 7, mask * 255).total
+    several = Loss(replace(config, classes=("background", "leaf", "stem")))((classes,) * 7, mask).total
+    assert several.item() == pytest.approx(binary.item(), rel=1e-5)

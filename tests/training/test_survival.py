@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training.pairs import write_pairs
 
+from training.pairs import write_pairs
 from u2net.net.checkpoint import digest, load_checkpoint
 from u2net.training import TrainConfig
 from u2net.training.record import read_rows

@@ -117,7 +117,8 @@ def train(
             raise Refusal(str(error)) from None
     if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
         return
-    told = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
+    shown = {name: value for name, value in result.scores.items() if name.split()[-1] in _TOLD}
+    told = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
     click.echo(f"trained {result.num_steps:,} steps{f': {told}' if told else ''}; wrote {result.model}")
 
 

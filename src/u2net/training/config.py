@@ -26,7 +26,8 @@ class TrainConfig:
     validation: tuple[str, ...] = ()
     """Folder or tar archive to validate on; the first decides which weights are best."""
     holdout: float = 0.05
-    """Part of each of `data` that is kept back to validate on when `validation` is empty."""
+    """Part of each of `data` that is kept back to validate on when `validation` is empty; of those of a weight below 1,
+    which are mixed in, nothing is."""
     on_bad: Literal["fail", "skip"] = "fail"
     """What to do about pairs that cannot be read: stop and name them, or name them and go on without."""
     classes: tuple[str, ...] = ("background", "subject")
@@ -151,8 +152,10 @@ class TrainConfig:
             raise ValueError(f"side_weights are seven, none below 0 and one above, got {self.side_weights}")
         if not (self.bce or self.iou or self.ssim):
             raise ValueError("one of bce, iou and ssim is above 0")
-        if self.num_classes > 1 and (self.ssim or self.edge or self.positive_weight != 1):
-            raise ValueError("ssim, edge and positive_weight are for two classes; of more, class_weights count")
+        if self.num_classes > 1 and (self.ssim or self.positive_weight != 1):
+            raise ValueError("ssim and positive_weight are for two classes; of more, class_weights count")
+        if self.num_classes == 1 and self.class_weights:
+            raise ValueError("class_weights are for three classes or more; of two, positive_weight counts")
         if self.feeding == "checkpoint" and self.init is None:
             raise ValueError("feeding 'checkpoint' needs init")
 
@@ -274,7 +277,10 @@ FINETUNE = replace(
     MODERN,
     feeding="checkpoint",
     init="u2netp",
-    lr=1e-4,
+    augment="paper",
+    iou=0.0,
+    edge=0.0,
+    lr=1e-5,
     warmup_steps=20,
     freeze_norm=True,
     ema=0.98,
@@ -286,7 +292,10 @@ FINETUNE = replace(
     sample_every=50,
     cache="disk",
 )
-"""20 to 500 pictures of one's own on top of a given checkpoint, stopped when it no longer gets better."""
+"""20 to 500 pictures of one's own on top of a given checkpoint, stopped when it no longer gets better.
+
+Loss and augmentation are those of the authors' weights: the more they change, the more is forgotten.
+"""
 
 SMOKE = replace(
     PAPER,

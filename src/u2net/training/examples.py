@@ -118,9 +118,10 @@ def open_examples(config: TrainConfig) -> tuple[Examples, list[Dataset]]:
         if not any(_is_pair(example) for example in dataset):
             raise InvalidDataset(f"{dataset.name}: no picture has a mask of the same name; {dataset.layout}")
     if config.validation:
-        validation = [open_dataset(root) for root in config.validation]
+        validation = _named_uniquely([open_dataset(root) for root in config.validation])
         return new_examples(datasets, weights, config), validation
-    split = [_hold_out(dataset, config.holdout) for dataset in datasets]
+    parts = [config.holdout if weight >= 1 else 0.0 for weight in weights]
+    split = [_hold_out(dataset, part) for dataset, part in zip(datasets, parts, strict=True)]
     held_out = [example for _, part in split for example in part]
     validation = [Dataset("holdout", f"held out of {', '.join(d.name for d in datasets)}", held_out)]
     return new_examples([rest for rest, _ in split], weights, config), validation if held_out else []

@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from u2net.errors import TrainingDiverged, TrainingInterrupted, U2NetError
+from u2net.errors import ConfigMismatch, NotEnoughRoom, TrainingDiverged, TrainingInterrupted, U2NetError
 from u2net.net.checkpoint import save_checkpoint
 from u2net.report import save_text
 from u2net.training.config import TrainConfig
@@ -26,7 +25,7 @@ from u2net.training.data import Data, open_data
 from u2net.training.loader import Batch
 from u2net.training.objective import Objective, find_precision, new_network
 from u2net.training.optimizer import learning_rate, set_training
-from u2net.training.parallel import World, joined
+from u2net.training.parallel import World, joined, with_shared_gradients
 from u2net.training.reading import Later, Reading
 from u2net.training.record import Record
 from u2net.training.run import Run
@@ -97,6 +96,9 @@ class _Training:
         self.state = State(network, config, world)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
         if snapshot is not None:
+            num_processes = snapshot.facts.get("num_processes")
+            if num_processes != world.size:
+                raise ConfigMismatch(str(place.folder), [f"processes: {num_processes} -> {world.size}"])
             self.state.restore(snapshot)
         if len(set(world.everyone(self.state.step))) > 1:
             raise U2NetError(f"{place.folder} is not the same folder for all processes: share it between the machines")
@@ -105,9 +107,7 @@ class _Training:
         self.objective: nn.Module = Objective(network, config, transform).to(world.device)
         if world.size > 1:
             # Without the fused map's loss some weights have no gradient, which has to be looked for.
-            self.objective = DistributedDataParallel(
-                self.objective, broadcast_buffers=False, find_unused_parameters=not config.side_weights[0]
-            )
+            self.objective = with_shared_gradients(self.objective, some_unused=not config.side_weights[0])
         if config.compile:
             self.objective = torch.compile(self.objective)  # type: ignore[assignment]
         self.global_batch = config.batch_size * config.accumulate * world.size
@@ -127,7 +127,12 @@ class _Training:
         signum = self.world.highest(self.signals.received)
         while state.step < self.num_steps and not signum and not self._is_stale():
             began = time.perf_counter()
-            self._step(batches)
+            try:
+                self._step(batches)
+            except NotEnoughRoom:
+                if not self.signals.received:
+                    raise
+                break  # some schedulers signal workers too; nothing has changed since the last step
             state.step += 1
             self._report(record, watch, lag)
             state.seconds += time.perf_counter() - began
@@ -135,13 +140,15 @@ class _Training:
                 self._report(record, watch, 0)
                 self._validate(record, watch)
             signum = self.world.highest(self.signals.received)
-            is_last = bool(signum) or self._is_stale() or state.step == self.num_steps
-            if is_last or state.step % config.checkpoint_every == 0:
+            if self._is_stale() or state.step == self.num_steps or state.step % config.checkpoint_every == 0:
                 self._report(record, watch, 0)
                 self._save()
             if record and state.step % config.sample_every == 0:
                 self._draw(record)
+        signum = self.world.highest(self.signals.received)
         if signum:
+            self._report(record, watch, 0)
+            self._save()
             raise TrainingInterrupted(signum, state.step)
         return self._finish(record)
 

@@ -106,16 +106,19 @@ class _Classes:
         self.config = config
         self.valid = self.index != config.ignore_index
         self.weights = None if weights is None else weights.to(dtype)
-        if config.iou:
+        self.pixel_weights: Tensor | None = None
+        if config.iou or config.edge:
             classes = torch.arange(config.num_classes, device=masks.device)[:, None, None]
             self.members = ((self.index[:, None] == classes) & self.valid[:, None]).to(dtype)  # (B, K, H, W)
             self.num_members = self.members.sum((2, 3))
+        if config.edge:
+            self.pixel_weights = _outline_weights(self.members, config.edge)[:, 0]
 
     def terms(self, logits: Tensor) -> dict[str, Tensor]:
         """What the configuration uses: of no pixel at all, 0."""
         terms = {}
         if self.config.bce:
-            terms["bce"] = self._cross_entropy(logits, self.weights)
+            terms["bce"] = self._cross_entropy(logits, self.weights, self.pixel_weights)
         if self.config.iou:
             probability = torch.softmax(logits, 1) * self.valid[:, None]
             common = (probability * self.members).sum((2, 3))
@@ -125,14 +128,17 @@ class _Classes:
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Mean over pixels that are not ignored, without weights."""
-        return self._cross_entropy(logits, None)
+        return self._cross_entropy(logits, None, None)
 
-    def _cross_entropy(self, logits: Tensor, weights: Tensor | None) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, weights: Tensor | None, pixel_weights: Tensor | None) -> Tensor:
         # Pixel by pixel, since a GPU's own sum is not deterministic.
         losses = F.cross_entropy(logits, self.index, weights, ignore_index=self.config.ignore_index, reduction="none")
-        if weights is None:
-            return losses.sum() / self.valid.sum().clamp(min=1)
-        total = (weights[torch.where(self.valid, self.index, 0)] * self.valid).sum()
+        counted = self.valid.to(losses.dtype)
+        if weights is not None:
+            counted = counted * weights[torch.where(self.valid, self.index, 0)]
+        if pixel_weights is not None:
+            losses, counted = losses * pixel_weights, counted * pixel_weights
+        total = counted.sum()
         return losses.sum() / torch.where(total > 0, total, 1)
 
 
@@ -154,6 +160,8 @@ def _mean_where(values: Tensor, counts: Tensor) -> Tensor:
 def _outline_weights(mask: Tensor, edge: float) -> Tensor:
     """Weights of pixels, (B, 1, H, W), of mean 1 in each picture: 1 far from outlines, in proportion, and more nearby.
 
+    `mask` is (B, 1, H, W) in [0, 1], or (B, K, H, W) with a 1 where a pixel is of a class.
+
     To 1 is added `edge` times how much a pixel differs from the mean of the square around it, as in the pixel position
     aware loss of Wei et al., F³Net, AAAI 2020, where `edge` is 5 and the square 31 wide in pictures of 352 pixels. Here
     it grows with the picture. The mean is of what lies within the picture (theirs counts zeros beyond, which makes an
@@ -163,5 +171,7 @@ def _outline_weights(mask: Tensor, edge: float) -> Tensor:
     around = mask
     for size, margin in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
         around = F.avg_pool2d(around, size, stride=1, padding=margin, count_include_pad=False)
-    weights = 1 + edge * (around - mask).abs()
+    # Of classes, each difference is counted twice: where a share is too high, others are too low.
+    apart = (around - mask).abs().sum(1, keepdim=True) / min(mask.shape[1], 2)
+    weights = 1 + edge * apart
     return weights / weights.mean((1, 2, 3), keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from u2net.errors import U2NetError, reason
 
@@ -78,6 +80,14 @@ def joined(device: str) -> Iterator[World]:
         raise U2NetError(f"process {rank} of {size} stops, since another one has: {reason(error)}") from error
     finally:
         distributed.destroy_process_group()
+
+
+def with_shared_gradients(module: nn.Module, *, some_unused: bool) -> nn.Module:
+    """The module with gradients that are the mean over all processes; normalisation remains each one's own."""
+    with warnings.catch_warnings():
+        # Its new name is not known to older versions of torch.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=some_unused)
 
 
 _FROM_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from u2net.atomic import atomic_write
 
+_SHOWN = ("maxF", "MAE", "mIoU")  # scores that have a curve
 _SMOOTHING = 50  # points of a loss curve, at most a hundredth of it, that are averaged into one
 
 
@@ -57,27 +58,23 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def save_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw loss and validation scores against steps, as PNG."""
+    """Draw the loss and, where there were validations, their scores against steps, as PNG."""
     steps = [row for row in rows if "loss" in row]
     validations = [row for row in rows if "validation" in row]
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(11 if validations else 6, 4), layout="constrained")
+    left, *others = figure.subplots(1, 2 if validations else 1, squeeze=False)[0]
     for key, label in (("loss", "all seven maps"), ("fused", "fused map: cross-entropy")):
-        x, y = _smooth([row["step"] for row in steps], [row[key] for row in steps])
-        left.plot(x, y, label=label)
+        left.plot(*_smooth([row["step"] for row in steps], [row[key] for row in steps]), label=label)
     left.set(xlabel="step", ylabel="loss", yscale="log" if steps else "linear")
-    left.legend()
-    for name in validations[0]["validation"] if validations else ():
-        x = [row["step"] for row in validations]
-        for score in ("maxF", "MAE", "mIoU"):
-            if score in validations[0]["validation"][name]:
+    for right in others:
+        for name, scores in validations[0]["validation"].items():
+            for score in [shown for shown in _SHOWN if shown in scores]:
                 y = [row["validation"][name][score] for row in validations]
-                right.plot(x, y, marker=".", label=f"{name}: {score} {y[-1]:.3f}")
-    right.set(xlabel="step", ylabel="validation", ylim=(0, 1))
-    if validations:
-        right.legend()
-    for axes in (left, right):
+                right.plot([row["step"] for row in validations], y, marker=".", label=f"{name}: {score} {y[-1]:.3f}")
+        right.set(xlabel="step", ylabel="validation", ylim=(0, 1))
+    for axes in (left, *others):
         axes.grid(alpha=0.3)
+        axes.legend()
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
 

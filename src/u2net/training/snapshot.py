@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -22,7 +23,8 @@ from u2net.atomic import sync
 _SUMS = "SHA256SUMS"
 _STATE = "state.safetensors"
 _FACTS = "u2net.run"
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME = re.compile(r"step-\d{8,}")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,27 @@ class Snapshot:
 
 
 def save_snapshot(folder: Path, snapshot: Snapshot, also: Callable[[Path], object], keep: int) -> Path:
-    """Write `step-N` in `folder`, then leave only the `keep` newest there; `also` adds files to it.
+    """Write `step-N` in `folder`, then leave it and the newest before it there, `keep` in all; `also` adds files to it.
 
-    A snapshot of that name is replaced. Where the disk is full, older ones make room, but for the newest that is
-    proven good. Raises OSError if there is none even so; what was there before is still there then.
+    A snapshot of that name is replaced, and those of later steps are deleted: a run that comes to an earlier one had to
+    pass them over. Where the disk is full, others make room, but for the newest that is proven good. Raises OSError if
+    there is none even so; that one is still there then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.part"):
         shutil.rmtree(leftover)
     try:
         path = _write(folder, snapshot, also)
-    except OSError:
-        if not _delete(_listed(folder), but=[path for path in reversed(_listed(folder)) if _is_sound(path)][:1]):
+    except OSError as error:
+        listed = _listed(folder)
+        proven = next((path for path in reversed(listed) if _is_sound(path)), None)
+        if error.errno not in _FULL or proven is None or listed == [proven]:
             raise
+        _delete(listed, but=[proven])
         path = _write(folder, snapshot, also)
-    _delete(_listed(folder), but=_listed(folder)[-keep:])
+    listed = _listed(folder)
+    upto = listed.index(path) + 1
+    _delete(listed, but=listed[:upto][-keep:])
     return path
 
 
@@ -87,7 +95,7 @@ def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> 
         temporary.rename(path)
         sync(folder)
     except SafetensorError as error:  # its way of saying that the disk is full
-        raise OSError(str(error)) from None
+        raise OSError(errno.ENOSPC, str(error)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
@@ -114,7 +122,8 @@ def _is_sound(path: Path) -> bool:
 def _read(path: Path) -> Snapshot:
     with safe_open(path / _STATE, framework="pt") as file:
         facts = json.loads(file.metadata()[_FACTS])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+        # Clones, since what is mapped goes when the file does: on some file systems with a bus error.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - it is no mapping
     return Snapshot(facts.pop("step"), tensors, facts)
 
 
@@ -125,16 +134,15 @@ def _digest(path: Path) -> str:
 
 def _listed(folder: Path) -> list[Path]:
     """The snapshots in a folder, the oldest first."""
-    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def _delete(paths: list[Path], but: list[Path]) -> bool:
-    """Delete snapshots but for some; whether there was anything to delete."""
-    unwanted = [path for path in paths if path not in but]
-    for path in unwanted:
-        shutil.rmtree(path)
-    return bool(unwanted)
+def _delete(paths: list[Path], but: list[Path]) -> None:
+    """Delete snapshots but for some."""
+    for path in paths:
+        if path not in but:
+            shutil.rmtree(path)
 
 
 def flatten(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

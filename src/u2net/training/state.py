@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from u2net.errors import InvalidModel
 from u2net.net.model import U2Net
 from u2net.training.config import TrainConfig
 from u2net.training.optimizer import Average, freeze, new_optimizer
@@ -38,6 +39,8 @@ class State:
         """Step of the last validation."""
         self.num_skipped = 0
         """Steps in a row that were left out as not finite."""
+        self.num_processes = world.size
+        """Processes that train together; others would take other batches."""
         self.seconds = 0.0
         """Time that the steps and validations have taken."""
 
@@ -55,18 +58,22 @@ class State:
         return Snapshot(self.step, tensors, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Become what a snapshot holds. Raises KeyError or RuntimeError if it is of another network."""
-        self.network.load_state_dict(unflatten(snapshot.tensors, "network"))
-        self.average.network.load_state_dict(unflatten(snapshot.tensors, "average"))
-        load_optimizer_tensors(self.optimizer, unflatten(snapshot.tensors, "optimizer"))
+        """Become what a snapshot holds. Raises InvalidModel for one of another network or version."""
+        try:
+            self.network.load_state_dict(unflatten(snapshot.tensors, "network"))
+            self.average.network.load_state_dict(unflatten(snapshot.tensors, "average"))
+            load_optimizer_tensors(self.optimizer, unflatten(snapshot.tensors, "optimizer"))
+            self.scaler.load_state_dict(snapshot.facts["scaler"])
+            for name in _FACTS:
+                setattr(self, name, snapshot.facts[name])
+        except (KeyError, IndexError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise InvalidModel(f"checkpoint {snapshot.step} is of another network or version: {first}") from None
         random = unflatten(snapshot.tensors, "random")
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
-        self.scaler.load_state_dict(snapshot.facts["scaler"])
         self.step = snapshot.step
-        for name in _FACTS:
-            setattr(self, name, snapshot.facts[name])
 
     def _random(self) -> dict[str, Tensor]:
         random = {"cpu": torch.get_rng_state()}
@@ -75,4 +82,4 @@ class State:
         return random
 
 
-_FACTS = ("best", "num_stale", "validated", "num_skipped", "seconds")
+_FACTS = ("num_processes", "best", "num_stale", "validated", "num_skipped", "seconds")
