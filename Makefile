@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Linux users without a GPU may prefer a CPU build: make test TORCH="torch --index-url <one with CPU wheels>"
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check light slow peers weights picture clean
+.PHONY: demo test check light slow soak peers weights picture clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png --overwrite
@@ -27,6 +27,11 @@ light:
 
 slow: $(VENV)/.complete
 	$(BIN)/python -m pytest -m slow
+
+# The service under load, for minutes; what was measured is shown.
+soak: $(VENV)/.complete
+	$(BIN)/pip install -q --group soak
+	$(BIN)/python -m pytest -m soak -s tests/server
 
 # Side by side with rembg, which gets an environment of its own.
 peers: $(VENV)/.complete
@@ -51,5 +56,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[torch,openvino,eval]" --group check --group test
+	$(BIN)/pip install -q -e ".[torch,openvino,eval,serve]" --group check --group test
 	@touch $@

@@ -12,9 +12,10 @@ from u2net.cli.evaluate import evaluate
 from u2net.cli.export import export
 from u2net.cli.models import models
 from u2net.cli.remove import remove
+from u2net.cli.serve import serve
 from u2net.cli.train import train
 
-_ALIASES = {"i": "remove", "p": "remove"}  # rembg's verbs for one picture and for a folder
+_ALIASES = {"i": "remove", "p": "remove", "s": "serve"}  # rembg's verbs for one picture, a folder, a service
 
 
 class _Verbs(click.Group):
@@ -30,5 +31,5 @@ def cli() -> None:
     """U²-Net: cut subjects out of pictures, fast and offline."""
 
 
-for verb in (remove, evaluate, train, check_data, models, export, completion):
+for verb in (remove, serve, evaluate, train, check_data, models, export, completion):
     cli.add_command(verb)

@@ -1,0 +1,146 @@
+"""/api/remove with rembg's parameters, and /api/mask."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter, FastAPI, Request
+from PIL import Image
+from starlette.responses import Response
+
+from u2net.background import render
+from u2net.encoding import Format, encode
+from u2net.image import Picture
+from u2net.server.about import service_of
+from u2net.server.fetch import fetch
+from u2net.server.forms import Form, read_form
+from u2net.server.parameters import (
+    FORMATS,
+    FetchAsked,
+    MaskAsked,
+    RemoveAsked,
+    answers,
+    describe,
+    describe_query,
+    parse,
+)
+from u2net.server.problems import Problem
+from u2net.server.service import Finish, Made, Task
+from u2net.session import Session
+
+
+def admit(request: Request) -> None:
+    """Refuse what would be refused later, before the body is read: 503, 401, 429."""
+    name = request.app.state.keys.admit(request)
+    if name is not None:
+        request.state.facts = {"key": name}
+    service_of(request).check()
+
+
+async def take_url(request: Request, url: str) -> bytes:
+    """What is behind a URL. Raises Problem, as `fetch` does."""
+    service = service_of(request)
+    config = service.config
+    await service.bodies.take(config.max_bytes)
+    request.state.holds.callback(service.bodies.give, config.max_bytes)
+    return await fetch(url, config.fetch_hosts, config.max_bytes)
+
+
+async def answer(
+    request: Request, data: bytes | None, model: str | None, finish: Finish, num_more_pixels: int = 0
+) -> Response:
+    """What becomes of a picture, with the time of each stage in Server-Timing.
+
+    `num_more_pixels` are those of other pictures that `finish` decodes.
+    """
+    if not data:
+        raise Problem(400, "there is no picture in the request")
+    service = service_of(request)
+    if len(data) > service.config.max_bytes:
+        raise Problem(413, f"a picture may have {service.config.max_bytes:,} bytes")
+    task = Task(request.state.holds)
+    chosen = service.model(model)
+    made = await service.run(data, chosen, finish, task, num_more_pixels)
+    stages = {stage: round(seconds * 1000, 1) for stage, seconds in task.seconds.items()}
+    request.state.facts = getattr(request.state, "facts", {}) | {"model": chosen, "stages_ms": stages}
+    timing = ", ".join(f"{stage};dur={ms}" for stage, ms in stages.items())
+    headers = {"Cache-Control": "no-store", "Server-Timing": timing, **made.headers}
+    return Response(made.content, headers=headers, media_type=made.media_type)
+
+
+def add_routes(app: FastAPI) -> None:
+    """Give an application these endpoints."""
+    config = app.state.service.config
+    models = tuple(config.offered)
+    router = APIRouter(tags=["pictures"])
+    file = {"file": "The picture: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF."}
+
+    @router.post(
+        "/api/remove",
+        summary="Cut the subject out",
+        response_class=Response,
+        responses=answers(*FORMATS.values()),
+        openapi_extra=describe(RemoveAsked, file, models),
+    )
+    async def remove(request: Request) -> Response:
+        """Takes rembg's parameters, in the form or in the query. A picture may also be the body itself."""
+        admit(request)
+        form = await read_form(request, ("file",), RemoveAsked.model_fields)
+        asked = parse(RemoveAsked, request, form)
+        return await answer(request, form.files.get("file"), asked.model, partial(_removed, asked))
+
+    @router.post(
+        "/api/mask",
+        summary="The subject's mask",
+        response_class=Response,
+        responses=answers("image/png", "image/webp"),
+        openapi_extra=describe(MaskAsked, file, models),
+    )
+    async def mask(request: Request) -> Response:
+        """Grey, 255 where the subject is, of the picture's size once it is upright."""
+        admit(request)
+        form = await read_form(request, ("file",), MaskAsked.model_fields)
+        asked = parse(MaskAsked, request, form)
+        wanted = RemoveAsked(om=True, ppm=asked.ppm, format=asked.format)
+        return await answer(request, form.files.get("file"), asked.model, partial(_removed, wanted))
+
+    if config.fetch_hosts:
+
+        @router.get(
+            "/api/remove",
+            summary="Cut the subject out of a picture that is fetched",
+            response_class=Response,
+            responses=answers(*FORMATS.values()),
+            openapi_extra={"parameters": describe_query(FetchAsked, models)},
+        )
+        async def remove_fetched(request: Request) -> Response:
+            """From hosts that the service allows."""
+            admit(request)
+            given = parse(FetchAsked, request, Form())
+            asked = RemoveAsked(**given.model_dump(exclude={"url"}, exclude_unset=True))
+            async for _ in request.stream():
+                pass  # its end is where it begins to be noticed that the client has gone
+            data = await take_url(request, given.url)
+            return await answer(request, data, asked.model, partial(_removed, asked))
+
+    app.include_router(router)
+
+
+def _removed(asked: RemoveAsked, picture: Picture, session: Session) -> Made:
+    """The cut-out or mask that was asked for."""
+    color = asked.color
+    if asked.format == "jpg" and not asked.om:
+        color = color or (255, 255, 255)  # JPEG has no transparency
+        if len(color) == 4 and color[3] < 255:
+            raise Problem(400, "JPEG has no transparency: give an opaque bgc, or another format")
+    image = render(
+        picture, session, only_mask=asked.om, post_process_mask=asked.ppm, bgcolor=None if asked.om else color
+    )
+    return encoded(image, asked.format, picture.icc_profile)
+
+
+def encoded(image: Image.Image, name: Format, icc_profile: bytes | None) -> Made:
+    """An image as an answer."""
+    if name == "jpg" and image.mode == "RGBA":
+        image = image.convert("RGB")
+    return Made(encode(image, name, icc_profile), FORMATS[name])

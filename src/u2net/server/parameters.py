@@ -1,0 +1,166 @@
+"""What requests may ask for, checked; and how OpenAPI describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from u2net.background import Color
+from u2net.server.forms import Form
+from u2net.server.problems import MEDIA_TYPE, SCHEMA, Problem
+
+FORMATS = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+_CODES = {
+    400: "A parameter makes no sense.",
+    401: "Keys are asked for, and none or a wrong one was given.",
+    408: "The request came too slowly.",
+    413: "The request is too large.",
+    415: "What was sent is no picture of an accepted format, or no form.",
+    422: "The picture is broken, or has too many pixels.",
+    429: "Too many requests; Retry-After has the seconds to wait.",
+    503: "The service is starting, ending, or short of memory.",
+    504: "It took too long.",
+}
+
+Parameters = TypeVar("Parameters", bound="Asked")
+
+
+def _four_numbers(text: object) -> object:
+    return text.split(",") if isinstance(text, str) else text
+
+
+def _refused(value: object) -> object:
+    if str(value).strip().lower() not in ("false", "0", "no", "off", "f", "n"):
+        raise ValueError("is not supported: this version has no alpha matting")
+    return False
+
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+_Unsupported = Annotated[bool, BeforeValidator(_refused)]
+_Color = Annotated[
+    tuple[_Byte, _Byte, _Byte, _Byte],
+    BeforeValidator(_four_numbers, json_schema_input_type=Annotated[str, Field(pattern=r"^(\d{1,3},){3}\d{1,3}$")]),
+]
+
+
+class Asked(BaseModel):
+    """Parameters of a request, from its query and its form; a docstring is what OpenAPI says of each."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+
+class MaskAsked(Asked):
+    """Of POST /api/mask."""
+
+    model: str | None = None
+    """Name of a model that the service offers."""
+    ppm: bool = False
+    """Make the mask hard, with smooth outlines."""
+    format: Literal["png", "webp"] = "png"
+    """Format of the answer."""
+
+
+class RemoveAsked(Asked):
+    """Of /api/remove: rembg's, by its names, and the format."""
+
+    model: str | None = None
+    """Name of a model that the service offers."""
+    om: bool = False
+    """The mask alone."""
+    ppm: bool = False
+    """Make the mask hard, with smooth outlines."""
+    bgc: _Color | None = None
+    """Colour to put the cut-out over: red, green, blue, opacity, 0 to 255 each; 0,0,0,0 for none."""
+    format: Literal["png", "webp", "jpg"] = "png"
+    """Format of the answer; JPEG gets a white background unless `bgc` says another."""
+    a: _Unsupported = False
+    """Alpha matting, which is refused."""
+    af: _Byte = 240
+    """Goes with `a`."""
+    ab: _Byte = 10
+    """Goes with `a`."""
+    ae: _Byte = 10
+    """Goes with `a`."""
+    dc: _Unsupported = False
+    """Decontamination, which is refused."""
+    vm: _Unsupported = False
+    """ViTMatte, which is refused."""
+
+    @property
+    def color(self) -> Color | None:
+        """The background colour."""
+        return self.bgc if self.bgc and any(self.bgc) else None
+
+
+class FetchAsked(RemoveAsked):
+    """Of GET /api/remove."""
+
+    url: str
+    """Where the picture is."""
+
+
+def parse(kind: type[Parameters], request: Request, form: Form) -> Parameters:
+    """The parameters in a request's query and form, of which each may stand once. Raises Problem."""
+    query = [(name, value) for name, value in request.query_params.multi_items() if value]
+    given = dict(query) | form.fields
+    if len(given) < len(query) + len(form.fields):
+        raise Problem(400, "a parameter is given twice")
+    return check(kind, given)
+
+
+def check(kind: type[Parameters], given: Mapping[str, object]) -> Parameters:
+    """The parameters in a mapping. Raises Problem."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        shown = name if name.isprintable() and len(name) < 40 else "a parameter"
+        raise Problem(400, f"{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def describe(kind: type[Asked], files: Mapping[str, str], models: tuple[str, ...]) -> dict[str, Any]:
+    """OpenAPI of a POST that takes these parameters and files, each with what it is."""
+    form = _schema(kind, models)
+    first = next(iter(files))
+    for name, what in files.items():
+        form["properties"][name] = {"type": "string", "format": "binary", "description": what}
+    if len(files) == 1:
+        form["required"] = [first]
+    picture = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": form}, "application/octet-stream": picture},
+        }
+    }
+
+
+def describe_query(kind: type[Asked], models: tuple[str, ...]) -> list[dict[str, Any]]:
+    """OpenAPI of these parameters in a query."""
+    schema = _schema(kind, models)
+    return [
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described}
+        for name, described in schema["properties"].items()
+    ]
+
+
+def answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI of what comes back."""
+    picture = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
+    problem = {MEDIA_TYPE: {"schema": SCHEMA}}
+    refused: dict[int | str, dict[str, Any]] = {
+        code: {"description": what, "content": problem} for code, what in _CODES.items()
+    }
+    return {200: {"description": "The picture.", "content": picture}, **refused}
+
+
+def _schema(kind: type[Asked], models: tuple[str, ...]) -> dict[str, Any]:
+    schema = kind.model_json_schema()
+    if "model" in schema["properties"]:
+        schema["properties"]["model"] |= {"type": "string", "enum": list(models), "default": models[0]}
+        del schema["properties"]["model"]["anyOf"]
+    return schema

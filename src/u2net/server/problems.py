@@ -1,0 +1,86 @@
+"""Refusals as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from u2net.errors import ImageTooLarge, InvalidImage, InvalidModel, U2NetError, UnsupportedFormat, reason
+
+MEDIA_TYPE = "application/problem+json"
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "const": "about:blank"},
+        "title": {"type": "string", "description": "What the status code says."},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What was wrong, in one line."},
+        "request_id": {"type": "string", "description": "As in the header X-Request-ID and the service's log."},
+    },
+}
+
+
+class Problem(U2NetError):
+    """A request is refused, with a status code and one line."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        self.status = status
+        self.members: dict[str, object] = {}
+        self.headers = dict(headers or {})
+        super().__init__(detail)
+
+    def response(self, request_id: str) -> Response:
+        """The document. It is not to be kept by caches."""
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": str(self),
+            "request_id": request_id,
+            **self.members,
+        }
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(json.dumps(document), self.status, headers, MEDIA_TYPE)
+
+
+class Busy(Problem):
+    """More than the service can do now; the client may come again."""
+
+    def __init__(self, status: int, detail: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(status, detail, {"Retry-After": str(max(1, round(retry_after_s)))})
+
+
+def to_problem(error: Exception) -> Problem:
+    """What a client is told about an error. Of those that are the service's own, nothing but that there was one."""
+    match error:
+        case Problem():
+            return error
+        case UnsupportedFormat():
+            return Problem(415, reason(error))
+        case ImageTooLarge() | InvalidImage():
+            return Problem(422, reason(error))
+        case InvalidModel() | MemoryError():
+            return Busy(503, "the network could not be run, or not enough memory is left to do so", 5)
+        case RequestValidationError():
+            first = error.errors()[0]
+            return Problem(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+        case HTTPException():
+            return Problem(error.status_code, str(error.detail), error.headers)
+    return Problem(500, "something went wrong in the service; the request's id finds it in the log")
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Starlette's handler of exceptions."""
+    problem = to_problem(error)
+    if request.url.path.startswith("/v1.0/"):
+        problem.members = {"errors": [{"title": str(problem)}]}  # where clients of remove.bg look
+    return problem.response(request.state.request_id)

@@ -1,0 +1,245 @@
+import asyncio
+import os
+
+import pytest
+
+from u2net.server.fetch import fetch, read_url
+from u2net.server.problems import Problem
+
+from .running import picture, running
+
+PUBLIC = "93.184.216.34"
+
+
+class Stage:
+    """A network whose hosts have these addresses, one list after the other, and whose servers say these words."""
+
+    def __init__(self, addresses=None, said=(), pause_s=0.0):
+        self.addresses = {host: list(lists) for host, lists in (addresses or {}).items()}
+        self.said = list(said)
+        self.pause_s = pause_s
+        self.connected = []
+
+    async def resolve(self, host, port):
+        lists = self.addresses.get(host, [[PUBLIC]])
+        return lists.pop(0) if len(lists) > 1 else lists[0]
+
+    async def connect(self, address, port, tls_host):
+        self.connected.append((address, port, tls_host))
+        reader = asyncio.StreamReader()
+        reader.feed_data(self.said.pop(0))
+        if not self.pause_s:
+            reader.feed_eof()
+        return reader, _Writer()
+
+
+class _Writer:
+    def write(self, data):
+        assert data.startswith(b"GET /")
+
+    def close(self):
+        pass
+
+
+def _answer(body=b"picture", head=b"200 OK", *headers):
+    lines = [b"HTTP/1.1 " + head, b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def _fetch(url, stage, hosts=("*",), max_bytes=1000):
+    return asyncio.run(fetch(url, hosts, max_bytes, stage))
+
+
+def _refusal(url, stage=None, **given):
+    with pytest.raises(Problem) as caught:
+        _fetch(url, stage or Stage(), **given)
+    return caught.value.status
+
+
+def test_what_is_behind_a_url():
+    stage = Stage(said=[_answer()])
+    assert _fetch("https://Example.com./a.png?b=c#d", stage) == b"picture"
+    assert stage.connected == [(PUBLIC, 443, "example.com")]
+
+
+NO_URLS = [
+    "",
+    "example.com/a.png",
+    "//example.com/a.png",
+    "ftp://example.com/a.png",
+    "file:///etc/passwd",
+    "gopher://example.com/",
+    "data:image/png;base64,AAAA",
+    "http://user@example.com/",
+    "http://user:secret@example.com/",
+    "http://example.com@127.0.0.1/",
+    "http://example.com:80@127.0.0.1/",
+    "http://example.com\\@127.0.0.1/",
+    "http://example.com:8080/",
+    "https://example.com:80/",
+    "http://example.com:99999/",
+    "http://example.com:/",
+    "http:///a.png",
+    "http://exa mple.com/",
+    "http://example.com/a b",
+    "http://example.com/\r\nHost: other",
+    "http://example.com\t/",
+    "http://example..com/",
+    "http://-example.com/",
+    "http://%31%32%37.0.0.1/",
+    "http://[::1%25eth0]/",
+    "http://[fe80::1%eth0]/",
+    "http://[not:an:address]/",
+    "http://１２７.０.０.１/",
+    "http://①②⑦.⓪.⓪.①/",
+    "http://127。0。0。1/",
+    "http://bücher.example/",
+    "http://example.com/" + "a" * 3000,
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://0x7f.1/",
+    "http://017700000001/",
+    "http://0177.0.0.1/",
+    "http://127.1/",
+    "http://127.0.1/",
+    "http://127.0.0.0x1/",
+    "http://1.2.3.4.5/",
+    "http://256.1.1.1/",
+]
+
+
+@pytest.mark.parametrize("url", NO_URLS)
+def test_what_is_no_plain_url_is_400(url):
+    assert _refusal(url) == 400
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://127.0.0.1./",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://169.254.169.254/",
+    ],
+)
+def test_addresses_that_are_not_public_are_403(url):
+    assert _refusal(url) == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "is_allowed"),
+    [
+        ("example.com", ("example.com",), True),
+        ("EXAMPLE.com", ("example.com",), True),
+        ("example.com.", ("example.com",), True),
+        ("a.example.com", ("example.com",), False),
+        ("a.example.com", (".example.com",), True),
+        ("example.com", (".example.com",), False),
+        ("badexample.com", ("example.com", ".example.com"), False),
+        ("example.com.bad.com", ("example.com", ".example.com"), False),
+        ("example.com", (), False),
+        ("example.com", ("*",), True),
+    ],
+)
+def test_hosts_must_be_on_the_list(host, hosts, is_allowed):
+    if is_allowed:
+        assert read_url(f"http://{host}/", hosts).port == 80
+    else:
+        assert _refusal(f"http://{host}/", hosts=hosts) == 403
+
+
+def test_a_host_with_one_address_that_is_not_public_is_refused_whole():
+    stage = Stage({"example.com": [[PUBLIC, "127.0.0.1"]]})
+    assert _refusal("http://example.com/", stage) == 403
+    assert stage.connected == []
+
+
+def test_the_address_that_was_checked_is_the_one_connected_to():
+    # A name that is public when it is asked for and 127.0.0.1 at the second time.
+    stage = Stage({"example.com": [[PUBLIC], ["127.0.0.1"]]}, [_answer()])
+    assert _fetch("http://example.com/", stage) == b"picture"
+    assert stage.connected == [(PUBLIC, 80, None)]
+
+
+def _redirect(location):
+    return _answer(b"", b"302 Found", b"Location: " + location)
+
+
+def test_redirections_are_followed():
+    stage = Stage(said=[_redirect(b"/b.png"), _redirect(b"https://other.org/c.png"), _answer()])
+    assert _fetch("http://example.com/a.png", stage) == b"picture"
+    assert stage.connected[-1] == (PUBLIC, 443, "other.org")
+
+
+def test_a_name_that_rebinds_between_redirections_is_refused():
+    stage = Stage({"example.com": [[PUBLIC], ["127.0.0.1"]]}, [_redirect(b"/again")])
+    assert _refusal("http://example.com/", stage) == 403
+    assert len(stage.connected) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "status"),
+    [
+        (b"http://127.0.0.1/", 403),
+        (b"http://169.254.169.254/latest/meta-data/", 403),
+        (b"//[::1]/", 403),
+        (b"http://0x7f.1/", 400),
+        (b"file:///etc/passwd", 400),
+        (b"http://user@example.com/", 400),
+        (b"http://elsewhere.org/", 403),
+    ],
+)
+def test_redirections_are_checked_like_urls(location, status):
+    assert _refusal("http://example.com/", Stage(said=[_redirect(location)]), hosts=("example.com",)) == status
+
+
+def test_after_three_redirections_it_is_enough():
+    assert _refusal("http://example.com/", Stage(said=[_redirect(b"/")] * 4)) == 422
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        _answer(head=b"404 Not Found"),
+        _answer(head=b"204 No Content"),
+        _answer(b"x", b"200 OK", b"Content-Encoding: gzip"),
+        _answer(b"x" * 1001),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + 3 * (b"1f4\r\n" + b"x" * 500 + b"\r\n") + b"0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+        b"nonsense\r\n\r\n",
+        b"",
+    ],
+    ids=["404", "204", "gzip", "too long", "too long in chunks", "cut short", "long head", "nonsense", "nothing"],
+)  # fmt: skip
+def test_what_gives_no_picture_is_422(said):
+    assert _refusal("http://example.com/", Stage(said=[said])) == 422
+
+
+def test_one_byte_less_than_too_much_is_taken():
+    assert _fetch("http://example.com/", Stage(said=[_answer(b"x" * 1000)])) == b"x" * 1000
+
+
+def test_a_host_that_dawdles_is_504(monkeypatch):
+    monkeypatch.setattr("u2net.server.fetch._TOTAL_S", 0.05)
+    assert _refusal("http://example.com/", Stage(said=[b"HTTP/1.1 200 OK\r\n"], pause_s=1)) == 504
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setitem(os.environ, name, "http://127.0.0.1:1")
+    stage = Stage(said=[_answer()])
+    _fetch("http://example.com/", stage)
+    assert stage.connected == [(PUBLIC, 80, None)]
+
+
+def test_the_service_fetches_where_it_is_allowed(monkeypatch):
+    stage = Stage(said=[_answer(picture((5, 4)))])
+    monkeypatch.setattr("u2net.server.fetch.Internet", lambda: stage)
+    with running(fetch_hosts=("example.com",)) as place:
+        reply = place.get("/api/remove?url=http://example.com/a.png&om=true")
+        refused = [place.get(f"/api/remove?url={url}").status for url in ("http://other.org/", "http://127.0.0.1/", "")]
+    assert reply.image().size == (5, 4)
+    assert refused == [403, 403, 400]

@@ -1,0 +1,111 @@
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("onnx")
+
+from .processes import serving, tiny_model
+from .running import multipart, picture
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def _in_flight(place, num):
+    """Threads whose requests have come, but whose bodies have not ended; and what makes them go on."""
+    body, kind = multipart({"file": picture((640, 480))})
+    head = f"POST /api/remove HTTP/1.1\r\nHost: t\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    connections = [place.connect() for _ in range(num)]
+    for connection in connections:
+        connection.sendall(head.encode() + body[:-10])
+    while f"u2net_requests_in_flight {num + 1}.0" not in place.get("/metrics").body.decode():
+        time.sleep(0.02)
+
+    def go_on():
+        for connection in connections:
+            connection.sendall(body[-10:])
+        return [_answered(connection) for connection in connections]
+
+    return go_on
+
+
+def _answered(connection):
+    """The status of an answer, 0 if it did not come whole."""
+    received = b""
+    while part := connection.recv(2**20):
+        received += part
+        head, _, rest = received.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length and len(rest) == int(length[1]):
+            return int(head.split()[1])
+    return 0
+
+
+def drain(model, num):
+    """Statuses of those in flight at SIGTERM, what others get meanwhile, the exit code and the seconds it took."""
+    with serving("--models", model, "--drain-delay-s", "0.5") as place:
+        go_on = _in_flight(place, num)
+        place.process.send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        while (ready := place.get("/readyz").status) == 200:
+            assert time.monotonic() - start < 10
+        refused = place.post("/api/remove", {"file": picture()})
+        answered = go_on()
+        for connection in place.connections:
+            connection.close()
+        return answered, ready, refused.status, place.process.wait(60), time.monotonic() - start
+
+
+def test_at_sigterm_what_was_begun_is_finished_and_what_is_new_refused(model):
+    answered, ready, refused, code, _ = drain(model, 8)
+    assert answered == [200] * 8
+    assert (ready, refused, code) == (503, 503, 0)
+
+
+def test_a_second_sigterm_ends_it_at_once(model):
+    with serving("--models", model) as place:
+        _in_flight(place, 1)
+        place.process.send_signal(signal.SIGTERM)
+        while place.get("/readyz").status == 200:
+            pass
+        place.process.send_signal(signal.SIGTERM)
+        code = place.process.wait(60)
+        for connection in place.connections:
+            connection.close()
+    assert code == 128 + signal.SIGTERM
+
+
+def test_several_processes_share_a_port_and_add_up_their_figures(model):
+    with serving("--models", model, "--workers", "2", "--drain-delay-s", "0") as place:
+        threads = [threading.Thread(target=place.post, args=("/api/remove", {"file": picture()})) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        text = place.get("/metrics").body.decode()
+        place.process.send_signal(signal.SIGTERM)
+        code = place.process.wait(60)
+        lines = [json.loads(line) for line in place.process.stdout.read().splitlines()]
+    assert 'u2net_requests_total{code="200",route="/api/remove"} 20.0' in text
+    assert code == 0
+    assert {line["message"] for line in lines} <= {"ready", "request", "ending"}
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_replaced(model):
+    with serving("--models", model, "--workers", "2", "--drain-delay-s", "0") as place:
+        lines = iter(place.process.stdout.readline, "")
+        first = next(line for line in lines if '"ready"' in line)
+        time.sleep(6)  # younger ones are taken for ones that cannot start
+        os.kill(json.loads(first)["process"], signal.SIGKILL)
+        assert any('"ready"' in line for line in lines)
+        assert place.get("/readyz").status == 200
+        place.process.send_signal(signal.SIGTERM)
+        assert place.process.wait(60) == 0
