@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.cutout import cut_out, on_color
+from u2net.cutout import (
+    crop_to_subject,
+    cut_out,
+    invert,
+    keep_largest,
+    on_blur,
+    on_color,
+    on_gradient,
+    on_picture,
+    with_shadow,
+)
 
 
 def _soft_disc(size: int = 64) -> Image.Image:
@@ -58,3 +68,140 @@ def test_over_an_opaque_colour_the_sum_is_that_of_porter_and_duff():
     *color, opacity = on_color(cutout, (0, 50, 255, 255)).getpixel((0, 0))
     assert opacity == 255
     np.testing.assert_allclose(color, expected, atol=1)
+
+
+def _square(size: tuple[int, int], box: tuple[int, int, int, int], color: tuple[int, int, int, int]) -> Image.Image:
+    cutout = Image.new("RGBA", size)
+    cutout.paste(color, box)
+    return cutout
+
+
+def test_a_gradient_goes_from_the_one_colour_to_the_other():
+    behind = np.asarray(on_gradient(Image.new("RGBA", (3, 101)), (200, 0, 0, 255), (0, 100, 0, 255)))
+    assert np.abs(behind[0, :, :3].astype(int) - (200, 0, 0)).max() <= 3
+    assert np.abs(behind[-1, :, :3].astype(int) - (0, 100, 0)).max() <= 3
+    assert np.abs(behind[50, :, :3].astype(int) - (100, 50, 0)).max() <= 3
+    assert (behind[:, :, 3] == 255).all()
+
+
+def test_a_gradient_lies_behind_the_cut_out():
+    cutout = _square((4, 4), (0, 0, 2, 4), (9, 8, 7, 255))
+    assert on_gradient(cutout, (200, 0, 0, 255), (0, 100, 0, 255)).getpixel((1, 1)) == (9, 8, 7, 255)
+
+
+def test_a_picture_behind_covers_by_its_middle():
+    behind = Image.new("RGB", (60, 20), "red")
+    behind.paste("blue", (20, 0, 40, 20))
+    pixels = np.asarray(on_picture(Image.new("RGBA", (10, 10)), behind))
+    assert (pixels[:, 3:-3] == (0, 0, 255, 255)).all()
+    assert (pixels[:, :, 0] < 100).all()
+
+
+def test_a_picture_lies_behind_the_cut_out():
+    cutout = _square((4, 4), (0, 0, 2, 4), (9, 8, 7, 255))
+    assert on_picture(cutout, Image.new("RGB", (4, 4), "red")).getpixel((0, 0)) == (9, 8, 7, 255)
+
+
+def test_the_blurred_background_has_none_of_the_subjects_colours():
+    rgb, alpha = Image.new("RGB", (80, 80), (40, 90, 40)), Image.new("L", (80, 80))
+    rgb.paste((250, 0, 250), (30, 30, 50, 50))
+    alpha.paste(255, (30, 30, 50, 50))
+    pixels = np.asarray(on_blur(cut_out(rgb, alpha), rgb, 6))
+    outside = np.asarray(alpha) == 0
+    assert np.abs(pixels[outside].astype(int) - (40, 90, 40, 255)).max() <= 8
+    assert (pixels[~outside] == (250, 0, 250, 255)).all()
+
+
+def test_the_background_is_blurred():
+    rgb = Image.new("RGB", (80, 20), "black")
+    rgb.paste("white", (40, 0, 80, 20))
+    pixels = np.asarray(on_blur(Image.new("RGBA", (80, 20)), rgb, 8))[10, :, 0].astype(int)
+    assert 20 < pixels[32] < pixels[40] < pixels[48] < 235
+    assert np.abs(np.diff(pixels)).max() < 25
+
+
+def test_a_shadow_lies_at_the_foot_and_under_the_subject():
+    cutout = _square((100, 100), (30, 20, 70, 60), (9, 8, 7, 255))
+    pixels = np.asarray(with_shadow(cutout))
+    assert (pixels[20:60, 30:70] == (9, 8, 7, 255)).all()
+    assert 0 < pixels[61, 50, 3] < 255
+    assert (pixels[61, 50, :3] == 0).all()
+    assert not pixels[:30, :20].any()
+
+
+def test_a_shadow_is_as_strong_as_asked():
+    cutout = _square((100, 100), (30, 20, 70, 60), (9, 8, 7, 255))
+    strong, weak = (with_shadow(cutout, opacity).getpixel((50, 61))[3] for opacity in (0.8, 0.2))
+    assert strong == pytest.approx(4 * weak, abs=3)
+
+
+@pytest.mark.parametrize("change", [with_shadow, crop_to_subject])
+def test_a_cut_out_of_nothing_stays(change):
+    empty = Image.new("RGBA", (7, 5))
+    assert change(empty).size == (7, 5)
+    assert change(empty).getbbox() is None
+
+
+def test_a_crop_holds_the_subject_and_no_more():
+    cropped = crop_to_subject(_square((100, 80), (30, 20, 70, 40), (9, 8, 7, 255)))
+    assert cropped.size == (40, 20)
+    assert (np.asarray(cropped) == (9, 8, 7, 255)).all()
+
+
+def test_faint_alpha_does_not_widen_a_crop():
+    cutout = _square((100, 80), (30, 20, 70, 40), (9, 8, 7, 255))
+    cutout.putpixel((5, 5), (0, 0, 0, 12))
+    assert crop_to_subject(cutout).size == (40, 20)
+
+
+def test_a_margin_is_a_part_of_the_longer_side_and_may_pass_the_border():
+    cropped = crop_to_subject(_square((100, 80), (0, 20, 40, 40), (9, 8, 7, 255)), margin=0.25)
+    assert cropped.size == (60, 40)
+    assert cropped.getbbox() == (10, 10, 50, 30)
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(1.0, (40, 40)), (4.0, (80, 20)), (0.5, (40, 80))])
+def test_an_aspect_is_reached_by_adding(aspect, size):
+    cropped = crop_to_subject(_square((100, 80), (30, 20, 70, 40), (9, 8, 7, 255)), aspect=aspect)
+    assert cropped.size == size
+    left, top, right, bottom = cropped.getbbox()
+    assert (right - left, bottom - top) == (40, 20)
+    assert abs(left - (size[0] - right)) <= 1
+    assert abs(top - (size[1] - bottom)) <= 1
+
+
+def test_the_largest_parts_stay():
+    alpha = Image.new("L", (60, 20))
+    for box in ((0, 0, 5, 5), (20, 0, 30, 10), (40, 0, 47, 7)):
+        alpha.paste(200, box)
+    for num, boxes in ((1, [(20, 0)]), (2, [(20, 0), (40, 0)]), (9, [(0, 0), (20, 0), (40, 0)])):
+        kept = keep_largest(alpha, num)
+        assert [corner for corner in ((0, 0), (20, 0), (40, 0)) if kept.getpixel(corner)] == boxes
+
+
+def test_faint_alpha_stays_with_what_it_surrounds_and_goes_with_the_rest():
+    alpha = Image.new("L", (60, 20))
+    alpha.paste(10, (18, 0, 32, 12))
+    alpha.paste(200, (20, 0, 30, 10))
+    alpha.paste(10, (40, 0, 50, 10))
+    kept = keep_largest(alpha, 1)
+    assert kept.getpixel((18, 11)) == 10
+    assert kept.getpixel((45, 5)) == 0
+
+
+def test_faint_alpha_does_not_join_parts():
+    alpha = Image.new("L", (60, 20), 10)
+    alpha.paste(200, (0, 0, 5, 5))
+    alpha.paste(200, (20, 0, 30, 10))
+    kept = keep_largest(alpha, 1)
+    assert kept.getpixel((0, 0)) == 0
+    assert kept.getpixel((25, 5)) == 200
+
+
+def test_keeping_no_part_is_refused():
+    with pytest.raises(ValueError, match="1 or more, got 0"):
+        keep_largest(Image.new("L", (4, 4)), 0)
+
+
+def test_inverting_keeps_what_was_left_out():
+    assert list(invert(Image.frombytes("L", (3, 1), bytes([0, 100, 255]))).tobytes()) == [255, 155, 0]

@@ -2,10 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
-from u2net.matte import smooth_mask
+from u2net import matte
+from u2net.matte import alpha_matte, estimate_alpha, smooth_mask, trimap
 
 GOLDEN = Path(__file__).parent / "golden" / "rembg_post_process.npz"
+PYMATTING = Path(__file__).parent / "golden" / "pymatting.npz"
 
 
 def test_a_soft_mask_becomes_what_rembg_makes_of_it():
@@ -60,3 +63,57 @@ def test_the_given_mask_is_not_changed():
     before = mask.copy()
     smooth_mask(mask)
     assert (mask == before).all()
+
+
+@pytest.mark.parametrize("erode_size", [0, 1, 2, 3, 10, 11, 100])
+def test_a_trimap_is_what_rembg_makes_with_scipy(erode_size):
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
+    mask = np.kron(coarse, np.ones((13, 11), dtype=np.uint8))
+    structure = np.ones((erode_size, erode_size)) if erode_size else None
+    known = trimap(mask, 140, 100, erode_size)
+    assert ((known == 255) == binary_erosion(mask > 140, structure)).all()
+    assert ((known == 0) == binary_erosion(mask < 100, structure, border_value=1)).all()
+    assert (known[(known != 0) & (known != 255)] == 128).all()
+
+
+def test_alpha_is_near_pymattings():
+    with np.load(PYMATTING) as file:
+        image, known, expected = file["image"], file["trimap"], file["alpha"]
+    found = estimate_alpha(image, known)
+    differ = np.abs(found.astype(int) - expected)[known == 128] / 255
+    assert differ.mean() < 0.01
+    assert (found[known != 128] == known[known != 128]).all()
+
+
+def test_too_many_unknown_pixels_are_solved_at_a_smaller_size(monkeypatch):
+    with np.load(PYMATTING) as file:
+        image, known, expected = file["image"], file["trimap"], file["alpha"]
+    monkeypatch.setattr(matte, "_MOST_UNKNOWN", 1000)
+    found = estimate_alpha(image, known)
+    differ = np.abs(found.astype(int) - expected)[known == 128] / 255
+    assert 0.001 < differ.mean() < 0.05
+    assert (found[known != 128] == known[known != 128]).all()
+
+
+def test_a_large_picture_is_solved_from_small_to_large():
+    image = np.zeros((300, 400, 3), dtype=np.uint8)
+    image[:, 200:] = 200
+    known = np.full((300, 400), 128, dtype=np.uint8)
+    known[:, :60], known[:, -60:] = 0, 255
+    found = estimate_alpha(image, known)
+    assert found[:, :199].max() <= 3
+    assert found[:, 201:].min() >= 252
+
+
+def test_matting_mends_the_mask_between_the_thresholds():
+    with np.load(PYMATTING) as file:
+        image, known, expected = file["image"], file["trimap"], file["alpha"]
+    alpha = alpha_matte(image, known, erode_size=1)
+    assert (alpha == estimate_alpha(image, known)).all()
+    assert np.abs(alpha.astype(int) - expected).mean() < 0.1 * np.abs(known.astype(int) - expected).mean()
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_mask_that_is_not_sure_of_both_is_given_back(level):
+    mask = np.full((20, 30), level, dtype=np.uint8)
+    assert (alpha_matte(np.zeros((20, 30, 3), dtype=np.uint8), mask) == mask).all()

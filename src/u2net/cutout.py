@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
+from u2net.parts import Parts
+
+Color = tuple[int, int, int, int]
+"""Red, green, blue and opacity, 0 to 255 each."""
+
+_SEEN = 13  # of 255; fainter alpha neither joins parts nor widens a crop
 _BLOCK = 8  # pixels; colours survive this far around what is visible, at least
 
 
@@ -21,9 +27,105 @@ def cut_out(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False) 
     return cutout
 
 
-def on_color(cutout: Image.Image, color: tuple[int, int, int, int]) -> Image.Image:
-    """An RGBA cut-out over one RGBA colour, 0 to 255 each; RGBA, opaque where the colour is."""
+def on_color(cutout: Image.Image, color: Color) -> Image.Image:
+    """An RGBA cut-out over one colour; RGBA, opaque where the colour is."""
     return Image.alpha_composite(Image.new("RGBA", cutout.size, color), cutout)
+
+
+def on_gradient(cutout: Image.Image, top: Color, bottom: Color) -> Image.Image:
+    """An RGBA cut-out over colours that go from one at the top to another at the bottom; RGBA."""
+    weight = Image.linear_gradient("L").resize(cutout.size, Image.Resampling.BILINEAR)
+    lower, upper = (Image.new("RGBA", cutout.size, color) for color in (bottom, top))
+    return Image.alpha_composite(Image.composite(lower, upper, weight), cutout)
+
+
+def on_picture(cutout: Image.Image, picture: Image.Image) -> Image.Image:
+    """An RGBA cut-out over the middle of another picture, scaled so that it just covers; RGBA."""
+    behind = ImageOps.fit(picture.convert("RGBA"), cutout.size, Image.Resampling.LANCZOS)
+    return Image.alpha_composite(behind, cutout)
+
+
+def on_blur(cutout: Image.Image, rgb: Image.Image, radius: float) -> Image.Image:
+    """An RGBA cut-out over its own blurred background; RGBA.
+
+    `rgb` is the picture that it was cut from, "RGB" of the same size; `radius`, in pixels, is the Gaussian's sigma.
+    The subject is left out of what is blurred, so that its colours make no glow around it.
+    """
+    blur = ImageFilter.GaussianBlur(radius)
+    weight = ImageChops.invert(cutout.getchannel("A"))
+    behind = Image.composite(rgb, Image.new("RGB", rgb.size), weight).filter(blur)
+    spread = np.asarray(weight.filter(blur), dtype=np.float32)[:, :, None]
+    pixels = np.asarray(behind, dtype=np.float32) * (255 / np.maximum(spread, 1))
+    filled = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert("RGBA")
+    return Image.alpha_composite(filled, cutout)
+
+
+def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.03) -> Image.Image:
+    """An RGBA cut-out with a soft shadow where it stands; RGBA of the same size.
+
+    The subject's outline, laid flat on its lowest edge. `opacity` is 0 to 1, `softness` the blur's sigma as a part of
+    the subject's longer side. What would fall outside of the picture is cut: `crop_to_subject` with a margin first
+    leaves room.
+    """
+    alpha = cutout.getchannel("A")
+    box = _seen_box(alpha)
+    if box is None:
+        return cutout.copy()
+    left, top, right, bottom = box
+    sigma = softness * max(right - left, bottom - top)
+    height = max(1, round(0.12 * (bottom - top)))
+    flat = alpha.crop(box).resize((right - left, height), Image.Resampling.BOX)
+    shadow = Image.new("L", cutout.size)
+    shadow.paste(flat, (left, bottom - height // 2))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(sigma)).point([round(v * opacity) for v in range(256)])
+    black = Image.new("RGBA", cutout.size, (0, 0, 0, 0))
+    black.putalpha(shadow)
+    return Image.alpha_composite(black, cutout)
+
+
+def crop_to_subject(cutout: Image.Image, margin: float = 0.0, aspect: float | None = None) -> Image.Image:
+    """The part of an RGBA cut-out that holds the subject; RGBA.
+
+    `margin` is left free on each side, as a part of the subject's longer side. `aspect`, width over height, is reached
+    by adding to the shorter of both. What lies beyond the picture is transparent. A cut-out of nothing stays whole.
+    """
+    box = _seen_box(cutout.getchannel("A"))
+    if box is None:
+        return cutout.copy()
+    left, top, right, bottom = box
+    free = 2 * round(margin * max(right - left, bottom - top))
+    width, height = right - left + free, bottom - top + free
+    if aspect is not None:
+        width, height = max(width, round(height * aspect)), max(height, round(width / aspect))
+    left, top = (left + right - width) // 2, (top + bottom - height) // 2
+    return cutout.crop((left, top, left + width, top + height))
+
+
+def keep_largest(alpha: Image.Image, num: int) -> Image.Image:
+    """An "L" alpha with all but its `num` largest parts removed.
+
+    Parts are what hangs together, by sides of pixels, where alpha is above one twentieth; what is fainter stays only
+    next to a part that stays.
+    """
+    if num < 1:
+        raise ValueError(f"the number of parts to keep is 1 or more, got {num}")
+    values = np.asarray(alpha)
+    parts = Parts.of(values >= _SEEN)
+    chosen = np.zeros(len(parts.areas), dtype=np.bool_)
+    chosen[np.argsort(-parts.areas, kind="stable")[:num]] = True
+    kept = parts.where(chosen)
+    fringe = Parts.of((values > 0) & ~parts.where(~chosen))
+    return Image.fromarray(np.where(fringe.where(fringe.touching(kept)), values, 0).astype(np.uint8))
+
+
+def invert(alpha: Image.Image) -> Image.Image:
+    """The alpha ("L") of all that the given one leaves out."""
+    return ImageChops.invert(alpha)
+
+
+def _seen_box(alpha: Image.Image) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of what shows; None if nothing does."""
+    return alpha.point([255 if value >= _SEEN else 0 for value in range(256)]).getbbox()
 
 
 def _near_visible(alpha: Image.Image) -> Image.Image:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from u2net.closed_form import solve
+from u2net.guided import LinearAlpha
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 _SIGMA = 2
 _RADIUS = 4 * _SIGMA
 
+_BACKGROUND, _UNKNOWN, _SUBJECT = 0, 128, 255
+_SMALLEST = 32  # longer side of the picture that is solved first
+_MOST_UNKNOWN = 500_000  # pixels to solve for; they take some 150 MB
+_TOLERANCE = 1e-3  # of the residual that each size starts with
+_FLAT = 1e-5  # variance of colour that linear functions of colour take for none
 
-def smooth_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+
+def smooth_mask(mask: Pixels) -> Pixels:
     """A hard mask of 0 and 255 with smooth outlines from a soft one; both uint8 (H, W).
 
     This is rembg's `post_process_mask`: grey opening by a cross of radius 1, Gaussian of sigma 2 pixels, threshold
@@ -22,14 +37,108 @@ def smooth_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(blurred < 127, 0, 255).astype(np.uint8)
 
 
-def _over_cross(extremum: np.ufunc, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Minimum or maximum over each pixel and its four neighbours."""
+def alpha_matte(
+    image: Pixels,
+    mask: Pixels,
+    *,
+    foreground_threshold: int = 240,
+    background_threshold: int = 10,
+    erode_size: int = 10,
+) -> Pixels:
+    """Closed form between what a mask is sure of, rembg's `alpha_matting`: uint8 (H, W), as the mask.
+
+    The parameters are those of `trimap`. A mask that is nowhere sure of the subject, or nowhere of the background, is
+    given back as it is.
+    """
+    known = trimap(mask, foreground_threshold, background_threshold, erode_size)
+    if not ((known == _BACKGROUND).any() and (known == _SUBJECT).any()):
+        return mask.copy()
+    return estimate_alpha(image, known)
+
+
+def trimap(mask: Pixels, foreground_threshold: int, background_threshold: int, erode_size: int) -> Pixels:
+    """What a mask is sure of, as rembg has it: uint8 (H, W), 255 subject, 0 background, 128 unknown.
+
+    Sure is what lies above the one or below the other threshold in all of a square of `erode_size` around it; below 1,
+    in the pixel and its four neighbours. Beyond the border lies background.
+    """
+    known = np.full(mask.shape, _UNKNOWN, dtype=np.uint8)
+    known[_eroded(mask > foreground_threshold, erode_size, beyond=False)] = _SUBJECT
+    known[_eroded(mask < background_threshold, erode_size, beyond=True)] = _BACKGROUND
+    return known
+
+
+def estimate_alpha(image: Pixels, known: Pixels) -> Pixels:
+    """Closed-form alpha, uint8 (H, W), of a picture, uint8 (H, W, 3), by a trimap, uint8 (H, W), of 0, 128 and 255.
+
+    Pictures halved again and again are solved, small to large, each from the one before, so that no size takes many
+    steps. A size with more than half a million unknown pixels is not solved: its alpha is that of the largest before
+    it, by linear functions of colour. So memory is bounded.
+    """
+    trimaps = [known]
+    while max(trimaps[0].shape) > _SMALLEST or np.count_nonzero(trimaps[0] == _UNKNOWN) > _MOST_UNKNOWN:
+        trimaps.insert(0, _halved(trimaps[0]))
+    solved = [level for level in trimaps if np.count_nonzero(level == _UNKNOWN) <= _MOST_UNKNOWN]
+    alpha = np.where(solved[0] == _UNKNOWN, 0.5, solved[0] / 255).astype(np.float32)
+    for level, larger in zip(solved, [*solved[1:], known], strict=True):
+        colors = _resized(image, level) * np.float32(1 / 255)
+        alpha = solve(colors, alpha, level == _UNKNOWN, tolerance=_TOLERANCE)
+        if larger.shape != level.shape:
+            function = LinearAlpha.fit(colors, alpha, radius=1, epsilon=_FLAT)
+            alpha = _continued(function, level == _UNKNOWN, _resized(image, larger), larger)
+    return (alpha * 255 + np.float32(0.5)).astype(np.uint8)
+
+
+def _continued(function: LinearAlpha, unknown: Mask, image: Pixels, known: Pixels) -> Floats:
+    """An alpha on a larger picture: by a function where it is unknown, else as known."""
+    alpha = known * np.float32(1 / 255)
+    for area, found in function.tiles(image, unknown):
+        np.copyto(alpha[area], found, where=known[area] == _UNKNOWN)
+    return alpha
+
+
+def _resized(image: Pixels, like: Pixels) -> Pixels:
+    """The mean colours of a picture at the size of another."""
+    if image.shape[:2] == like.shape:
+        return image
+    return np.asarray(Image.fromarray(image).resize(like.shape[::-1], Image.Resampling.BOX))
+
+
+def _halved(known: Pixels) -> Pixels:
+    """A trimap of half the size: what is not the same in all four pixels is unknown."""
+    even = np.pad(known, [(0, length % 2) for length in known.shape], mode="edge")
+    quarters = (even[0::2, 0::2], even[1::2, 0::2], even[0::2, 1::2], even[1::2, 1::2])
+    same = (quarters[0] == quarters[1]) & (quarters[2] == quarters[3]) & (quarters[0] == quarters[2])
+    return np.where(same, quarters[0], np.uint8(_UNKNOWN))
+
+
+def _eroded(mask: Mask, size: int, *, beyond: bool) -> Mask:
+    """Pixels whose squares of `size`, or crosses if that is below 1, lie in the mask; so may what is beyond the border.
+
+    Even squares reach one pixel further up and to the left, as scipy's.
+    """
+    if size < 1:
+        return _over_cross(np.logical_and, np.pad(mask, 1, constant_values=beyond))[1:-1, 1:-1]
+    for axis in (0, 1):
+        reach = [(size // 2, size - 1 - size // 2) if a == axis else (0, 0) for a in (0, 1)]
+        rows = np.pad(mask, reach, constant_values=beyond).swapaxes(0, axis)
+        length = 1
+        while length < size:  # each row stands for `length` rows from it on
+            step = min(length, size - length)
+            rows = rows[:-step] & rows[step:]
+            length += step
+        mask = rows.swapaxes(0, axis)
+    return mask
+
+
+def _over_cross(extremum: np.ufunc, mask: NDArray[Any]) -> NDArray[Any]:
+    """Minimum, maximum or conjunction over each pixel and its four neighbours."""
     padded = np.pad(mask, 1, mode="edge")
     neighbours = (padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1])
     return reduce(extremum, neighbours, mask)
 
 
-def _blur_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _blur_rows(values: Floats) -> Floats:
     """Gaussian along the second axis, mirrored at the border."""
     kernel = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1, dtype=np.float32) / _SIGMA) ** 2)
     kernel /= kernel.sum()

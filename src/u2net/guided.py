@@ -1,0 +1,130 @@
+"""Guided filter: an alpha made at a low resolution follows the picture's edges at a high one.
+
+He, Sun and Tang, Guided image filtering, TPAMI 2013; with functions from a smaller picture as in He and Sun, Fast
+guided filter, 2015. In every window alpha is fitted by a linear function of colour; the functions, averaged over the
+windows of a pixel and interpolated, are then applied to the colours of the full-size picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+
+from u2net.cholesky import Cholesky
+
+Floats = NDArray[np.float32]
+Area = tuple[slice, slice]
+
+_TILE = 256
+_GREY = np.float32(0.5)  # colours are counted from here: squares of small numbers lose less
+_LEAST_VARIANCE = 1e-4  # of an alpha that there is anything to explain in
+
+
+@dataclass(frozen=True)
+class LinearAlpha:
+    """Alpha as a linear function of colour that changes slowly over the picture."""
+
+    coefficients: Floats
+    """(4, h, w): factors of R, G, B in [-0.5, 0.5], and what is added."""
+
+    @classmethod
+    def fit(cls, image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> LinearAlpha:
+        """Fit an alpha, float32 (h, w), in windows of 2 × `radius` + 1 pixels of `image`, float32 (h, w, 3) in [0, 1].
+
+        `epsilon` is the variance of colour below which a window counts as flat: its alpha is then its mean.
+        """
+        windows = _Windows(image, alpha, radius, epsilon)
+        parts = (*windows.slopes, windows.rest())
+        return cls(np.stack([_mean(part, radius) for part in parts]))
+
+    def tiles(self, image: NDArray[np.uint8], where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
+        """The full-size picture, uint8 (H, W, 3), in areas of bounded size, and the alpha of each.
+
+        Only areas that hold any of `where`, boolean at the fitted picture's size.
+        """
+        height, width = image.shape[:2]
+        down, across = where.shape[0] / height, where.shape[1] / width
+        for top in range(0, height, _TILE):
+            for left in range(0, width, _TILE):
+                area = (slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width)))
+                if enlarged(where, area, (height, width)).any():
+                    box = (left * across, top * down, area[1].stop * across, area[0].stop * down)
+                    yield area, self.at(image[area], box)
+
+    def at(self, image: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Floats:
+        """Alpha, float32 (H, W) in [0, 1], of a piece of the full-size picture, uint8 (H, W, 3).
+
+        `box` is where the piece lies in the fitted picture: left, top, right and bottom, in its pixels.
+        """
+        size = (image.shape[1], image.shape[0])
+        *slopes, rest = (
+            np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BILINEAR, box=box))
+            for part in self.coefficients
+        )
+        alpha = rest.copy()
+        for channel, slope in enumerate(slopes):
+            alpha += slope * (image[:, :, channel] * np.float32(1 / 255) - _GREY)
+        return np.asarray(alpha.clip(0, 1))
+
+
+def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> Floats:
+    """The share of an alpha's variance, 0 to 1, that a linear function of colour explains in each window.
+
+    Float32 (h, w); arguments as for `LinearAlpha.fit`. Near 0 where colours on both sides are alike, and where alpha
+    does not change.
+    """
+    return _Windows(image, alpha, radius, epsilon).explained()
+
+
+def enlarged(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> NDArray[np.bool_]:
+    """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
+    rows, columns = (
+        ((np.arange(ends.start, ends.stop) + 0.5) * (num / length)).astype(np.intp)
+        for ends, num, length in zip(area, mask.shape, full, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]
+
+
+class _Windows:
+    """The regression of alpha on colour in every window."""
+
+    def __init__(self, image: Floats, alpha: Floats, radius: int, epsilon: float) -> None:
+        self._radius = radius
+        self._channels = [*(image.transpose(2, 0, 1) - _GREY), alpha]
+        self._means = [_mean(channel, radius) for channel in self._channels]
+        self._with_alpha = [self._covariance(i, 3) for i in range(3)]
+        ridge = np.float32(epsilon)
+        lower = [self._covariance(i, j) + ridge * (i == j) for i in range(3) for j in range(i + 1)]
+        self.slopes = Cholesky.of(*lower).solve(*self._with_alpha)
+
+    def rest(self) -> Floats:
+        """What is added to the slopes times colour."""
+        *colors, alpha = self._means
+        return np.asarray(alpha - sum(slope * mean for slope, mean in zip(self.slopes, colors, strict=True)))
+
+    def explained(self) -> Floats:
+        """The share of alpha's variance."""
+        sums = sum(slope * covariance for slope, covariance in zip(self.slopes, self._with_alpha, strict=True))
+        return np.asarray((sums / np.maximum(self._covariance(3, 3), np.float32(_LEAST_VARIANCE))).clip(0, 1))
+
+    def _covariance(self, i: int, j: int) -> Floats:
+        product = _mean(self._channels[i] * self._channels[j], self._radius)
+        return np.asarray(product - self._means[i] * self._means[j])
+
+
+def _mean(values: Floats, radius: int) -> Floats:
+    """Mean over each window; beyond the border, its pixels are repeated."""
+    side = 2 * radius + 1
+    for axis in (0, 1):
+        padded = np.pad(values, [(radius, radius) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+        shifts = sliding_window_view(padded, side, axis=axis)
+        values = np.add(shifts[..., 0], shifts[..., 1])
+        for shift in range(2, side):
+            values += shifts[..., shift]
+        values *= np.float32(1 / side)
+    return values

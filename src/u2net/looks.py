@@ -1,0 +1,64 @@
+"""More than one look at a picture: masks of several views, averaged.
+
+Each function takes a way to predict masks and gives another that calls it more often; they can be nested. What they
+bring, and what was tried and brought nothing, is in docs/matting.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+Predict = Callable[[Pixels], Pixels]
+"""From an image, uint8 (H, W, 3), to its mask, uint8 (H, W): `Session.mask` for one."""
+
+_MARGIN = 0.15  # of the subject's height and width, left around it
+
+
+def with_mirrored(predict: Predict) -> Predict:
+    """Also look at the mirrored picture: the mean of both masks. Twice the time."""
+
+    def predict_both(image: Pixels) -> Pixels:
+        mirrored = predict(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
+        return _mean(predict(image), mirrored)
+
+    return predict_both
+
+
+def with_closer(predict: Predict) -> Predict:
+    """Also look at the subject's surroundings alone: the mean of both masks. Twice the time.
+
+    Beyond these the first mask holds alone; without a subject, or one that fills the picture, there is no second look.
+    """
+
+    def predict_closer(image: Pixels) -> Pixels:
+        mask = predict(image)
+        around = _surroundings(mask >= 128)
+        if around is None or mask[around].shape == mask.shape:
+            return mask
+        closer = mask.copy()
+        closer[around] = _mean(mask[around], predict(np.ascontiguousarray(image[around])))
+        return closer
+
+    return predict_closer
+
+
+def _surroundings(subject: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """The box of a subject with some margin, as far as it lies in the picture; None if there is none."""
+    ends = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(subject.any(axis=axis))
+        if not len(inside):
+            return None
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        margin = round(_MARGIN * (last - first)) + 8
+        ends.append(slice(max(first - margin, 0), min(last + margin, subject.shape[1 - axis])))
+    return ends[0], ends[1]
+
+
+def _mean(one: Pixels, other: Pixels) -> Pixels:
+    return ((one.astype(np.uint16) + other + 1) // 2).astype(np.uint8)

@@ -1,0 +1,96 @@
+"""From the network's coarse mask to an alpha that follows the picture, at the picture's size.
+
+The network looks at 320 × 320 pixels whatever the picture's size, so its mask knows where the outline is to within a
+few of these. What lies nearer is decided anew from the picture's colours: closed-form matting on a small picture, then
+its linear functions of colour on the full one. docs/matting.md has what was measured.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from u2net.closed_form import solve
+from u2net.guided import LinearAlpha, enlarged, explained
+from u2net.parts import Parts
+
+Quality = Literal["fast", "balanced"]
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_SIDE = 256  # longer side of the small picture; larger ones were no better (docs/matting.md)
+_CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
+_MARGIN = 2  # pixels of the small picture; what is certain must be so this far around
+# Weights of the coarse mask: anywhere, and as much more where it is sure, and where colours do not tell.
+_PRIOR, _PRIOR_SURE, _PRIOR_ALIKE = 1e-3, 0.05, 0.3
+_AROUND = 8  # radius of the windows in which colours tell the subject from what surrounds it, or not
+_SMOOTH = 3e-5  # variance of colour that closed form takes for none
+_FLAT = 1e-4  # variance of colour that linear functions take for none
+_WIDE = 4  # radius of the windows in which "fast" fits the mask itself
+_FOG = 0.05  # alpha this near to nothing or to everything is taken for that
+
+
+def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality = "balanced") -> NDArray[np.uint8]:
+    """The alpha of the subject that a coarse mask shows: uint8 (H, W), from uint8 (H, W, 3) and uint8 (H, W).
+
+    Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
+    band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
+    that they explain best, and trusts the mask where colours do not tell. No hole appears in the subject, and no speck
+    beside it, that the mask knows nothing of.
+
+    Time follows the pixels of the band, besides one reduction of the picture; beyond the result, memory is a picture's.
+    """
+    if quality not in get_args(Quality):
+        raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")
+    if image.ndim != 3 or image.shape[2] != 3 or mask.shape != image.shape[:2]:
+        raise ValueError(f"an image is (H, W, 3) and its mask (H, W), got {image.shape} and {mask.shape}")
+    colors, coarse = _reduced(image), _reduced(mask)
+    subject = _everywhere_within(coarse > _CERTAIN_SUBJECT, _MARGIN)
+    background = _everywhere_within(coarse < _CERTAIN_BACKGROUND, _MARGIN)
+    band = ~(subject | background)
+    if quality == "fast":
+        function = LinearAlpha.fit(colors, coarse, radius=_WIDE, epsilon=_FLAT)
+    else:
+        start = np.where(band, coarse, subject).astype(np.float32)
+        told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
+        prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
+        solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
+        function = LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT)
+    alpha = np.where(mask >= 128, 255, 0).astype(np.uint8)
+    for area, found in function.tiles(image, band):
+        grey = ((found - _FOG) * (255 / (1 - 2 * _FOG)) + 0.5).clip(0, 255).astype(np.uint8)
+        np.copyto(alpha[area], grey, where=enlarged(band, area, mask.shape))
+    return alpha
+
+
+def _reduced(values: NDArray[np.uint8]) -> Floats:
+    """A picture or mask with a longer side of `_SIDE` at most: float32 in [0, 1], of as many dimensions."""
+    height, width = values.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = Image.fromarray(values).resize(size, Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
+
+
+def _everywhere_within(mask: Mask, radius: int) -> Mask:
+    """Pixels whose squares of 2 × `radius` + 1, as far as they lie in the picture, lie in the mask."""
+    for axis in (0, 1):
+        before = mask.swapaxes(0, axis)
+        kept = before.copy()
+        for step in range(1, min(radius, len(before) - 1) + 1):
+            kept[step:] &= before[:-step]
+            kept[:-step] &= before[step:]
+        mask = kept.swapaxes(0, axis)
+    return mask
+
+
+def _without_inventions(alpha: Floats, mask: Floats) -> Floats:
+    """An alpha whose holes and specks of which the mask has no trace are given back to the mask."""
+    for solved, known in ((alpha < 0.5, mask < 0.5), (alpha >= 0.5, mask >= 0.5)):
+        parts = Parts.of(solved)
+        alpha = np.where(parts.where(~parts.touching(known)), mask, alpha)
+    return alpha

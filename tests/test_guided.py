@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from u2net.guided import LinearAlpha, enlarged, explained
+
+
+def _noise(shape=(14, 17), seed=0):
+    return np.random.default_rng(seed).random((*shape, 3), dtype=np.float32)
+
+
+def _eight_bits(image):
+    return (image * 255).round().astype(np.uint8)
+
+
+def _whole(function, image):
+    height, width = image.shape[:2]
+    return function.at(image, (0, 0, width, height))
+
+
+@pytest.mark.parametrize("radius", [1, 4])
+def test_a_linear_function_of_colour_is_given_back(radius):
+    image = _noise()
+    alpha = image @ np.array([0.5, 0.3, -0.2], dtype=np.float32) + np.float32(0.2)
+    function = LinearAlpha.fit(image, alpha, radius=radius, epsilon=1e-8)
+    np.testing.assert_allclose(_whole(function, _eight_bits(image)), alpha, atol=0.005)
+
+
+@pytest.mark.parametrize("epsilon", [1e-4, 1e-5])
+def test_a_function_of_grey_is_given_back(epsilon):
+    image = np.repeat(_noise()[:, :, :1], 3, axis=2)
+    function = LinearAlpha.fit(image, image[:, :, 0].copy(), radius=2, epsilon=epsilon)
+    np.testing.assert_allclose(_whole(function, _eight_bits(image)), image[:, :, 0], atol=0.01)
+
+
+def test_the_fit_is_that_of_least_squares_in_every_window():
+    """One window's function by lstsq with a ridge; the middle's coefficients are the mean of nine such."""
+    image, radius, epsilon = _noise((7, 7)), 1, 1e-3
+    alpha = np.random.default_rng(1).random((7, 7), dtype=np.float32)
+    functions = []
+    for y in (2, 3, 4):
+        for x in (2, 3, 4):
+            window = np.s_[y - radius : y + radius + 1, x - radius : x + radius + 1]
+            colors, values = image[window].reshape(-1, 3).astype(np.float64), alpha[window].ravel()
+            centred = colors - colors.mean(axis=0)
+            slopes = np.linalg.solve(centred.T @ centred / 9 + epsilon * np.eye(3), centred.T @ values / 9)
+            functions.append([*slopes, values.mean() - slopes @ (colors.mean(axis=0) - 0.5)])
+    found = LinearAlpha.fit(image, alpha, radius=radius, epsilon=epsilon).coefficients[:, 3, 3]
+    np.testing.assert_allclose(found, np.mean(functions, axis=0), rtol=1e-3, atol=1e-4)
+
+
+def test_in_one_colour_the_alpha_is_smoothed():
+    alpha = np.zeros((9, 9), dtype=np.float32)
+    alpha[4, 4] = 1
+    function = LinearAlpha.fit(np.full((9, 9, 3), 0.4, dtype=np.float32), alpha, radius=1, epsilon=1e-4)
+    found = _whole(function, np.full((9, 9, 3), 102, dtype=np.uint8))
+    assert found[4, 4] == pytest.approx(1 / 9, abs=1e-3)
+    assert found[0, 0] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_larger_picture_brings_an_edge_that_the_small_one_blurred():
+    large = np.zeros((80, 80, 3), dtype=np.uint8)
+    large[:, 38:] = 200
+    small = large.reshape(10, 8, 10, 8, 3).mean(axis=(1, 3)).astype(np.float32) / 255
+    alpha = np.where(np.arange(10) < 4, 0.0, 1.0) * np.ones((10, 1))
+    alpha[:, 4] = 0.25
+    function = LinearAlpha.fit(small, alpha.astype(np.float32), radius=1, epsilon=1e-5)
+    found = function.at(large, (0, 0, 10, 10))
+    assert found[:, 36:38].max() < 0.15
+    assert found[:, 38:40].min() > 0.85
+
+
+def test_pieces_of_a_picture_join_without_a_seam():
+    image = _noise((40, 56))
+    function = LinearAlpha.fit(image[::4, ::4], image[::4, ::4, 0], radius=1, epsilon=1e-4)
+    large = _eight_bits(image)
+    left, right = function.at(large[:, :24], (0, 0, 6, 10)), function.at(large[:, 24:], (6, 0, 14, 10))
+    np.testing.assert_allclose(np.hstack([left, right]), function.at(large, (0, 0, 14, 10)), atol=1e-4)
+
+
+def test_tiles_cover_what_is_asked_for():
+    small = _noise((40, 50))
+    function = LinearAlpha.fit(small, small[:, :, 0], radius=1, epsilon=1e-4)
+    where = np.zeros((40, 50), dtype=bool)
+    where[3, 3] = where[39, 49] = True
+    seen = np.zeros((600, 750), dtype=bool)
+    for area, found in function.tiles(np.zeros((600, 750, 3), dtype=np.uint8), where):
+        assert found.shape == seen[area].shape
+        seen[area] = True
+    whole = (slice(0, 600), slice(0, 750))
+    assert seen[enlarged(where, whole, (600, 750))].all()
+    assert not seen.all()
+
+
+def test_colour_explains_all_of_a_function_of_it():
+    image = _noise()
+    assert explained(image, image[:, :, 1].copy(), radius=3, epsilon=1e-8).min() > 0.99
+
+
+def test_one_colour_explains_nothing():
+    alpha = np.random.default_rng(1).random((14, 17), dtype=np.float32)
+    image = np.full((14, 17, 3), 0.5, dtype=np.float32)
+    assert explained(image, alpha, radius=3, epsilon=1e-4).max() < 1e-3
+
+
+def test_a_mask_is_enlarged_by_the_nearest():
+    mask = np.array([[True, False], [False, True]])
+    whole = (slice(0, 4), slice(0, 6))
+    expected = np.kron(mask, np.ones((2, 3), dtype=bool))
+    assert (enlarged(mask, whole, (4, 6)) == expected).all()
+    assert (enlarged(mask, (slice(1, 3), slice(2, 6)), (4, 6)) == expected[1:3, 2:6]).all()
