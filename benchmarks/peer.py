@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def install_peer(name: str, version: str, extra: str = "") -> str:
-    """The interpreter of `.peers/NAME`, in which this version of the package is installed, with its extra."""
-    folder = Path(__file__).parents[1] / ".peers" / name
+    """The interpreter of `.peers/NAMEEXTRA`, in which this version of the package is installed, with its extra."""
+    folder = Path(__file__).parents[1] / ".peers" / (name + extra)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         venv.create(folder, with_pip=True)

@@ -1,3 +1,6 @@
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -117,7 +120,8 @@ def test_what_is_there_is_skipped_unless_overwriting(tmp_path):
         (PermissionError(13, "Permission denied"), "Permission denied"),
     ],
 )
-def test_one_failure_does_not_stop_the_others(tmp_path, error, reason):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_failure_does_not_stop_the_others(tmp_path, error, reason, workers):
     folder = _tree(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg")
 
     def make(source: Path, target: Path) -> None:
@@ -126,13 +130,63 @@ def test_one_failure_does_not_stop_the_others(tmp_path, error, reason):
         _copy(source, target)
 
     jobs, _ = plan(folder, tmp_path / "out", ".png")
-    outcomes = list(run(jobs, make, overwrite=False))
+    outcomes = list(run(jobs, make, overwrite=False, workers=workers))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
     assert outcomes[1].reason == reason
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
-def test_a_mistake_in_the_program_is_not_reported_as_a_bad_picture(tmp_path):
+def test_two_workers_are_at_work_at_once_and_outcomes_keep_their_order(tmp_path):
+    folder = _tree(tmp_path / "in", *(f"{i}.jpg" for i in range(6)))
+    jobs, _ = plan(folder, tmp_path / "out", ".png")
+    together = threading.Barrier(2, timeout=10)
+    outcomes = list(run(jobs, lambda *_: together.wait() and None, overwrite=False, workers=2))
+    assert [outcome.source for outcome in outcomes] == [job.source for job in jobs]
+    assert {outcome.status for outcome in outcomes} == {"done"}
+
+
+def test_no_more_pictures_are_begun_than_there_are_workers(tmp_path):
+    folder = _tree(tmp_path / "in", *(f"{i}.jpg" for i in range(9)))
+    jobs, _ = plan(folder, tmp_path / "out", ".png")
+    begun = []
+    outcomes = run(jobs, lambda source, _: begun.append(source), overwrite=False, workers=2)
+    next(outcomes)
+    outcomes.close()
+    assert len(begun) <= 3
+
+
+def test_what_is_begun_is_told_before_an_interruption_goes_on(tmp_path):
+    folder = _tree(tmp_path / "in", *(f"{i}.jpg" for i in range(9)))
+    jobs, _ = plan(folder, tmp_path / "out", ".png")
+    main, told, together = threading.main_thread(), [], threading.Barrier(2, timeout=10)
+
+    def make(source: Path, target: Path) -> None:
+        together.wait()
+        if source.name == "0.jpg":
+            time.sleep(0.2)  # until the main thread waits for what comes of it
+            signal.pthread_kill(main.ident, signal.SIGINT)
+            time.sleep(0.2)
+        _copy(source, target)
+
+    def listen() -> None:
+        for outcome in run(jobs, make, overwrite=False, workers=2):
+            told.append(outcome)  # noqa: PERF402
+
+    with pytest.raises(KeyboardInterrupt):
+        listen()
+    assert [outcome.status for outcome in told] == ["done", "done"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
+
+
+def test_one_worker_is_the_callers_own_thread(tmp_path):
+    job = Job(_tree(tmp_path, "a.jpg") / "a.jpg", tmp_path / "a.png")
+    threads = []
+    list(run([job], lambda *_: threads.append(threading.current_thread()), overwrite=False))
+    assert threads == [threading.current_thread()]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mistake_in_the_program_is_not_reported_as_a_bad_picture(tmp_path, workers):
     job = Job(_tree(tmp_path, "a.jpg") / "a.jpg", tmp_path / "a.png")
     with pytest.raises(ZeroDivisionError):
-        list(run([job], lambda *_: 1 / 0, overwrite=False))
+        list(run([job], lambda *_: 1 / 0, overwrite=False, workers=workers))

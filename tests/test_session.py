@@ -2,16 +2,18 @@ import json
 import shutil
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from pictures import ROOT, read_image
+from pictures import DISPLAY_P3, ROOT, read_image, rgb_profile, saved
+from PIL import Image
 
 from u2net import Session, Transform
 from u2net.card import Card
-from u2net.errors import InvalidImage, InvalidModel
+from u2net.errors import InvalidImage, InvalidModel, SessionClosed
 from u2net.image import load_image
 from u2net.session import open_session
 
@@ -128,6 +130,48 @@ def test_threads_share_a_session(any_small):
     with ThreadPoolExecutor(4) as pool:
         for mask, alone in zip(pool.map(any_small.mask, pictures), expected, strict=True):
             assert np.abs(mask.astype(int) - alone).max() <= 1
+
+
+def test_a_closed_session_takes_no_more_pictures(any_small):
+    with Session(any_small.backend, any_small.card) as session:
+        assert session.mask(_noise(8, 9)).shape == (9, 8)
+    session.close()
+    with pytest.raises(SessionClosed, match="closed"):
+        session.mask(_noise(8, 9))
+
+
+def test_a_session_that_is_closed_lets_go_of_the_runtime():
+    def backend(batch):
+        return batch[:, :1]
+
+    kept = weakref.ref(backend)
+    session = Session(backend, Card("first channel"))
+    del backend
+    session.close()
+    assert kept() is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (320, 320), (321, 999), (41, 3000)])
+def test_a_session_sees_the_samples_of_a_picture_as_its_transform_does_the_whole(size):
+    seen = []
+
+    def backend(batch):
+        seen.append(batch)
+        return batch[:, :1]
+
+    picture = load_image(_noise(*size))
+    Session(backend, Card("watching")).mask(picture)
+    np.testing.assert_array_equal(seen[0][0], Transform().preprocess(picture.view()))
+
+
+def test_samples_of_a_picture_with_profile_and_transparency_are_those_of_its_view():
+    pixels = np.dstack([_noise(90, 2000), _noise(90, 2000, seed=1)[..., 0]])
+    content = saved(Image.fromarray(pixels), "PNG", icc_profile=rgb_profile(DISPLAY_P3))
+    picture = load_image(content)
+    columns, rows = Transform().samples(picture.size)
+    np.testing.assert_array_equal(
+        np.asarray(picture.at(columns, rows).view()), np.asarray(picture.view())[np.ix_(rows, columns)]
+    )
 
 
 def test_the_same_picture_gives_the_same_bytes(packaged, photograph):

@@ -141,11 +141,17 @@ def render(
     post_process_mask: bool = False,
     bgcolor: Color | None = None,
     putalpha: bool = False,
+    last: bool = False,
 ) -> Image.Image:
-    """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space."""
+    """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space.
+
+    `last` closes the session as soon as it has given the mask: the network's memory then serves the picture.
+    """
     if bgcolor is not None and not (len(bgcolor) in (3, 4) and all(value in range(256) for value in bgcolor)):
         raise ValueError(f"bgcolor is 3 or 4 whole numbers from 0 to 255, got {bgcolor}")
     mask = session.mask(picture)
+    if last:
+        session.close()
     alpha = Image.fromarray(smooth_mask(mask) if post_process_mask else mask)
     if picture.alpha is not None:
         alpha = ImageChops.multiply(alpha, picture.alpha)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,22 +64,49 @@ def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outco
     return jobs, failures
 
 
-def run(jobs: Iterable[Job], make: Callable[[Path, Path], None], *, overwrite: bool) -> Iterator[Outcome]:
+def run(
+    jobs: Iterable[Job], make: Callable[[Path, Path], None], *, overwrite: bool, workers: int = 1
+) -> Iterator[Outcome]:
     """Call `make(source, target)` for each job in turn; a picture that fails does not stop the others.
 
-    A target that is there already is skipped unless `overwrite`.
+    With two `workers`, threads, one picture is decoded or encoded while another is in the network; outcomes keep the
+    order of the jobs. When nobody asks for more, or the program is to end, what is begun is finished, and nothing else
+    is begun. One worker is the caller's own thread. A target that is there already is skipped unless `overwrite`.
     """
-    for job in jobs:
+    if workers == 1:
+        yield from (_do(job, make, overwrite) for job in jobs)
+        return
+    begun: deque[Future[Outcome]] = deque()
+
+    def first() -> Outcome:
+        outcome = begun[0].result()
+        begun.popleft()
+        return outcome
+
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            if not overwrite and os.path.lexists(job.target):
-                outcome = Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
-            else:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-                make(job.source, job.target)
-                outcome = Outcome(job.source, job.target, "done")
-        except (InvalidImage, OSError, MemoryError) as error:
-            outcome = Outcome(job.source, job.target, "failed", _reason(error, job.source))
-        yield outcome
+            for job in jobs:
+                if len(begun) == workers:
+                    yield first()
+                begun.append(pool.submit(_do, job, make, overwrite))
+            while begun:
+                yield first()
+        except (KeyboardInterrupt, SystemExit):
+            # Their files appear all the same: they are told before the program ends.
+            while begun:
+                yield first()
+            raise
+
+
+def _do(job: Job, make: Callable[[Path, Path], None], overwrite: bool) -> Outcome:
+    try:
+        if not overwrite and os.path.lexists(job.target):
+            return Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        make(job.source, job.target)
+    except (InvalidImage, OSError, MemoryError) as error:
+        return Outcome(job.source, job.target, "failed", _reason(error, job.source))
+    return Outcome(job.source, job.target, "done")
 
 
 def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:

@@ -11,6 +11,9 @@ from u2net.transform import Transform
 METADATA_KEY = "u2net.card"
 """Under this key ONNX and safetensors files carry their card as JSON."""
 
+PRECISION_KEY = "u2net.precision"
+"""Under this key ONNX files say "int8" if they compute with integers."""
+
 
 @dataclass(frozen=True)
 class Card:

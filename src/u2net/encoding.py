@@ -11,13 +11,15 @@ from PIL import Image
 from u2net.atomic import atomic_write
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.image import ImageData
+from u2net.png import to_png
 
 Format = Literal["png", "webp", "jpg"]
 
 # The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
 _WRITERS: dict[Format, tuple[str, int, dict[str, int]]] = {
-    "png": ("PNG", 2**31 - 1, {"compress_level": 4}),
-    "webp": ("WebP", 16_383, {"quality": 90, "alpha_quality": 100}),
+    "png": ("PNG", 2**31 - 1, {}),
+    # Method 2 takes half the time of the usual 4 for a file 2 to 5 % larger.
+    "webp": ("WebP", 16_383, {"quality": 90, "alpha_quality": 100, "method": 2}),
     "jpg": ("JPEG", 65_500, {"quality": 92}),
 }
 SUFFIXES: dict[str, Format] = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg"}
@@ -40,10 +42,17 @@ def same_kind(
     return image
 
 
-def encode(image: Image.Image, format: Format, icc_profile: bytes | None = None) -> bytes:  # noqa: A002
+def encode(
+    image: Image.Image,
+    format: Format,  # noqa: A002
+    icc_profile: bytes | None = None,
+    *,
+    png_level: int = 1,
+) -> bytes:
     """Encode an image in mode L, LA, RGB or RGBA. No metadata is written but `icc_profile`.
 
-    Raises `InvalidImage` for transparency in JPEG, `ImageTooLarge` for a side that the format cannot hold.
+    `png_level` is 1, fast, to 9, slow and small. Raises `InvalidImage` for transparency in JPEG, `ImageTooLarge` for a
+    side that the format cannot hold.
     """
     if format not in _WRITERS:
         raise UnsupportedFormat("can write png, webp and jpg only")
@@ -52,12 +61,14 @@ def encode(image: Image.Image, format: Format, icc_profile: bytes | None = None)
         raise ImageTooLarge(f"{name} holds {max_side:,} pixels a side, not {max(image.size):,}: choose PNG")
     if format == "jpg" and image.has_transparency_data:
         raise InvalidImage("JPEG has no transparency: give a background colour, or choose PNG or WebP")
-    if image.info:
-        image = image.copy()
-        image.info = {}
     # A profile of RGB says nothing about the values of a grey mask.
     if image.mode not in ("RGB", "RGBA"):
         icc_profile = None
+    if format == "png":
+        return to_png(image, icc_profile, png_level)
+    if image.info:
+        image = image.copy()
+        image.info = {}
     buffer = BytesIO()
     image.save(buffer, name, icc_profile=icc_profile, **options)
     return buffer.getvalue()
@@ -68,6 +79,8 @@ def save_image(
     path: str | os.PathLike[str],
     icc_profile: bytes | None = None,
     format: Format | None = None,  # noqa: A002
+    *,
+    png_level: int = 1,
 ) -> None:
     """Encode to a file: the whole picture appears under `path`, or nothing changes.
 
@@ -77,7 +90,7 @@ def save_image(
     format = format or SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:
         raise UnsupportedFormat("cannot tell the format from the name: end it in .png, .webp, .jpg or .jpeg")
-    content = encode(image, format, icc_profile)
+    content = encode(image, format, icc_profile, png_level=png_level)
     if path.exists() and not path.is_file():
         # To rename onto /dev/stdout would remove it.
         path.write_bytes(content)

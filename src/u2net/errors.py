@@ -49,6 +49,10 @@ class InvalidModel(U2NetError, ValueError):
     """A model file is damaged, unsafe, or does not fit the network or its Transform."""
 
 
+class SessionClosed(U2NetError, RuntimeError):
+    """A picture was given to a session after its end."""
+
+
 class UnknownModel(U2NetError, ValueError):
     """No model of that name, and no such file."""
 

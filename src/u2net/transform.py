@@ -62,15 +62,30 @@ class Transform:
         if not self.antialias and self.resample != "bilinear":
             raise ValueError(f"Transform.resample {self.resample!r} needs antialias=True")
 
-    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
-        """What the network takes, float32 (3, height, width), from an RGB picture of any size."""
-        return np.ascontiguousarray(self.normalise(self.resize(image)).transpose(2, 0, 1))
+    def preprocess(self, image: Image.Image, of: tuple[int, int] | None = None) -> NDArray[np.float32]:
+        """What the network takes, float32 (3, height, width), from an RGB picture of any size.
 
-    def resize(self, image: Image.Image) -> NDArray[np.float32]:
-        """An RGB picture at `size`: float32 (height, width, 3), 0 to 255."""
+        `of` is given where `image` holds only those pixels of a picture of that size that `samples` names.
+        """
+        return np.ascontiguousarray(self.normalise(self.resize(image, of)).transpose(2, 0, 1))
+
+    def resize(self, image: Image.Image, of: tuple[int, int] | None = None) -> NDArray[np.float32]:
+        """An RGB picture, or its samples, at `size`: float32 (height, width, 3), 0 to 255."""
         if self.antialias:
             return np.asarray(image.resize(self.size, Image.Resampling[self.resample.upper()]), dtype=np.float32)
-        return _resize_aliased(np.asarray(image), self.size)
+        pixels = np.asarray(image)
+        if of is None:
+            of = image.size
+            columns, rows = self._taps(of)
+            pixels = pixels[np.ix_(rows.index, columns.index)]
+        return _blend(pixels, *self._taps(of))
+
+    def samples(self, size: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        """Columns and rows that `resize` reads of a picture of this size, in its order; None if it reads all."""
+        if self.antialias:
+            return None
+        columns, rows = self._taps(size)
+        return columns.index, rows.index
 
     def normalise(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resized pixels, float32 (height, width, 3), 0 to 255, divided by `divisor`, less `mean`, over `std`."""
@@ -151,6 +166,9 @@ class Transform:
         low, high = saliency.min(), saliency.max()
         return (saliency - low) / (high - low) if self.stretch and high > low else saliency
 
+    def _taps(self, size: tuple[int, int]) -> tuple[_Taps, _Taps]:
+        return _taps(size[0], self.size[0]), _taps(size[1], self.size[1])
+
     def _resize(self, values: NDArray[Any], size: tuple[int, int]) -> Image.Image:
         return Image.fromarray(values).resize(size, Image.Resampling[self.upsample.upper()])
 
@@ -160,32 +178,37 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
         raise ValueError(f"Transform.{name} is one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def _resize_aliased(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear at pixel centres with four taps whatever the scale, zero beyond the border; (h, w, 3).
+@dataclass(frozen=True)
+class _Taps:
+    """The two neighbours of each sample position along one axis, one after the other."""
 
-    Equals skimage.transform.resize(order=1, mode="constant", anti_aliasing=False), the authors' resize; only
-    the pixels that are sampled are read.
-    """
-    rows = _taps(image.shape[0], size[1])
-    columns = _taps(image.shape[1], size[0])
-    resized = np.zeros((size[1], size[0], image.shape[2]), dtype=np.float32)
-    for row, row_weight in rows:
-        for column, column_weight in columns:
-            weight = row_weight[:, None] * column_weight
-            resized += image[np.ix_(row, column)] * weight[:, :, None]
-    return resized
+    index: NDArray[np.intp]
+    weight: NDArray[np.float32]
+    """0 beyond the border."""
 
 
-def _taps(length: int, samples: int) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Index and weight of the two neighbours of each sample position along one axis."""
+def _taps(length: int, samples: int) -> _Taps:
     position = (np.arange(samples) + 0.5) * (length / samples) - 0.5
     below = np.floor(position).astype(np.intp)
     fraction = position - below
-    taps = []
-    for index, weight in ((below, 1 - fraction), (below + 1, fraction)):
-        inside = (index >= 0) & (index < length)
-        taps.append((index.clip(0, length - 1), (weight * inside).astype(np.float32)))
-    return taps
+    index = np.stack([below, below + 1], axis=1).ravel()
+    weight = np.stack([1 - fraction, fraction], axis=1).ravel()
+    inside = (index >= 0) & (index < length)
+    return _Taps(index.clip(0, length - 1), (weight * inside).astype(np.float32))
+
+
+def _blend(pixels: NDArray[np.uint8], columns: _Taps, rows: _Taps) -> NDArray[np.float32]:
+    """Bilinear at pixel centres with four taps whatever the scale, zero beyond the border: (h, w, 3) from their pixels.
+
+    Equals skimage.transform.resize(order=1, mode="constant", anti_aliasing=False), the authors' resize.
+    """
+    height, width = len(rows.index) // 2, len(columns.index) // 2
+    resized = np.zeros((height, width, pixels.shape[2]), dtype=np.float32)
+    for y in (0, 1):
+        for x in (0, 1):
+            weight = rows.weight[y::2, None] * columns.weight[x::2]
+            resized += pixels[y::2, x::2] * weight[:, :, None]
+    return resized
 
 
 AUTHORS = Transform()

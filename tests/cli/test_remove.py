@@ -83,6 +83,14 @@ def test_a_file_to_stdout_in_another_format(photograph):
     assert Image.open(io.BytesIO(result.stdout)).format == "WEBP"
 
 
+def test_patience_makes_the_file_smaller_and_keeps_the_pixels(tmp_path, photograph):
+    for level in ("1", "9"):
+        assert u2net("remove", photograph, tmp_path / f"{level}.png", "--png-level", level).returncode == 0
+    fast, small = tmp_path / "1.png", tmp_path / "9.png"
+    assert small.stat().st_size < fast.stat().st_size
+    assert read_image(small).tobytes() == read_image(fast).tobytes()
+
+
 def test_into_a_folder(tmp_path, photograph):
     u2net("remove", photograph, f"{tmp_path}/new/")
     assert (tmp_path / "new/coffee.png").exists()

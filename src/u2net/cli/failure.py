@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,19 +47,20 @@ def one_line_errors() -> Iterator[None]:
 def quiet_decoders() -> Iterator[None]:
     """Keep remarks of decoders off stderr: what matters comes back as an exception, and is told in one line.
 
-    libtiff writes to the descriptor itself, past Python. This is for the program's main thread alone.
+    libtiff writes to the descriptor itself, past Python; meanwhile `sys.stderr` is another way to where it led. This
+    is for the program's main thread alone, around all threads that decode.
     """
     if sys.stderr is None:  # was closed by whoever started us
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors
+    with open(os.dup(2), "w", buffering=1, encoding=encoding, errors=errors) as stderr:  # noqa: PTH123
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            with warnings.catch_warnings(), redirect_stderr(stderr):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            os.dup2(stderr.fileno(), 2)

@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +18,8 @@ import click
 from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from u2net.background import Color
     from u2net.batch import Outcome
     from u2net.encoding import Format
@@ -66,6 +70,13 @@ def _rembg_color(
 @click.option(
     "--format", "format_", type=click.Choice(["png", "webp", "jpg"]), help="[default: as OUTPUT ends, or png]"
 )
+@click.option(
+    "--png-level",
+    type=click.IntRange(1, 9),
+    default=1,
+    show_default=True,
+    help="From 6 up files are smaller by a few hundredths, and take several times as long.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option("--runtime", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime.  [default: its own choice]")
@@ -85,6 +96,7 @@ def remove(
     background: Color | None,
     bgcolor: Color | None,
     format_: Format | None,
+    png_level: int,
     overwrite: bool,
     runtime: Literal["onnxruntime", "openvino"],
     threads: int | None,
@@ -111,46 +123,66 @@ def remove(
             if len(color) == 4 and color[3] < 255:
                 raise Refusal("JPEG has no transparency: give an opaque background, or --format png or webp")
 
-        from tqdm import tqdm
-
         from u2net.background import new_session, render
         from u2net.batch import Job, plan, run
         from u2net.encoding import encode, save_image
         from u2net.errors import InvalidImage
-        from u2net.image import LIMITS, load_image
+        from u2net.image import LIMITS, Picture, load_image
         from u2net.zoo import DEFAULT
 
         jobs, failures = plan(source, target, f".{format_}") if folder else ([Job(source, target)], [])
         model = DEFAULT if model is None else model
         terminal = sys.stderr is not None and sys.stderr.isatty()
-        session = new_session(model, runtime=runtime, threads=threads, progress=terminal) if jobs else None
+
+        # Here, for nothing interrupts a thread that waits for more.
+        piped = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == _PIPE else None
+
+        def load(source: Path) -> Picture:
+            if piped == b"":
+                raise InvalidImage("nothing was received")
+            return load_image(piped or source)
 
         def make(source: Path, target: Path) -> None:
             assert session is not None
-            data = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == _PIPE else source
-            if data == b"":
-                raise InvalidImage("nothing was received")
-            with quiet_decoders():
-                picture = load_image(data)
-            image = render(picture, session, only_mask=only_mask, post_process_mask=post_process_mask, bgcolor=color)
+            picture = ahead.pop().result() if ahead else load(source)
+            image = render(
+                picture,
+                session,
+                only_mask=only_mask,
+                post_process_mask=post_process_mask,
+                bgcolor=color,
+                last=not folder,
+            )
             if format_ == "jpg" and not only_mask:
                 image = image.convert("RGB")
             if target == _PIPE:
                 with open(1, "wb", closefd=False) as stdout:  # sys.stdout may be unbuffered, and then writes in part
-                    stdout.write(encode(image, format_, picture.icc_profile))
+                    stdout.write(encode(image, format_, picture.icc_profile, png_level=png_level))
             else:
-                save_image(image, target, picture.icc_profile)
+                save_image(image, target, picture.icc_profile, png_level=png_level)
 
-        finished: list[Outcome] = []
-        outcomes = chain(failures, run(jobs, make, overwrite=overwrite or not folder))
-        num = len(failures) + len(jobs)
-        try:
-            for outcome in tqdm(outcomes, total=num, unit="picture", disable=not (folder and terminal)):
-                finished.append(outcome)
-                if outcome.status == "failed":
-                    tqdm.write(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}", file=sys.stderr)
-        finally:
-            _report(finished, folder=folder, as_json=as_json)
+        with quiet_decoders(), ThreadPoolExecutor(1) as pool:
+            # A single picture is decoded while the runtime is loaded and reads the model.
+            ahead = [] if folder else [pool.submit(load, source)]
+            session = new_session(model, runtime=runtime, threads=threads, progress=terminal) if jobs else None
+            finished: list[Outcome] = []
+            outcomes: Iterable[Outcome] = chain(
+                failures, run(jobs, make, overwrite=overwrite or not folder, workers=2 if folder else 1)
+            )
+            tell: Callable[[str], None] = partial(click.echo, err=True)
+            if folder:
+                from tqdm import tqdm
+
+                num = len(failures) + len(jobs)
+                outcomes = tqdm(outcomes, total=num, unit="picture", disable=not terminal)
+                tell = partial(tqdm.write, file=sys.stderr)
+            try:
+                for outcome in outcomes:
+                    finished.append(outcome)
+                    if outcome.status == "failed":
+                        tell(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}")
+            finally:
+                _report(finished, folder=folder, as_json=as_json)
     if any(outcome.status == "failed" for outcome in finished):
         sys.exit(1)
 

@@ -1,0 +1,257 @@
+"""A cut-out beside rembg's: whole command and warm call, time, memory, size of the file.
+
+    python benchmarks/cutout.py [--quick] [--json FILE] [--photo FILE] [--model FILE] [--runtime NAME] [--peer PYTHON]
+
+Pictures of 1, 12 and 48 megapixels are cut out by `u2net remove` and `rembg i -m u2netp`, each in an environment of its
+own and with its own file of the same weights (or both with --model's), in turn; then by one process for each side that
+keeps its session, from the bytes of a JPEG to the bytes of a PNG. What steps of our pipeline give is then measured by
+taking each away. With --json, results are written to FILE, and as Markdown beside it. The first time, rembg is
+installed into `.peers`, which needs a network, unless --peer names an interpreter that has it.
+
+The pictures are the demo photograph, enlarged, with its own fine detail (what a blur of one pixel takes away) laid over
+as tiles, for photographs look alike at every scale, and saved as JPEG: 1.4 bytes a pixel as PNG, where photographs
+straight from small cameras' files have 1.2 to 1.9. --photo takes another photograph as it is.
+"""
+
+import argparse
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+from machine import commit, cpu
+from peer import install_peer
+from PIL import Image, ImageFilter
+
+VERSION = "2.0.86"
+HERE = Path(__file__).resolve()
+PHOTOGRAPH = HERE.parents[1] / "docs" / "images" / "coffee.jpg"
+SIZES = {"1 MP": (1224, 816, 92), "12 MP": (4242, 2828, 92), "48 MP": (8484, 5656, 85)}  # width, height, JPEG quality
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Set rembg up, ask both sides in turn, take steps away, print, write if asked."""
+    parser = argparse.ArgumentParser(description="Time cut-outs beside rembg's.")
+    parser.add_argument("--quick", action="store_true", help="1 and 12 MP in 3 rounds, and no steps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="one photograph instead of the three sizes")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file that both can run  [default: u2netp]")
+    parser.add_argument("--runtime", default="onnxruntime", help="ours; rembg's is ONNX Runtime")
+    parser.add_argument("--rounds", type=int, help="[default: 7, or 3 with --quick]")
+    parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has it  [default: one in .peers]")
+    parser.add_argument("--draw", nargs=2, metavar=("SIZE", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--answer", nargs=3, metavar=("SIDE", "MODEL", "RUNTIME"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.answer:
+        answer(*arguments.answer)
+        return
+    if arguments.draw:
+        draw(*arguments.draw)
+        return
+    from u2net.zoo import find  # rembg's interpreter has none of ours
+
+    python = arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")
+    num_rounds = arguments.rounds or (3 if arguments.quick else 7)
+    sizes = [name for name in SIZES if not (arguments.quick and name == "48 MP")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = arguments.model or find("u2netp")
+        if arguments.model:  # which rembg takes under the name of another
+            shutil.copy(model, folder / "u2netp.onnx")
+            os.environ |= {"U2NET_HOME": name, "MODEL_CHECKSUM_DISABLED": "1"}
+        photos = {arguments.photo.name: arguments.photo} if arguments.photo else draw_apart(sizes, folder)
+        rows = compare(photos, model, python, arguments.runtime, num_rounds)
+        steps = [] if arguments.quick else steps_of(list(photos.values())[min(1, len(photos) - 1)], num_rounds)
+    result = {
+        "command": "python benchmarks/cutout.py",
+        "model": model.name,
+        "runtime": arguments.runtime,
+        "cpu": cpu(),
+        "commit": commit(),
+        "versions": {name: version(name) for name in ("u2net", "onnxruntime", "pillow", "numpy", "isal")}
+        | {"rembg": VERSION},
+        "rows": rows,
+        "steps": steps,
+    }
+    text = to_markdown(result)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def draw_apart(names: list[str], folder: Path) -> dict[str, Path]:
+    """Each size's photograph, drawn by a process of its own: the memory of this one is counted as its children's."""
+    photos = {name: folder / f"{name.replace(' ', '-')}.jpg" for name in names}
+    for name, path in photos.items():
+        subprocess.run([sys.executable, HERE, "--draw", name, path], check=True)
+    return photos
+
+
+def draw(name: str, path: str) -> None:
+    """Write the demo photograph at a size of `SIZES`, with fine detail, as a JPEG file."""
+    width, height, quality = SIZES[name]
+    photograph = Image.open(PHOTOGRAPH).convert("RGB")
+    detail = np.asarray(photograph, np.int16) - np.asarray(photograph.filter(ImageFilter.GaussianBlur(1)), np.int16)
+    mirrored = np.concatenate([detail, detail[::-1]])
+    mirrored = np.concatenate([mirrored, mirrored[:, ::-1]], axis=1)  # so that tiles meet without a seam
+    tiles = np.tile(mirrored, (-(-height // len(mirrored)), -(-width // mirrored.shape[1]), 1))[:height, :width]
+    large = np.asarray(photograph.resize((width, height), Image.Resampling.BICUBIC))
+    Image.fromarray((large + tiles).clip(0, 255).astype(np.uint8)).save(path, quality=quality)
+
+
+# ---- Both sides ------------------------------------------------------------------------------------------------
+
+
+def compare(photos: dict[str, Path], model: Path, python: str, runtime: str, num_rounds: int) -> list[dict[str, Any]]:
+    """Rows of the table: the command, then the warm call, each at every size."""
+    theirs = [str(Path(python).with_name("rembg")), "i", "-m", "u2netp"]
+    ours = [sys.executable, "-m", "u2net", "remove", "--overwrite", "-m", str(model)]
+    ours += ["--runtime", runtime]
+    rows = []
+    for name, photo in photos.items():
+        targets = [photo.with_suffix(".ours.png"), photo.with_suffix(".theirs.png")]
+        commands = [[*ours, str(photo), str(targets[0])], [*theirs, str(photo), str(targets[1])]]
+        rounds = [[run(command) for command in commands] for _ in range(num_rounds + 1)][1:]  # the first warms up
+        facts = {"bytes_ours": targets[0].stat().st_size, "bytes_theirs": targets[1].stat().st_size}
+        rows.append(row(f"command, {name}", rounds) | facts)
+    with Side("ours", sys.executable, model, runtime) as a, Side("theirs", python, model, runtime) as b:
+        warm = {
+            name: [[side.ask("time", photo) for side in (a, b)] for _ in range(num_rounds + 1)][1:]
+            for name, photo in photos.items()
+        }
+        for name, photo in photos.items():
+            masks = [np.asarray(Image.open(side.ask("mask", photo)["path"])).astype(int) for side in (a, b)]
+            facts = {f"bytes_{who}": warm[name][0][i]["bytes"] for i, who in enumerate(("ours", "theirs"))}
+            facts |= {"largest_difference_of_masks": int(np.abs(masks[0] - masks[1]).max())}
+            rows.append(row(f"warm call, {name}", warm[name]) | facts)
+    return rows
+
+
+def run(command: list[str]) -> Figures:
+    """Seconds on the clock and of processors, and the largest memory, of a command."""
+    start = perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)  # which nobody can ask for any more
+    if process.returncode:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return {"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss / 1024}
+
+
+def row(name: str, rounds: list[list[Figures]]) -> dict[str, Any]:
+    """Medians of both sides, and by how much theirs is larger; the spread is that of the rounds."""
+    ratios = [theirs["seconds"] / ours["seconds"] for ours, theirs in rounds]
+    found: dict[str, Any] = {"name": name, "unit": "s"}
+    for figure, suffix in (("seconds", ""), ("cpu", "_cpu_s"), ("peak", "_peak_mib")):
+        for i, who in enumerate(("ours", "theirs")):
+            found[who + suffix] = round(median(pair[i][figure] for pair in rounds), 3)
+    spread = {"ratio": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+    return found | {key: round(value, 2) for key, value in spread.items()} | {"rounds": len(rounds)}
+
+
+class Side:
+    """A process that keeps a session, and answers one question at a time with a line of JSON."""
+
+    def __init__(self, name: str, python: str, model: Path, runtime: str) -> None:
+        command = [python, HERE, "--answer", name, model, runtime]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def ask(self, question: str, photo: Path) -> dict[str, Any]:
+        """Ask for the `time` of a cut-out of a photograph, or for its `mask`, fed as rembg does."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{question} {photo}\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+def answer(side: str, model: str, runtime: str) -> None:
+    """Runs in the process of a side: answer questions until there are no more."""
+    if side == "ours":
+        from u2net import new_session, remove
+        from u2net.transform import REMBG
+
+        session = new_session(model, runtime=runtime)
+        feed_alike = lambda: new_session(model, runtime=runtime, transform=REMBG)  # noqa: E731
+    else:
+        from rembg import new_session, remove
+
+        session = new_session("u2netp")
+        feed_alike = lambda: session  # noqa: E731
+    status = Path("/proc/self/status")
+    for line in sys.stdin:
+        question, _, path = line.strip().partition(" ")
+        content = Path(path).read_bytes()
+        if question == "mask":
+            target = f"{path}.{side}.mask.png"
+            Image.open(io.BytesIO(remove(content, session=feed_alike(), only_mask=True))).save(target)
+            print(json.dumps({"path": target}), flush=True)
+            continue
+        Path("/proc/self/clear_refs").write_text("5")  # start a new count of the largest memory
+        start, start_cpu = perf_counter(), sum(os.times()[:2])
+        result = remove(content, session=session)
+        figures: Figures = {"seconds": perf_counter() - start, "cpu": sum(os.times()[:2]) - start_cpu}
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        print(json.dumps(figures | {"bytes": len(result), "peak": int(peak.split()[1]) / 1024}), flush=True)
+
+
+def steps_of(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
+    """Rows of the other table."""
+    from cutout_steps import measure_steps
+
+    return measure_steps(photo, num_rounds)
+
+
+# ---- Results ---------------------------------------------------------------------------------------------------
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """All tables and where they come from."""
+    versions = ", ".join(" ".join(item) for item in result["versions"].items())
+    head = "u2net, s|rembg, s|ratio|from|to|u2net, MiB|rembg, MiB|u2net, MB|rembg, MB|masks apart by"
+    lines = [
+        f"`{result['command']}` at {result['commit']}: {result['model']}, ours by {result['runtime']};",
+        f"{result['cpu']}; {versions}. The ratio is of times on the clock; processors' seconds are in brackets.",
+        "",
+        "| | " + head.replace("|", " | ") + " |",
+        "|---" + "|---:" * 10 + "|",
+    ]
+    for row in result["rows"]:
+        cells = [row["name"], *(f"{row[who]:.2f} ({row[f'{who}_cpu_s']:.2f})" for who in ("ours", "theirs"))]
+        cells += [row["ratio"], row["ratio_min"], row["ratio_max"]]
+        cells += [f"{row[f'{who}_peak_mib']:.0f}" for who in ("ours", "theirs")]
+        cells += [f"{row[f'bytes_{who}'] / 1e6:.2f}" for who in ("ours", "theirs")]
+        cells.append(row.get("largest_difference_of_masks", ""))
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    if result["steps"]:
+        lines += ["", "| at 12 MP | with the step, ms | without, ms | saves, ms | from | to | |"]
+        lines.append("|---|---:|---:|---:|---:|---:|---|")
+    for step in result["steps"]:
+        keys = ("name", "with", "without", "saves", "saves_min", "saves_max", "remark")
+        lines.append("| " + " | ".join(str(step[key]) for key in keys) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

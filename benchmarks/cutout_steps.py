@@ -1,0 +1,176 @@
+"""What each step of a cut-out gives: it alone is done the plain way instead, in turn with the way it is done."""
+
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+from unittest.mock import patch
+
+from PIL import Image, ImageCms
+
+from u2net import background, batch, cutout, encoding, png, remove, session
+from u2net.image import Picture, load_image
+from u2net.png import to_png
+
+Way = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row: two ways to the same, and a remark on what else differs."""
+
+    name: str
+    as_is: Way
+    plainly: Way
+    remark: str = ""
+
+
+def measure_steps(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
+    """Rows, milliseconds: each step's two ways, interleaved, after one round to warm up."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for step in (*steps(photo.read_bytes()), folder_step(photo, Path(folder)), start_step(photo, Path(folder))):
+            rounds = [[seconds(way) for way in (step.as_is, step.plainly)] for _ in range(num_rounds + 1)][1:]
+            saved = [1000 * (plain - ours) for ours, plain in rounds]
+            rows.append(
+                {"name": step.name, "unit": "ms", "rounds": num_rounds, "remark": step.remark}
+                | {key: round(1000 * median(pair[i] for pair in rounds)) for i, key in enumerate(("with", "without"))}
+                | {"saves": round(median(saved)), "saves_min": round(min(saved)), "saves_max": round(max(saved))}
+            )
+    return rows
+
+
+def steps(content: bytes) -> list[Step]:
+    """The steps of one warm call, each by the whole call."""
+    model = background.new_session()
+    profile = wide_profile()
+    wide = io.BytesIO()
+    Image.open(io.BytesIO(content)).save(wide, "JPEG", quality=95, icc_profile=profile)
+    call = lambda content=content: remove(content, session=model)  # noqa: E731
+    finished = Image.open(io.BytesIO(call()))
+    finished.load()
+    finished.info = {}
+    ours, pillows, first = len(to_png(finished)), len(by_pillow(finished)), len(by_pillow(finished, level=1))
+
+    def without(target: object, name: str, value: object, call: Way = call) -> Way:
+        def way() -> None:
+            with patch.object(target, name, value):
+                call()
+
+        return way
+
+    return [
+        Step(
+            "PNG: our writer, not Pillow's default",
+            call,
+            without(encoding, "to_png", by_pillow),
+            f"the file is {ours / pillows - 1:+.1%} of Pillow's",
+        ),
+        Step(
+            "PNG: our writer, not Pillow's fastest level",
+            call,
+            without(encoding, "to_png", lambda image, profile, _: by_pillow(image, profile, 1)),
+            f"whose file is {first / pillows - 1:+.1%} of its default",
+        ),
+        Step("PNG: bands in threads, not one after another", call, without(png, "_MAX_THREADS", 1)),
+        Step("only the pixels that are sampled become an array", call, without(session.Session, "_see", see_all)),
+        Step(
+            "Display P3: only these are converted",
+            lambda: call(wide.getvalue()),
+            without(session.Session, "_see", see_all, lambda: call(wide.getvalue())),
+        ),
+        Step("one decode for network and output, not two", call, decode_twice(content, call)),
+        Step("the background is erased in place", call, without(background, "cut_out", cut_out_by_composing)),
+    ]
+
+
+def by_pillow(image: Image.Image, icc_profile: bytes | None = None, level: int = 6) -> bytes:
+    """PNG as Pillow writes it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=level, icc_profile=icc_profile)
+    return buffer.getvalue()
+
+
+def see_all(self: session.Session, picture: Picture) -> Any:
+    """The network's input by way of the whole picture."""
+    return self.card.transform.preprocess(picture.view())
+
+
+def decode_twice(content: bytes, call: Way) -> Way:
+    """Another decode, as where network and output are served apart."""
+
+    def way() -> None:
+        load_image(content)
+        call()
+
+    return way
+
+
+def cut_out_by_composing(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False) -> Image.Image:
+    """The cut-out over black by a mask of all pixels, then with its alpha."""
+    assert not keep_hidden
+    near = cutout._far_from_visible(alpha).convert("L").point(lambda value: 255 - value)
+    composed = Image.composite(rgb, Image.new("RGB", rgb.size), near).convert("RGBA")
+    composed.putalpha(alpha)
+    return composed
+
+
+def wide_profile() -> bytes:
+    """A profile that is not sRGB's: its red and green primaries change places."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
+
+
+def folder_step(photo: Path, folder: Path) -> Step:
+    """Four pictures of a folder, two at a time or one by one."""
+    model = background.new_session()
+    jobs = [batch.Job(photo, folder / f"{i}.png") for i in range(4)]
+
+    def make(source: Path, target: Path) -> None:
+        picture = load_image(source)
+        encoding.save_image(background.render(picture, model), target)
+
+    def way(workers: int) -> Way:
+        return lambda: list(batch.run(jobs, make, overwrite=True, workers=workers))
+
+    return Step("a folder of four: two at a time", way(2), way(1))
+
+
+# Runs the command line with a pool whose tasks wait until their results are asked for.
+LATER = """
+import sys
+from u2net.__main__ import main
+import u2net.cli
+class Later:
+    def __init__(self, *_): pass
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def submit(self, function, *given):
+        self.result = lambda: function(*given)
+        return self
+sys.modules["u2net.cli.remove"].ThreadPoolExecutor = Later
+main()
+"""
+
+
+def start_step(photo: Path, folder: Path) -> Step:
+    """The command, and the same with the picture decoded after the runtime is loaded."""
+    arguments = ["remove", "--overwrite", str(photo), str(folder / "start.png")]
+
+    def way(*python: str) -> Way:
+        return lambda: subprocess.run([sys.executable, *python, *arguments], check=True, capture_output=True)
+
+    return Step("command: decoded while the runtime loads", way("-m", "u2net"), way("-c", LATER))
+
+
+def seconds(way: Way) -> float:
+    """On the clock."""
+    start = perf_counter()
+    way()
+    return perf_counter() - start

@@ -1,0 +1,146 @@
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import ROOT
+
+import u2net.runtime
+from u2net import Transform
+from u2net.errors import InvalidModel
+from u2net.runtime import choose
+from u2net.session import open_session
+
+FLOAT = ROOT / "src/u2net/weights/u2netp.onnx"
+INTEGERS = ROOT / "src/u2net/weights/u2netp-int8.onnx"
+SIZE = (320, 320)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Says what is installed and what the processor can: `machine(openvino=True, gpu=False, vnni=True, bf16=True)`."""
+
+    def set_up(openvino: bool = True, gpu: bool = False, vnni: bool = True, bf16: bool = True) -> None:
+        monkeypatch.setattr(u2net.runtime, "find_spec", lambda name: openvino and name == "openvino")
+        monkeypatch.setattr(u2net.runtime, "_has_gpu", lambda: gpu)
+        monkeypatch.setattr(u2net.runtime, "_multiplies_bytes", lambda: vnni)
+        monkeypatch.setattr(u2net.runtime, "_capabilities", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
+
+    return set_up
+
+
+def test_openvino_and_integers_are_taken_where_all_is_there_for_them(machine):
+    machine()
+    assert choose(FLOAT, SIZE, "auto", "auto") == (INTEGERS, "openvino", "int8")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "runtime"),
+    [({"openvino": False}, "onnxruntime"), ({"gpu": True}, "onnxruntime"), ({"vnni": False}, "openvino")],
+)
+def test_where_something_lacks_float32_is_taken(machine, lacking, runtime):
+    machine(**lacking)
+    assert choose(FLOAT, SIZE, "auto", "auto") == (FLOAT, runtime, "fp32")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_runtime_that_is_named_is_exact_unless_asked(machine, runtime):
+    machine()
+    assert choose(FLOAT, SIZE, runtime, "auto") == (FLOAT, runtime, "fp32")
+    assert choose(FLOAT, SIZE, runtime, "int8") == (INTEGERS, runtime, "int8")
+
+
+def test_float32_that_is_asked_for_is_given(machine):
+    machine()
+    assert choose(FLOAT, SIZE, "auto", "fp32") == (FLOAT, "openvino", "fp32")
+
+
+def test_integers_for_another_size_are_not_taken(machine):
+    machine()
+    assert choose(FLOAT, (256, 256), "auto", "auto")[0] == FLOAT
+    with pytest.raises(InvalidModel, match=r"u2netp-int8\.onnx"):
+        choose(FLOAT, (256, 256), "auto", "int8")
+
+
+def test_integers_of_other_weights_are_not_taken(machine, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    machine()
+    shutil.copy(INTEGERS, tmp_path / "mine-int8.onnx")
+    model = onnx.load(FLOAT)
+    onnx.helper.set_model_props(model, {"u2net.card": '{"name": "mine", "sha256": "00"}'})
+    onnx.save(model, tmp_path / "mine.onnx")
+    assert choose(tmp_path / "mine.onnx", SIZE, "auto", "auto")[2] == "fp32"
+
+
+def test_a_file_of_integers_is_run_as_it_is_and_as_nothing_else(machine):
+    machine()
+    assert choose(INTEGERS, SIZE, "onnxruntime", "auto") == (INTEGERS, "onnxruntime", "int8")
+    with pytest.raises(ValueError, match="integers"):
+        choose(INTEGERS, SIZE, "onnxruntime", "fp32")
+
+
+def test_bfloat16_needs_openvino_and_a_processor_that_has_it(machine):
+    machine()
+    assert choose(FLOAT, SIZE, "openvino", "bf16") == (FLOAT, "openvino", "bf16")
+    with pytest.raises(ValueError, match="bf16 needs"):
+        choose(FLOAT, SIZE, "onnxruntime", "bf16")
+    machine(bf16=False)
+    with pytest.raises(ValueError, match="bf16 needs"):
+        choose(FLOAT, SIZE, "auto", "bf16")
+
+
+def test_a_precision_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="precision is one of auto, fp32, bf16, int8"):
+        choose(FLOAT, SIZE, "auto", "fp16")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_lower_precision_gives_nearly_the_same_map(packaged, photograph, runtime, precision):
+    pytest.importorskip(runtime)
+    try:
+        session = open_session(FLOAT, runtime=runtime, precision=precision, threads=1)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert np.abs(session.saliency(photograph) - packaged.saliency(photograph)).mean() < 0.02
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "TensorrtExecutionProvider", "nonsense"])
+def test_a_provider_that_is_not_active_is_told_of(caplog, name):
+    with caplog.at_level(logging.WARNING, "u2net"):
+        open_session(FLOAT, providers=[name, "cpu"], transform=Transform(size=(32, 32)))
+    assert name.lower() in caplog.text.lower()
+    assert "CPUExecutionProvider" in caplog.text
+
+
+def test_the_cpu_by_its_short_name_needs_no_warning(caplog):
+    open_session(FLOAT, providers=["cpu"], transform=Transform(size=(32, 32)))
+    assert not caplog.records
+
+
+def test_what_openvino_compiled_is_kept_and_used_again_even_if_it_was_damaged(tmp_path):
+    pytest.importorskip("openvino")
+    black = np.zeros((32, 32, 3), np.uint8)
+
+    def answer() -> bytes:
+        session = open_session(
+            FLOAT, runtime="openvino", cache=tmp_path / "a", threads=1, transform=Transform(size=(32, 32))
+        )
+        return session.mask(black).tobytes()
+
+    first = answer()
+    (kept,) = (tmp_path / "a").iterdir()
+    assert answer() == first
+    kept.unlink()
+    kept.write_bytes(b"damaged")
+    assert answer() == first
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+    pytest.importorskip("openvino")
+    (tmp_path / "file").write_text("not a folder")
+    session = open_session(
+        FLOAT, runtime="openvino", cache=Path(tmp_path / "file/below"), threads=1, transform=Transform(size=(32, 32))
+    )
+    assert session.mask(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8)
