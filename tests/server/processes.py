@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .running import Running
 
@@ -32,9 +35,17 @@ def tiny_model(folder: Path) -> str:
 class Process(Running):
     """Its port, and its process."""
 
-    def __init__(self, process: subprocess.Popen, port: int) -> None:
-        super().__init__(port, None, None)
+    def __init__(self, process: subprocess.Popen, log: Path) -> None:
         self.process = process
+        self._log = log
+        while not (ready := [line for line in self.lines() if line["message"] == "ready"]):
+            assert process.poll() is None, f"it did not start: {log.read_text()}"
+            time.sleep(0.05)
+        super().__init__(ready[0]["port"], None, None)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged."""
+        return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def mib(self, field: str = "VmRSS") -> float:
         """Memory of the process: VmRSS now, VmHWM at its most."""
@@ -50,20 +61,17 @@ class Process(Running):
 def serving(*options: str, command: tuple[str, ...] = ("-m", "u2net", "serve")) -> Iterator[Process]:
     """The service, once it is ready, until the end of the block."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", "0", *options], stdout=subprocess.PIPE, env=environment, text=True
-    )
-    with process:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        with log.open("wb") as stdout:
+            process = subprocess.Popen(
+                [sys.executable, *command, "--port", "0", *options], stdout=stdout, env=environment
+            )
         try:
-            yield Process(process, _port(process))
+            place = Process(process, log)
+            yield place
         finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def _port(process: subprocess.Popen) -> int:
-    while line := process.stdout.readline():
-        told = json.loads(line)
-        if told["message"] == "ready":
-            return told["port"]
-    raise AssertionError(f"it did not start: exit code {process.wait()}")
+            process.kill()
+            process.wait()
+        for connection in place.connections:
+            connection.close()

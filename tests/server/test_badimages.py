@@ -16,7 +16,7 @@ def test_every_odd_or_broken_picture_is_answered_and_none_with_5xx(data, tmp_pat
     files = sorted(path for path in (data / "badimages").glob("*/*") if path.is_file())
     assert files
     statuses, peaks = Counter(), {}
-    with serving("--models", tiny_model(tmp_path), "--log-level", "warning") as place:
+    with serving("--models", tiny_model(tmp_path)) as place:
         for _ in range(8):
             place.post("/api/remove", {"file": picture((600, 400))})
         before = place.mib()

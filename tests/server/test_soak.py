@@ -34,7 +34,7 @@ def model(tmp_path_factory):
 
 def _growth(model, num, command=("-m", "u2net", "serve")):
     """MiB that a service grows by over requests of mixed sizes, after 200 others; and how much that is of it."""
-    with serving("--models", model, "--log-level", "warning", command=command) as place:
+    with serving("--models", model, command=command) as place:
         load(place, sizes(200, 1500, seed=1), concurrency=16)
         before = place.mib()
         outcome = load(place, sizes(num, 1500, seed=2), concurrency=16)
@@ -46,7 +46,7 @@ def _growth(model, num, command=("-m", "u2net", "serve")):
 
 
 def test_1000_requests_of_64_clients_are_answered_each_with_its_own_and_the_event_loop_is_never_blocked(model):
-    with serving("--models", model, "--log-level", "warning") as place:
+    with serving("--models", model) as place:
         outcome = load(place, sizes(1000, 1000), concurrency=64)
         text = place.get("/metrics").body.decode()
     lag = next(f for f in text_string_to_metric_families(text) if f.name == "u2net_loop_lag_seconds")
@@ -101,7 +101,7 @@ def test_the_largest_pictures_at_once_stay_within_the_budget(model):
 
 
 def test_50_clients_that_dawdle_do_not_slow_others_down(model):
-    with serving("--models", model, "--log-level", "warning", "--read-timeout-s", "300") as place:
+    with serving("--models", model, "--read-timeout-s", "300") as place:
         load(place, sizes(100, 400), concurrency=8)
         alone, beside = [], []
         for _ in range(3):
@@ -139,7 +139,7 @@ def test_2000_cases_made_from_the_openapi_document_meet_no_5xx(model):
     schemathesis = shutil.which("schemathesis")
     if schemathesis is None:
         pytest.skip("schemathesis is not installed (dependency group soak)")
-    with serving("--models", model, "--log-level", "warning") as place:
+    with serving("--models", model) as place:
         result = subprocess.run(
             [
                 *(schemathesis, "run", f"http://127.0.0.1:{place.port}/openapi.json"),
@@ -175,7 +175,7 @@ def test_start_to_ready_takes_5_seconds_of_the_processor(model):
 def test_batches_are_no_slower_than_one_by_one(model):
     rates = {}
     for max_batch in ("1", "8"):
-        with serving("--models", model, "--log-level", "warning", "--max-batch", max_batch) as place:
+        with serving("--models", model, "--max-batch", max_batch) as place:
             load(place, sizes(100, 400), concurrency=16)
             start = time.monotonic()
             load(place, sizes(500, 400), concurrency=16)

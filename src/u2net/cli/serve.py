@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors
+from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders
 from u2net.cli.fields import field_docstrings
 from u2net.errors import MissingExtra
 from u2net.server.config import PREFIX, ServerConfig
@@ -61,7 +61,8 @@ def serve(**given: Any) -> None:
             raise MissingExtra(f"the service needs: pip install 'u2net[serve]' ({error.name} is missing)") from None
         from u2net.server.supervisor import run
 
-        run(config)
+        with quiet_decoders():
+            run(config)
 
 
 def _configured(given: dict[str, Any]) -> ServerConfig:

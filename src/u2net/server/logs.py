@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from typing import Any
 
 LOGGER = logging.getLogger("u2net.server")
@@ -40,6 +41,7 @@ def configure_logs(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    warnings.filterwarnings("ignore", module="PIL")  # remarks on what clients send
     for name in ("uvicorn", "uvicorn.error", "asyncio", "python_multipart"):
         # Of the server's own words only warnings matter; requests are logged here.
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
