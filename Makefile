@@ -19,11 +19,11 @@ check: $(VENV)/.complete
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The package as users get it, without torch, within its limits of number and size.
+# The package as users get it, without torch and web server, within its limits of number and size.
 light:
 	$(PYTHON) -m venv --clear .venv-light
 	.venv-light/bin/pip install -q . pytest hypothesis
-	.venv-light/bin/python -m pytest --ignore tests/net
+	.venv-light/bin/python -m pytest --ignore tests/net --ignore tests/training --ignore tests/server
 
 slow: $(VENV)/.complete
 	$(BIN)/python -m pytest -m slow
@@ -56,5 +56,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[torch,openvino,eval,serve]" --group check --group test
+	$(BIN)/pip install -q -e ".[train,openvino,eval,serve]" --group check --group test
 	@touch $@
