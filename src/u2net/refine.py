@@ -26,7 +26,7 @@ _SIDE = 256  # longer side of the small picture; larger ones were no better (doc
 _CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
 _MARGIN = 2  # pixels of the small picture; what is certain must be so this far around
 # Weights of the coarse mask: anywhere, and as much more where it is sure, and where colours do not tell.
-_PRIOR, _PRIOR_SURE, _PRIOR_ALIKE = 1e-3, 0.05, 0.3
+_PRIOR, _PRIOR_SURE, _PRIOR_ALIKE = 1e-3, 0.02, 1.0
 _AROUND = 8  # radius of the windows in which colours tell the subject from what surrounds it, or not
 _SMOOTH = 3e-5  # variance of colour that closed form takes for none
 _FLAT = 1e-4  # variance of colour that linear functions take for none

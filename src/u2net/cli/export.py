@@ -8,16 +8,31 @@ import click
 
 from u2net.cli.failure import Refusal, one_line_errors
 
+_NUM_PICTURES = 32  # to calibrate with
+
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--all-outputs", is_flag=True, help="Put out the six side maps too.")
+@click.option("--int8", is_flag=True, help="Write the network in integers too, as NAME-int8.onnx beside OUTPUT.")
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of pictures like those to come, for --int8; 32 of them are used.",
+)
 @click.option("--name", help="Name on the card.  [default: the checkpoint's]")
 @click.option("--licence", help="Licence of the weights, as an SPDX identifier.")
 @click.option("--source", help="Where the weights come from.")
 def export(
-    checkpoint: Path, output: Path, all_outputs: bool, name: str | None, licence: str | None, source: str | None
+    checkpoint: Path,
+    output: Path,
+    all_outputs: bool,
+    int8: bool,
+    calibration: Path | None,
+    name: str | None,
+    licence: str | None,
+    source: str | None,
 ) -> None:
     """Turn weights (.pth, .safetensors, .onnx) into OUTPUT: an .onnx file for any size, or our .safetensors.
 
@@ -25,8 +40,10 @@ def export(
     """
     if output.suffix not in (".onnx", ".safetensors"):
         raise Refusal(f"OUTPUT ends in .onnx or .safetensors, not {output.suffix or 'nothing'}")
-    if all_outputs and output.suffix != ".onnx":
-        raise Refusal("--all-outputs is for .onnx")
+    if (all_outputs or int8) and output.suffix != ".onnx":
+        raise Refusal("--all-outputs and --int8 are for .onnx")
+    if int8 != (calibration is not None):
+        raise Refusal("--int8 needs --calibration, a folder of pictures, and is what needs it")
     with one_line_errors():
         from dataclasses import replace
 
@@ -38,4 +55,17 @@ def export(
             export_onnx(network, output, card, all_outputs=all_outputs)
         else:
             save_checkpoint(network, output, card)
-    click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")
+        click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")
+        if calibration is not None:
+            from u2net.dataset import list_sources
+            from u2net.net.quantise import export_int8
+            from u2net.runtime import integers_beside
+
+            sources = list_sources(calibration)
+            beside = integers_beside(output)
+            chosen = sources[:: max(1, len(sources) // _NUM_PICTURES)][:_NUM_PICTURES]
+            difference, num_float = export_int8(network, beside, card, (source.read() for source in chosen))
+            click.echo(
+                f"wrote {beside}: {beside.stat().st_size:,} bytes; on {len(chosen)} pictures its maps differ from "
+                f"float32 by {255 * difference:.1f} grey levels on average; {num_float} convolutions stay in float32"
+            )

@@ -91,6 +91,35 @@ def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
 
 
 @models.command()
+@click.argument("model", metavar="[NAME|FILE]", default="u2netp")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtimes.  [default: their own choice]")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns that each one takes.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def bench(model: str, threads: int | None, rounds: int, as_json: bool) -> None:
+    """Time a model here: every runtime that is installed, at every precision that it has; the fastest first.
+
+    They take turns with one picture. Ratios are to ONNX Runtime in float32, with the least and the largest of a turn.
+    """
+    with one_line_errors():
+        from u2net.bench import time_ways
+        from u2net.zoo import MODELS, resolve
+
+        path = resolve(model, progress=sys.stderr.isatty())
+        card = MODELS[model].card if model in MODELS else None
+        with _as_onnx(path) as onnx_path:
+            timings, missing = time_ways(onnx_path, card, threads=threads, rounds=rounds)
+    if as_json:
+        click.echo(json.dumps({"timings": [asdict(timing) for timing in timings], "missing": missing}, indent=2))
+        return
+    click.echo(f"{'runtime':<12} {'precision':<9} {'ms':>7} {'ratio':>6}")
+    for timing in timings:
+        spread = f"[{timing.ratio_min:.2f}–{timing.ratio_max:.2f}]"
+        click.echo(f"{timing.runtime:<12} {timing.precision:<9} {timing.ms:>7.1f} {timing.ratio:>6.2f} {spread}")
+    for way, reason in missing.items():
+        click.echo(f"{way}: {reason}")
+
+
+@models.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Fetch again what is here already.")
 def download(names: tuple[str, ...], force: bool) -> None:

@@ -1,0 +1,149 @@
+import copy
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from u2net.card import PRECISION_KEY, Card
+from u2net.errors import InvalidModel
+from u2net.net import export_onnx, load_checkpoint
+from u2net.net.export import to_onnx
+from u2net.net.quantise import export_int8, quantise
+from u2net.onnx_file import read_metadata
+from u2net.transform import Transform
+
+SIZE = (48, 40)  # width, height
+CARD = Card("a", Transform(size=SIZE))
+
+
+def pictures(num: int, seed: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [random.standard_normal((1, 3, SIZE[1], SIZE[0]), np.float32) for _ in range(num)]
+
+
+@pytest.fixture(scope="module")
+def model(tiny) -> onnx.ModelProto:
+    return to_onnx(tiny, CARD)
+
+
+@pytest.fixture(scope="module")
+def quantised(model):
+    return quantise(model, pictures(4))
+
+
+def kinds(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def integers_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return {name: tensor for name, tensor in tensors.items() if name.endswith(".integer")}
+
+
+def test_the_maps_stay_near_those_of_float32(model, quantised, run_onnx):
+    import torch
+
+    for picture in pictures(3, seed=1):
+        (expected,), (found,) = (run_onnx(m, torch.from_numpy(picture)) for m in (model, quantised.model))
+        assert (found - expected).abs().mean() < 0.01
+
+
+def test_onnx_own_evaluator_agrees_with_the_runtime(quantised, run_onnx):
+    """The pairs of quantisation taken literally, with no integer arithmetic in between."""
+    import torch
+
+    (picture,) = pictures(1, seed=2)
+    literal_model = copy.deepcopy(quantised.model)
+    literal_model.opset_import[0].version = 19  # the evaluator knows these operations from then on
+    (literal,) = ReferenceEvaluator(literal_model).run(None, {"input": picture})
+    (found,) = run_onnx(quantised.model, torch.from_numpy(picture))
+    assert np.abs(found.numpy() - literal).max() < 0.02
+
+
+def test_every_convolution_but_the_fusion_computes_with_integers(quantised):
+    assert quantised.num_float == 0
+    weights = [name for name, value in integers_of(quantised.model).items() if value.dtype == np.int8]
+    assert len(weights) == kinds(quantised.model).count("Conv") - 1
+
+
+def test_each_output_channel_uses_all_of_its_bits(quantised):
+    for values in integers_of(quantised.model).values():
+        if values.dtype == np.int8:
+            np.testing.assert_array_equal(np.abs(values.astype(int)).max(axis=(1, 2, 3)), 127)
+
+
+def test_joined_and_resized_maps_share_one_scale(quantised):
+    graph = quantised.model.graph
+    scales = {
+        t.name: float(numpy_helper.to_array(t)) for t in graph.initializer if t.name.endswith(".scale") and not t.dims
+    }
+    for node in graph.node:
+        if node.op_type in ("Concat", "MaxPool", "Resize") and f"{node.output[0]}.scale" in scales:
+            before = [name.removesuffix(".real") for name in node.input if name.endswith(".real")]
+            assert {scales[f"{name}.scale"] for name in before} == {scales[f"{node.output[0]}.scale"]}
+
+
+def test_zero_is_a_whole_number_of_every_map(quantised):
+    """So that the border, which is 0, is too."""
+    zeros = [t for t in quantised.model.graph.initializer if t.name.endswith(".zero")]
+    assert zeros
+    assert {numpy_helper.to_array(zero).dtype.kind for zero in zeros} <= {"u", "i"}
+
+
+def test_the_file_passes_onnx_full_check_and_says_what_it_is(tmp_path, tiny):
+    data = [np.random.default_rng(i).integers(0, 256, (30, 40, 3), np.uint8) for i in range(3)]
+    difference, num_float = export_int8(tiny, tmp_path / "a-int8.onnx", CARD, data)
+    assert (difference < 0.01, num_float) == (True, 0)
+    onnx.checker.check_model(onnx.load(tmp_path / "a-int8.onnx"), full_check=True)
+    export_onnx(tiny, tmp_path / "a.onnx", CARD)
+    ours, theirs = read_metadata(tmp_path / "a-int8.onnx"), read_metadata(tmp_path / "a.onnx")
+    assert ours.pop(PRECISION_KEY) == "int8"
+    assert ours == theirs
+
+
+def test_the_same_pictures_give_the_same_file(model):
+    first, second = (quantise(model, pictures(2)).model.SerializeToString(deterministic=True) for _ in range(2))
+    assert first == second
+
+
+def test_openvino_computes_it_with_integers_too(quantised, model, run_onnx):
+    import torch
+
+    openvino = pytest.importorskip("openvino")
+    (picture,) = pictures(1, seed=3)
+    compiled = openvino.Core().compile_model(
+        openvino.Core().read_model(quantised.model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    (expected,) = run_onnx(model, torch.from_numpy(picture))
+    assert np.abs(compiled(picture)[0] - expected.numpy()).mean() < 0.01
+    facts = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
+    types = [f["runtimePrecision"].astype(str) for f in facts if f["layerType"].astype(str) == "Convolution"]
+    assert types.count("u8") + types.count("i8") > len(types) / 2
+
+
+def test_convolutions_that_do_harm_stay_in_float(model, monkeypatch):
+    easy = quantise(model, pictures(2))
+    monkeypatch.setattr("u2net.net.quantise.TOLERANCE", 0.9 * easy.difference)
+    strict = quantise(model, pictures(2))
+    assert strict.num_float > 0
+    assert strict.difference < easy.difference
+
+
+def test_a_network_that_bears_no_integers_is_refused(model, monkeypatch):
+    monkeypatch.setattr("u2net.net.quantise.TOLERANCE", 0.0)
+    with pytest.raises(InvalidModel, match="differs from float32"):
+        quantise(model, pictures(1))
+
+
+def test_without_pictures_there_is_nothing_to_go_by(model, tmp_path, tiny):
+    with pytest.raises(InvalidModel, match="no pictures"):
+        export_int8(tiny, tmp_path / "a.onnx", CARD, [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_integers_are_not_read_back_as_weights(tmp_path, quantised, tiny_table):
+    onnx.save(quantised.model, tmp_path / "a.onnx")
+    with pytest.raises(InvalidModel):
+        load_checkpoint(tmp_path / "a.onnx", tiny_table)
