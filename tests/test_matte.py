@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_erosion
 
 from u2net import matte
 from u2net.matte import alpha_matte, estimate_alpha, smooth_mask, trimap
@@ -67,6 +66,7 @@ def test_the_given_mask_is_not_changed():
 
 @pytest.mark.parametrize("erode_size", [0, 1, 2, 3, 10, 11, 100])
 def test_a_trimap_is_what_rembg_makes_with_scipy(erode_size):
+    binary_erosion = pytest.importorskip("scipy.ndimage").binary_erosion
     coarse = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
     mask = np.kron(coarse, np.ones((13, 11), dtype=np.uint8))
     structure = np.ones((erode_size, erode_size)) if erode_size else None
