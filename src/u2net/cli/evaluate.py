@@ -11,7 +11,7 @@ import click
 from u2net.cli.failure import Refusal, one_line_errors
 from u2net.errors import BadPictures
 
-_PATH = click.Path(exists=True, path_type=Path)
+_PATH = click.Path(path_type=Path)  # what is not there is told of in one line, by the library
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
