@@ -72,10 +72,3 @@ def test_a_subject_that_fills_the_picture_gets_no_second_look():
     predict = _Recorder(np.full((60, 80), 200, dtype=np.uint8))
     with_closer(predict)(_picture())
     assert len(predict.shown) == 1
-
-
-def test_looks_can_be_nested():
-    image = _picture()
-    image[:, :, 0] = 0
-    image[20:40, 30:50, 0] = 240
-    assert (with_closer(with_mirrored(_brightness))(image) == image[:, :, 0]).all()

@@ -29,7 +29,7 @@ def foreground(image: Pixels, alpha: Pixels) -> Pixels:
     """The picture with the background taken out of its colours: uint8 (H, W, 3), from uint8 (H, W, 3) and (H, W).
 
     Colours change where alpha is 1 to 254, nowhere else, and are straight: they are to be shown with the same alpha.
-    Time follows the pixels of such alpha; beyond the result, memory is under half a picture.
+    Time follows the pixels of such alpha; memory, beyond the result, is little more than the picture's own.
     """
     if image.ndim != 3 or image.shape[2] != 3 or alpha.shape != image.shape[:2]:
         raise ValueError(f"an image is (H, W, 3) and its alpha (H, W), got {image.shape} and {alpha.shape}")

@@ -1,7 +1,7 @@
 """More than one look at a picture: masks of several views, averaged.
 
-Each function takes a way to predict masks and gives another that calls it more often; they can be nested. What they
-bring, and what was tried and brought nothing, is in docs/matting.md.
+Each function takes a way to predict masks and gives another that calls it twice. What they bring, and what was tried
+and brought nothing, is in docs/matting.md.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality =
     that they explain best, and trusts the mask where colours do not tell. No hole appears in the subject, and no speck
     beside it, that the mask knows nothing of.
 
-    Time follows the pixels of the band, besides one reduction of the picture; beyond the result, memory is a picture's.
+    Time follows the pixels of the band, besides one reduction of the picture; memory is three times the picture's own.
     """
     if quality not in get_args(Quality):
         raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")

@@ -1,0 +1,409 @@
+"""Refined alphas and foregrounds beside rembg's alpha matting, from the same coarse masks.
+
+    python benchmarks/matting.py MATTES [--ecssd DATA] [--large] [--rounds 5] [--json FILE] [--peer PYTHON]
+
+MATTES holds images/NAME.png and alphas/NAME.png. Theirs is what rembg 2.0.86 does for alpha_matting=True: its trimap by
+scipy, then pymatting's closed form and multi-level foreground, in an environment of its own, which the first time needs
+a network. Times are the processor's, of all threads, of which both sides have one; each side answers in a process of
+its own, in turn. "best" is "balanced" on the mean of the masks of a photograph and its mirror image. With --ecssd,
+outlines of every fifth of its pictures are measured too. With --large, a picture is enlarged to 48 megapixels, and each
+stage has a process of its own whose peak memory counts (Linux).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from peer import install_peer
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+HERE = Path(__file__).resolve()
+FOUND = 15.0  # SAD of the mask as it is, in thousands, below which the subject counts as found
+REACH = 10  # pixels around the true edge that the band takes
+OURS = ("fast", "balanced", "best")
+STEPS = {
+    "fast": (["fast"], ["alpha"]),
+    "balanced": (["balanced"], ["alpha"]),
+    "foreground": (["foreground"], ["foreground"]),
+    "balanced and foreground": (["balanced", "foreground"], ["alpha", "foreground"]),
+}
+"""What is timed: our steps, and rembg's that lead to the same."""
+STAGES = ("mask", "fast", "balanced", "foreground", "cut out")
+
+
+def main() -> None:
+    """Predict masks, ask both sides in turn, print, write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mattes", type=Path)
+    parser.add_argument("--ecssd", metavar="DATA", help="a folder or tar of pictures and masks")
+    parser.add_argument("--large", action="store_true", help="time and memory of 48 megapixels, too")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has pymatting  [default: one in .peers]")
+    parser.add_argument("--answer", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--stage", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if arguments.answer:
+        answer(arguments.answer[0], Path(arguments.answer[1]))
+        return
+    if arguments.stage:
+        run_stage(arguments.stage[0], Path(arguments.stage[1]))
+        return
+
+    python = arguments.peer or install_peer("pymatting", "1.1.16")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        truths = predict_masks(arguments.mattes, folder)
+        rounds = [[ask(sys.executable, "ours", folder), ask(python, "theirs", folder)] for _ in range(arguments.rounds)]
+        times = {side: times for answers in zip(*rounds, strict=True) for side, times in collected(answers).items()}
+        result: dict[str, Any] = {
+            "command": f"python benchmarks/matting.py MATTES --rounds {arguments.rounds}",
+            "cpu": cpu(),
+            "commit": commit(),
+            "rounds": arguments.rounds,
+            "alphas": score_alphas(folder, truths),
+            "times": [time_row(name, times) for name in STEPS],
+            "foreground": score_foregrounds(folder, truths),
+            "band": rounds[0][0]["band"],
+        }
+        if arguments.ecssd:
+            result["ecssd"] = score_outlines(arguments.ecssd)
+        if arguments.large:
+            result["large"] = measure_large(folder, next(iter(truths)))
+    text = to_markdown(result)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+# ---- Both sides ----------------------------------------------------------------------------------------------
+
+
+def predict_masks(mattes: Path, folder: Path) -> dict[str, Pixels]:
+    """Write image and coarse masks of each photograph as arrays; give the true alphas."""
+    from u2net import new_session
+    from u2net.looks import with_mirrored
+
+    session, truths = new_session(threads=1), {}
+    for path in sorted((mattes / "images").glob("*.png")):
+        image = np.array(Image.open(path).convert("RGB"))
+        save(folder, path.stem, "image", image)
+        save(folder, path.stem, "mask", session.mask(image))
+        save(folder, path.stem, "looks", with_mirrored(session.mask)(image))
+        truths[path.stem] = np.array(Image.open(mattes / "alphas" / path.name).convert("L"))
+    return truths
+
+
+def ask(python: str, side: str, folder: Path) -> Any:
+    """What a side says in a process of its own."""
+    command = [python, HERE, "MATTES", "--answer", side, folder]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def answer(side: str, folder: Path) -> None:
+    """Runs in the process of a side: all photographs, once to warm up and once timed; prints seconds for each."""
+    work = ours if side == "ours" else theirs
+    names = sorted(path.name.split(".")[0] for path in folder.glob("*.image.npy"))
+    work(folder, names[0])
+    print(json.dumps({"times": {name: work(folder, name) for name in names}, "band": growing(folder, names[0], side)}))
+
+
+def ours(folder: Path, name: str) -> dict[str, float]:
+    """Our alphas and foreground, written; seconds of each."""
+    from u2net.foreground import foreground
+    from u2net.refine import refine
+
+    image, mask, looks = (load(folder, name, kind) for kind in ("image", "mask", "looks"))
+    seconds = {}
+    for quality in ("fast", "balanced"):
+        alpha, seconds[quality] = timed(lambda quality=quality: refine(image, mask, quality))
+        save(folder, name, quality, alpha)
+    colors, seconds["foreground"] = timed(lambda: foreground(image, alpha))
+    save(folder, name, "foreground", colors)
+    save(folder, name, "best", refine(image, looks))
+    return seconds
+
+
+def theirs(folder: Path, name: str) -> dict[str, float]:
+    """What rembg makes, written; seconds of its alpha and of its foreground."""
+    import warnings
+
+    from pymatting import estimate_alpha_cf, estimate_foreground_ml
+    from scipy.ndimage import binary_erosion
+
+    warnings.simplefilter("ignore")  # pymatting speaks of its preconditioner
+    image, mask = load(folder, name, "image"), load(folder, name, "mask")
+
+    def matte() -> NDArray[np.float64]:
+        square = np.ones((10, 10), dtype=np.uint8)
+        known = np.full(mask.shape, 128, dtype=np.uint8)
+        known[binary_erosion(mask > 240, square)] = 255
+        known[binary_erosion(mask < 10, square, border_value=1)] = 0
+        return np.asarray(estimate_alpha_cf(image / 255, known / 255))
+
+    alpha, seconds = timed(matte)
+    colors, seconds_foreground = timed(lambda: estimate_foreground_ml(image / 255, alpha))
+    del colors
+    save(folder, name, "theirs", np.clip(alpha * 255, 0, 255).astype(np.uint8))
+    ours_alpha = folder / f"{name}.balanced.npy"
+    if ours_alpha.exists():  # for comparison of colours, at one alpha
+        found = estimate_foreground_ml(image / 255, np.load(ours_alpha) / 255)
+        save(folder, name, "theirs_foreground", (found * 255).round().astype(np.uint8))
+    return {"alpha": seconds, "foreground": seconds_foreground}
+
+
+def growing(folder: Path, name: str, side: str) -> list[dict[str, float]]:
+    """Seconds of "balanced" at growing sizes of one photograph, with the pixels of mixed alpha that it gives."""
+    if side != "ours":
+        return []
+    from u2net.refine import refine
+
+    rows = []
+    for scale in (1, 2, 4):
+        image, mask = (enlarged(load(folder, name, kind), scale) for kind in ("image", "mask"))
+        alpha, seconds = timed(lambda image=image, mask=mask: refine(image, mask))
+        mixed = int(np.count_nonzero((alpha > 0) & (alpha < 255)))
+        rows.append({"megapixels": mask.size / 1e6, "mixed": mixed, "seconds": seconds})
+    return rows
+
+
+def collected(answers: tuple[Any, ...]) -> dict[str, list[dict[str, dict[str, float]]]]:
+    """One side's times of all rounds, under the side's name."""
+    side = "ours" if "balanced" in next(iter(answers[0]["times"].values())) else "theirs"
+    return {side: [one["times"] for one in answers]}
+
+
+def timed(work: Any) -> tuple[Any, float]:
+    """A result and the processor's seconds that it took."""
+    start = process_time()
+    found = work()
+    return found, process_time() - start
+
+
+# ---- Scores --------------------------------------------------------------------------------------------------
+
+
+def score_alphas(folder: Path, truths: dict[str, Pixels]) -> list[dict[str, Any]]:
+    """The four errors of each kind of alpha, over the whole and in the band; means of the found and of the others."""
+    from u2net.metrics import MATTING, SAD, Pair
+
+    found = [
+        name for name, truth in truths.items() if SAD().score(Pair(load(folder, name, "mask"), truth))["SAD"] < FOUND
+    ]
+    rows = []
+    for kind in ("mask", "theirs", *OURS):
+        for group, names in (("found", found), ("others", [name for name in truths if name not in found])):
+            for where in ("whole", "band"):
+                row: dict[str, Any] = {"alpha": kind, "group": group, "num": len(names), "where": where}
+                for measure in MATTING:
+                    one = measure()
+                    for name in names:
+                        region = band(truths[name]) if where == "band" else None
+                        one.step(Pair(load(folder, name, kind), truths[name]), region)
+                    row |= one.results()
+                rows.append(row)
+    return rows
+
+
+def band(truth: Pixels) -> NDArray[np.bool_]:
+    """Pixels of mixed true alpha, and those within reach of these and of the outline."""
+    from u2net.metrics.morphology import boundary, grow_by_square
+
+    return grow_by_square(((truth > 0) & (truth < 255)) | boundary(truth >= 128), REACH)
+
+
+def time_row(name: str, times: dict[str, Any]) -> dict[str, Any]:
+    """Mean time over the photographs on both sides, and how many times as long theirs is."""
+    rows = []
+    for ours_round, theirs_round in zip(times["ours"], times["theirs"], strict=True):
+        mine, other = (
+            sum(one[step] for one in side.values() for step in steps) / len(side)
+            for side, steps in zip((ours_round, theirs_round), STEPS[name], strict=True)
+        )
+        rows.append((mine, other))
+    ratios = [theirs / mine for mine, theirs in rows]
+    return {
+        "name": name,
+        "unit": "ms of the processor",
+        "ours": round(1000 * median(mine for mine, _ in rows), 1),
+        "theirs": round(1000 * median(theirs for _, theirs in rows), 1),
+        "ratio": round(median(ratios), 2),
+        "ratio_min": round(min(ratios), 2),
+        "ratio_max": round(max(ratios), 2),
+        "rounds": len(rows),
+    }
+
+
+def score_foregrounds(folder: Path, truths: dict[str, Pixels]) -> dict[str, float]:
+    """Mean squared differences from pymatting's colours at our alpha: of all pixels, of mixed ones, as they show."""
+    sums = np.zeros(3)
+    for name in truths:
+        alpha = load(folder, name, "balanced")
+        differ = (load(folder, name, "foreground") - load(folder, name, "theirs_foreground").astype(float)) / 255
+        differ[alpha == 0] = 0  # nobody sees these
+        mixed = (alpha > 0) & (alpha < 255)
+        shown = differ * (alpha / 255)[:, :, None]
+        sums += [np.square(differ).mean(), np.square(differ[mixed]).mean(), np.square(shown[mixed]).mean()]
+    return dict(zip(("all", "mixed", "mixed, times alpha"), (sums / len(truths)).tolist(), strict=True))
+
+
+def score_outlines(data: str) -> list[dict[str, Any]]:
+    """maxF, MAE and boundary IoU of every fifth picture, by the mask alone and by each quality."""
+    from u2net import new_session
+    from u2net.dataset import load_grey, open_dataset
+    from u2net.image import load_image
+    from u2net.looks import with_mirrored
+    from u2net.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
+    from u2net.refine import refine
+
+    session = new_session(threads=1)
+    measures = {kind: (FMeasure(), MAE(), BoundaryIoU(), RelaxedF()) for kind in ("mask", *OURS)}
+    for example in open_dataset(data).examples[::5]:
+        image, truth = np.asarray(load_image(example.image.read()).rgb), load_grey(example.mask)
+        mask = session.mask(image)
+        alphas = {"mask": mask} | {quality: refine(image, mask, quality) for quality in ("fast", "balanced")}
+        alphas["best"] = refine(image, with_mirrored(session.mask)(image))
+        for kind, alpha in alphas.items():
+            pair = Pair(alpha, truth)
+            for measure in measures[kind]:
+                measure.step(pair)
+    results = {kind: {k: v for one in ones for k, v in one.results().items()} for kind, ones in measures.items()}
+    return [
+        {"alpha": kind} | {key: float(scores[key]) for key in ("maxF", "MAE", "BIoU", "relaxF")}
+        for kind, scores in results.items()
+    ]
+
+
+# ---- Large pictures ------------------------------------------------------------------------------------------
+
+
+def measure_large(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Seconds and peak memory of each stage at 48 megapixels."""
+    image = load(folder, name, "image")
+    scale = (48e6 / (image.shape[0] * image.shape[1])) ** 0.5
+    large = folder / "large"
+    large.mkdir()
+    save(large, "x", "image", enlarged(image, scale))
+    rows = []
+    for stage in STAGES:
+        command = [sys.executable, HERE, "MATTES", "--stage", stage, large]
+        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return rows
+
+
+def run_stage(stage: str, folder: Path) -> None:
+    """Runs in a process of its own: one stage of the large picture; prints its seconds and memory."""
+    from u2net import new_session
+    from u2net.cutout import cut_out
+    from u2net.foreground import foreground
+    from u2net.refine import refine
+
+    image = load(folder, "x", "image")
+    mask, alpha = (
+        load(folder, "x", kind) if (folder / f"x.{kind}.npy").exists() else None for kind in ("mask", "alpha")
+    )
+    session = new_session(threads=1) if stage == "mask" else None
+    works = {
+        "mask": lambda: session.mask(image),
+        "fast": lambda: refine(image, mask, "fast"),
+        "balanced": lambda: refine(image, mask),
+        "foreground": lambda: foreground(image, alpha),
+        "cut out": lambda: cut_out(Image.fromarray(image), Image.fromarray(alpha)),
+    }
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
+    before = memory("VmRSS")
+    found, seconds = timed(works[stage])
+    grown = memory("VmHWM") - before
+    if stage in ("mask", "balanced"):
+        save(folder, "x", {"mask": "mask", "balanced": "alpha"}[stage], found)
+    print(
+        json.dumps(
+            {"stage": stage, "megapixels": image.shape[0] * image.shape[1] / 1e6, "seconds": seconds, "MiB": grown}
+        )
+    )
+
+
+def memory(which: str) -> float:
+    """MiB of this process: VmRSS for now, VmHWM for the peak."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+
+
+def enlarged(pixels: Pixels, scale: float) -> Pixels:
+    """A picture or mask, larger."""
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+# ---- Files and words -----------------------------------------------------------------------------------------
+
+
+def save(folder: Path, name: str, kind: str, pixels: Pixels) -> None:
+    """Write an array of a photograph."""
+    np.save(folder / f"{name}.{kind}.npy", pixels)
+
+
+def load(folder: Path, name: str, kind: str) -> Pixels:
+    """Read it."""
+    return np.asarray(np.load(folder / f"{name}.{kind}.npy"))
+
+
+def cpu() -> str:
+    """The processor's name, and how many of its cores there are."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return (
+        f"{next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))}, {os.cpu_count()} cores"
+    )
+
+
+def commit() -> str:
+    """Of this checkout."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=HERE.parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """All tables, and where they come from."""
+    words = {"mask": "the mask as it is", "theirs": "rembg, alpha_matting"}
+    lines = [f"`{result['command']}` at {result['commit']}; {result['cpu']}; pymatting 1.1.16.", ""]
+    lines += ["| alpha | subject | where | SAD | MSE ×1000 | Grad | Conn |", "|---|---|---|---:|---:|---:|---:|"]
+    for row in result["alphas"]:
+        scores = f"{row['SAD']:.2f} | {1000 * row['MSE']:.2f} | {row['Grad']:.2f} | {row['Conn']:.2f}"
+        kind = words.get(row["alpha"], row["alpha"])
+        lines.append(f"| {kind} | {row['group']} ({row['num']}) | {row['where']} | {scores} |")
+    lines += [
+        "",
+        "| time of | ours, ms | rembg, ms | ratio | from | to | rounds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    keys = ("name", "ours", "theirs", "ratio", "ratio_min", "ratio_max", "rounds")
+    lines += ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in result["times"]]
+    lines += ["", "| balanced at | pixels of mixed alpha | ms |", "|---:|---:|---:|"]
+    lines += [f"| {r['megapixels']:.2f} MP | {r['mixed']} | {1000 * r['seconds']:.0f} |" for r in result["band"]]
+    lines += ["", "| foreground beside pymatting's, MSE | |", "|---|---:|"]
+    lines += [f"| {name} | {value:.1e} |" for name, value in result["foreground"].items()]
+    if "ecssd" in result:
+        lines += ["", "| ECSSD, every fifth | maxF | MAE | BIoU | relaxF |", "|---|---:|---:|---:|---:|"]
+        for row in result["ecssd"]:
+            scores = " | ".join(f"{row[key]:.4f}" for key in ("maxF", "MAE", "BIoU", "relaxF"))
+            lines.append(f"| {words.get(row['alpha'], row['alpha'])} | {scores} |")
+    if "large" in result:
+        lines += ["", "| stage at 48 MP | s | MiB more than the picture |", "|---|---:|---:|"]
+        lines += [f"| {row['stage']} | {row['seconds']:.2f} | {row['MiB']:.0f} |" for row in result["large"]]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
