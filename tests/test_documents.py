@@ -47,6 +47,9 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder):
     code = "\n".join(_blocks(page, "python"))
     if "openvino" in code:
         pytest.importorskip("openvino")
+    if "u2net.training" in code:
+        pytest.importorskip("torch")
+        pytest.importorskip("tensorboard")
     if "u2net.net" in code:
         torch = pytest.importorskip("torch")
         from u2net.net.checkpoint import load_checkpoint, to_authors_key

@@ -105,8 +105,10 @@ def _has_gpu() -> bool:
 
 
 def _capabilities() -> list[str]:
-    import openvino
-
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtra("the OpenVINO runtime needs: pip install 'u2net[openvino]'") from None
     return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
