@@ -125,6 +125,7 @@ def test_other_ways_to_compute_give_nearly_the_same_losses(configured, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, as it compiles
 def test_the_compiled_network_gives_nearly_the_same_losses(configured, tmp_path):
     train(configured(max_steps=3), tmp_path / "plain")
     train(configured(max_steps=3, compile=True), tmp_path / "compiled")
