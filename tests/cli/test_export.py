@@ -3,6 +3,7 @@ import pytest
 from test_remove import u2net
 
 from u2net import new_session
+from u2net.session import open_session
 from u2net.zoo import find
 
 torch = pytest.importorskip("torch")
@@ -38,3 +39,25 @@ def test_a_broken_checkpoint_is_one_line(tmp_path):
     (tmp_path / "bad.pth").write_bytes(b"nonsense")
     result = u2net("export", tmp_path / "bad.pth", tmp_path / "mine.onnx")
     assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+
+
+def test_integers_are_written_beside_the_file_and_found_there(tmp_path, photograph):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "a.jpg").write_bytes(photograph.read_bytes())
+    result = u2net("export", find("u2netp"), tmp_path / "mine.onnx", "--int8", "--calibration", pictures)
+    assert result.returncode == 0, result.stderr
+    assert b"on 1 pictures its maps differ from" in result.stdout
+    exact = open_session(tmp_path / "mine.onnx")
+    integers = open_session(tmp_path / "mine.onnx", precision="int8")
+    assert np.abs(exact.saliency(photograph) - integers.saliency(photograph)).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    "arguments", [["mine.onnx", "--int8"], ["mine.onnx", "--calibration", "."], ["mine.safetensors", "--int8"]]
+)
+def test_integers_need_pictures_and_an_onnx_file(tmp_path, arguments):
+    name, *options = arguments
+    result = u2net("export", find("u2netp"), tmp_path / name, *options)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,175 @@
+"""Each runtime at each precision: time of one picture beside ONNX Runtime's in float32, and accuracy on a data set.
+
+    python benchmarks/runtimes.py [--data ECSSD] [--every N] [--rounds N] [--json FILE]
+
+Times are those of the processor for one thread, so that other work on the machine does not count; the ways take turns.
+U²-Net† is the packaged file; the full network has drawn weights, for its time alone. The floor is the network's
+multiplications at the rate of a wide convolution in torch. Accuracy is that of every N-th picture of the data set (all
+of them by default), its mean over the data set. With --json, results are written to FILE, and as Markdown beside it.
+"""
+
+import argparse
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+from metrics import commit, cpu
+
+from u2net import Session
+from u2net.bench import WAYS
+from u2net.card import Card
+from u2net.cost import measure
+from u2net.dataset import open_dataset
+from u2net.errors import InvalidModel, MissingExtra
+from u2net.evaluation import evaluate
+from u2net.metrics import MAE, FMeasure
+from u2net.net import U2NET, U2Net, export_onnx, quantise
+from u2net.runtime import integers_beside
+from u2net.session import open_session
+from u2net.zoo import resolve
+
+SIZE = (320, 320)
+Ways = dict[tuple[str, str], Session]
+
+
+def main() -> None:
+    """Open, take turns, score, print, write if asked."""
+    parser = argparse.ArgumentParser(description="Time and score every runtime at every precision.")
+    parser.add_argument("--data", type=Path, help="data set to score on  [default: none]")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th picture alone")
+    parser.add_argument("--rounds", type=int, default=9, help="turns that each way takes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rates = {name: macs_per_second(kind) for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in (("U²-Net†", resolve("u2netp")), ("U²-Net", draw(Path(folder)))):
+            ways = open_all(path)
+            floors = {p: 1000 * measure(path, SIZE).num_macs / rate for p, rate in rates.items()}
+            found = time_all(ways, floors, arguments.rounds)
+            if name == "U²-Net†" and arguments.data:
+                data = open_dataset(arguments.data).part(0, arguments.every)
+                for row, session in zip(found, ways.values(), strict=True):
+                    scores = evaluate(data, session, measures=[FMeasure, MAE]).scores
+                    row |= {"maxF": round(scores["maxF"], 4), "MAE": round(scores["MAE"], 4), "pictures": len(data)}
+            rows += [{"network": name, **row} for row in found]
+    result = {
+        "command": command(arguments),
+        "cpu": cpu(),
+        "commit": commit(),
+        "versions": {package: version(package) for package in ("u2net", "onnxruntime", "openvino", "torch")},
+        "rows": rows,
+    }
+    text = to_markdown(result)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """What was asked for, without where the data lies."""
+    asked = f"--data {arguments.data.name} --every {arguments.every}" if arguments.data else ""
+    return f"python benchmarks/runtimes.py {asked}".strip()
+
+
+def draw(folder: Path) -> Path:
+    """The full network with drawn weights and statistics of its own, in float32 and in integers."""
+    torch.manual_seed(0)
+    network = U2Net(U2NET).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    noise = torch.nn.functional.interpolate(torch.randn(2, 3, 20, 20), size=(320, 320), mode="bilinear")
+    with torch.no_grad():
+        network(noise)
+    network.eval()
+    path = folder / "full.onnx"
+    export_onnx(network, path, Card("full"))
+    seen = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), dtype=np.uint8)
+    quantise.TOLERANCE = 1.0  # drawn weights have no accuracy to keep
+    quantise.export_int8(network, integers_beside(path), Card("full"), list(seen))
+    return path
+
+
+def open_all(path: Path) -> Ways:
+    """A session of each way that can be had here, with one thread."""
+    ways = {}
+    for runtime, precision in WAYS:
+        try:
+            ways[runtime, precision] = open_session(path, runtime=runtime, precision=precision, threads=1)
+        except (MissingExtra, ValueError, InvalidModel) as error:
+            print(f"without {runtime} {precision}: {error}")
+    return ways
+
+
+def time_all(ways: Ways, floors: dict[str, float], rounds: int) -> list[dict[str, Any]]:
+    """Milliseconds of each way, its ratio to the first of them by round, and to the floor of its precision."""
+    picture = np.random.default_rng(0).standard_normal((1, 3, 320, 320), np.float32)
+    times: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
+    for turn in range(rounds + 1):
+        for way, session in ways.items():
+            start = process_time()
+            session.backend(picture)
+            if turn:
+                times[way].append(1000 * (process_time() - start))
+    base = next(iter(times.values()))
+    rows = []
+    for (runtime, precision), taken in times.items():
+        ratios = [a / b for a, b in zip(taken, base, strict=True)]
+        floor = floors.get(precision)
+        rows.append(
+            {
+                "runtime": runtime,
+                "precision": precision,
+                "ms": round(median(taken), 1),
+                "ratio": round(median(ratios), 3),
+                "ratio_min": round(min(ratios), 3),
+                "ratio_max": round(max(ratios), 3),
+                "floor": round(median(taken) / floor, 2) if floor else None,
+                "rounds": rounds,
+            }
+        )
+    return rows
+
+
+def macs_per_second(kind: torch.dtype, channels: int = 256, side: int = 64) -> float:
+    """The best rate of a wide 3×3 convolution in torch here; faster than its matrix product in float32 on AMD."""
+    layout = torch.channels_last
+    convolution = torch.nn.Conv2d(channels, channels, 3, padding=1).to(kind).to(memory_format=layout)
+    picture = torch.randn(1, channels, side, side).to(kind).to(memory_format=layout)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(12):
+            start = process_time()
+            convolution(picture)
+            best = min(best, process_time() - start)
+    return 9 * channels**2 * side**2 / best
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """The table and where it comes from."""
+    versions = ", ".join(" ".join(item) for item in result["versions"].items())
+    lines = [
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}, one thread, its own time; {versions}.",
+        "",
+        "| network | runtime | precision | ms | ratio to ONNX Runtime fp32 | times the floor | maxF | MAE |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        ratio = f"{row['ratio']:.2f} [{row['ratio_min']:.2f}–{row['ratio_max']:.2f}]"
+        scores = [f"{row[key]:.4f}" if key in row else "" for key in ("maxF", "MAE")]
+        cells = [row["network"], row["runtime"], row["precision"], row["ms"], ratio, row["floor"] or "", *scores]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
