@@ -3,6 +3,8 @@
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from io import BytesIO
@@ -27,37 +29,62 @@ pytestmark = [
 LEAKY = (str(Path(__file__).parent / "leaky.py"),)
 
 
+BARE_LOOP = """
+import asyncio, sys
+async def main():
+    loop, late, ended = asyncio.get_running_loop(), [], asyncio.Event()
+    loop.add_reader(sys.stdin, ended.set)
+    while not ended.is_set():
+        due = loop.time() + 0.1
+        await asyncio.sleep(0.1)
+        late.append(loop.time() - due > 0.1)
+    print(sum(late) / len(late))
+asyncio.run(main())
+"""
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model"))
 
 
+def _settled(place):
+    """MiB once free pages were given back, which happens every ten seconds."""
+    time.sleep(11)
+    return place.mib()
+
+
 def _growth(model, num, command=("-m", "u2net", "serve")):
     """MiB that a service grows by over requests of mixed sizes, after 200 others; and how much that is of it."""
-    with serving("--models", model, command=command) as place:
-        load(place, sizes(200, 1500, seed=1), concurrency=16)
-        before = place.mib()
-        outcome = load(place, sizes(num, 1500, seed=2), concurrency=16)
-        grown = place.mib() - before
+    with serving("--models", model, "--timeout-s", "600", command=command) as place:
+        load(place, sizes(200, 1000, seed=1), concurrency=16)
+        before = _settled(place)
+        outcome = load(place, sizes(num, 1000, seed=2), concurrency=16)
+        grown = _settled(place) - before
     assert outcome.statuses == {200: num}
     assert outcome.num_dropped == outcome.num_wrong == 0
     report(f"memory {before:.0f} MiB, grown by {grown:.1f} MiB over {num} requests")
     return grown, grown / before
 
 
-def test_1000_requests_of_64_clients_are_answered_each_with_its_own_and_the_event_loop_is_never_blocked(model):
-    with serving("--models", model) as place:
-        outcome = load(place, sizes(1000, 1000), concurrency=64)
+def test_1000_requests_of_64_clients_are_answered_each_with_its_own_and_the_event_loop_is_not_blocked(model):
+    # What else the machine does makes any loop late; a bare one in a process of its own tells how much.
+    with serving("--models", model, "--timeout-s", "600") as place, tempfile.TemporaryFile() as told:
+        control = subprocess.Popen([sys.executable, "-c", BARE_LOOP], stdin=subprocess.PIPE, stdout=told)
+        outcome = load(place, sizes(1000, 800), concurrency=64)
+        control.communicate()
+        told.seek(0)
+        late_alone = float(told.read())
         text = place.get("/metrics").body.decode()
     lag = next(f for f in text_string_to_metric_families(text) if f.name == "u2net_loop_lag_seconds")
     below = {sample.labels["le"]: sample.value for sample in lag.samples if sample.name.endswith("_bucket")}
-    report(
-        f"{outcome.statuses}, p50 {outcome.percentile(0.5):.2f} s, p99 {outcome.percentile(0.99):.2f} s, lags {below}"
-    )
+    late = 1 - below["0.1"] / below["+Inf"]
+    report(f"{outcome.statuses}, p50 {outcome.percentile(0.5):.2f} s, p99 {outcome.percentile(0.99):.2f} s")
+    report(f"late by more than 0.1 s: {late:.1%}, a bare loop {late_alone:.1%}")
     assert outcome.num_dropped == outcome.num_wrong == 0
     assert sum(outcome.statuses.values()) == 1000
     assert set(outcome.statuses) <= {200, 429, 503}
-    assert below["+Inf"] - below["0.1"] == 0
+    assert late <= late_alone + 0.02
 
 
 def test_memory_does_not_grow_over_2000_requests(model):
@@ -143,7 +170,7 @@ def test_2000_cases_made_from_the_openapi_document_meet_no_5xx(model):
         result = subprocess.run(
             [
                 *(schemathesis, "run", f"http://127.0.0.1:{place.port}/openapi.json"),
-                *("--checks", "not_a_server_error", "--max-examples", "300", "--seed", "0", "--no-color"),
+                *("--checks", "not_a_server_error", "--max-examples", "1000", "--seed", "0", "--no-color"),
                 *("--suppress-health-check", "all", "--generation-database", "none"),
             ],
             capture_output=True,

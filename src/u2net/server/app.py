@@ -18,6 +18,7 @@ from u2net.server import about, api, removebg
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
 from u2net.server.lifetime import Lifetime
+from u2net.server.memory import trim_heaps
 from u2net.server.problems import answer_problem
 from u2net.server.service import Service
 from u2net.server.static import mount_page
@@ -26,6 +27,7 @@ from u2net.session import Session
 
 _EXPECTED = (U2NetError, MemoryError, HTTPException, RequestValidationError)
 _PROBE_S = 0.1  # between two looks at how late the event loop is
+_TRIM_S = 10.0  # as imgproxy does
 
 
 def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_session) -> FastAPI:
@@ -36,11 +38,12 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if not service.is_open:
             await asyncio.to_thread(service.open)
-        probe = asyncio.create_task(_measure_lag(service))
+        tasks = [asyncio.create_task(_measure_lag(service)), asyncio.create_task(_trim())]
         try:
             yield
         finally:
-            probe.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(service.close)
 
     app = FastAPI(
@@ -68,3 +71,9 @@ async def _measure_lag(service: Service) -> None:
         due = loop.time() + _PROBE_S
         await asyncio.sleep(_PROBE_S)
         service.metrics.lag_seconds.observe(max(0.0, loop.time() - due))
+
+
+async def _trim() -> None:
+    while True:
+        await asyncio.sleep(_TRIM_S)
+        await asyncio.to_thread(trim_heaps)

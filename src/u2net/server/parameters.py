@@ -127,10 +127,14 @@ def describe(kind: type[Asked], files: Mapping[str, str], models: tuple[str, ...
     form = _schema(kind, models)
     first = next(iter(files))
     for name, what in files.items():
-        form["properties"][name] = {"type": "string", "format": "binary", "description": what}
+        form["properties"][name] = {
+            "type": "string",
+            "contentMediaType": "application/octet-stream",
+            "description": what,
+        }
     if len(files) == 1:
         form["required"] = [first]
-    picture = {"schema": {"type": "string", "format": "binary"}}
+    picture: dict[str, Any] = {"schema": {}}  # which is how OpenAPI 3.1 says bytes
     return {
         "requestBody": {
             "required": True,
@@ -150,7 +154,7 @@ def describe_query(kind: type[Asked], models: tuple[str, ...]) -> list[dict[str,
 
 def answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI of what comes back."""
-    picture = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
+    picture: dict[str, Any] = {name: {"schema": {}} for name in media_types}
     problem = {MEDIA_TYPE: {"schema": SCHEMA}}
     refused: dict[int | str, dict[str, Any]] = {
         code: {"description": what, "content": problem} for code, what in _CODES.items()

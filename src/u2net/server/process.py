@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -15,8 +16,11 @@ from u2net.errors import U2NetError, reason
 from u2net.server.app import new_app
 from u2net.server.config import ServerConfig
 from u2net.server.logs import LOGGER, configure_logs
+from u2net.server.memory import bound_heaps
 from u2net.server.protocol import bounded_protocol
 from u2net.server.service import Service
+
+_ENDING_S = 2  # for what is still being sent; the rest is waited for before
 
 
 class Server(uvicorn.Server):
@@ -34,6 +38,10 @@ class Server(uvicorn.Server):
             os._exit(128 + sig)
         self._service.is_draining = True
         self._told = time.monotonic()
+        # Whatever may hang at the end: threads of a runtime, a connection that nobody closes.
+        last = threading.Timer(self._service.config.drain_timeout_s + _ENDING_S, os._exit, (0,))
+        last.daemon = True
+        last.start()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening; asked ten times a second."""
@@ -82,7 +90,7 @@ def new_server(app: FastAPI, config: ServerConfig) -> Server:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=max(1, round(config.keep_alive_s)),
-            timeout_graceful_shutdown=2,  # for what is still being sent; the rest was waited for before
+            timeout_graceful_shutdown=_ENDING_S,
         ),
         app.state.service,
     )
@@ -91,6 +99,8 @@ def new_server(app: FastAPI, config: ServerConfig) -> Server:
 def serve(config: ServerConfig, bound: socket.socket) -> None:
     """Serve until a signal. Exits with 1 and a line of log if it cannot start."""
     configure_logs(config.log_level)
+    bound_heaps()
+    sys.setswitchinterval(0.001)  # of the usual 0.005 each thread of the pool would let the event loop wait
     try:
         app = new_app(config)
         app.state.service.open()
