@@ -10,8 +10,11 @@ TORCH ?= torch==2.13.0
 demo: $(VENV)/.installed
 	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png --overwrite
 
+# The report is written at the very end: without it a test has ended the process, whatever the exit code says.
 test: $(VENV)/.complete
-	$(BIN)/python -m pytest
+	@rm -f build/tests.xml
+	$(BIN)/python -m pytest --junitxml build/tests.xml
+	@test -f build/tests.xml
 
 check: $(VENV)/.complete
 	$(BIN)/ruff format --check

@@ -1,5 +1,7 @@
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +146,17 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
         FLOAT, runtime="openvino", cache=Path(tmp_path / "file/below"), threads=1, transform=Transform(size=(32, 32))
     )
     assert session.mask(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8)
+
+
+def test_a_signal_after_sessions_of_openvino_are_gone_does_not_kill_the_process():
+    pytest.importorskip("openvino")
+    script = """if True:
+        import os, signal, sys
+        from u2net.session import open_session
+        sessions = [open_session(sys.argv[1], runtime="openvino", precision="fp32") for _ in range(2)]
+        while sessions:
+            sessions.pop(0)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+        os.kill(os.getpid(), signal.SIGTERM)
+    """
+    assert subprocess.run([sys.executable, "-X", "faulthandler", "-c", script, FLOAT], check=False).returncode == 7

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,6 +20,7 @@ from u2net.onnx_file import read_metadata
 
 if TYPE_CHECKING:
     import onnxruntime
+    import openvino
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
@@ -40,6 +43,7 @@ PROVIDERS = {
 """Short names of ONNX Runtime's providers; its own names are taken as well."""
 
 _log = logging.getLogger(__name__)
+_one_core = threading.Lock()
 
 
 def choose(
@@ -104,12 +108,27 @@ def _has_gpu() -> bool:
     return PROVIDERS["cuda"] in onnxruntime.get_available_providers()
 
 
-def _capabilities() -> list[str]:
+def openvino_core() -> openvino.Core:
+    """OpenVINO's one core of this process, which lasts as long as the process. Raises MissingExtra.
+
+    Each core gives the thread that makes it a stack for signals, and takes it back when it ends: with more than one,
+    a stack that is already gone may come back, and the next signal kills the process (OpenVINO's pull request 11894).
+    """
+    with _one_core:
+        return _openvino_core()
+
+
+@cache
+def _openvino_core() -> openvino.Core:
     try:
         import openvino
     except ImportError:
         raise MissingExtra("the OpenVINO runtime needs: pip install 'u2net[openvino]'") from None
-    return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return openvino.Core()
+
+
+def _capabilities() -> list[str]:
+    return list(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def _multiplies_bytes() -> bool:
@@ -170,21 +189,17 @@ def onnxruntime_backend(
 
 
 def openvino_backend(
-    path: Path, card: Card, threads: int | None, precision: Literal["fp32", "bf16", "int8"], cache: Path | None
+    path: Path, card: Card, threads: int | None, precision: Literal["fp32", "bf16", "int8"], folder: Path | None
 ) -> Backend:
-    """A file in OpenVINO, which keeps what it compiles in the folder `cache` if it may write there."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtra("the OpenVINO runtime needs: pip install 'u2net[openvino]'") from None
-    core = openvino.Core()
+    """A file in OpenVINO, which keeps what it compiles in `folder` if it may write there."""
+    core = openvino_core()
     hint = "bf16" if precision == "bf16" else "f32"  # else OpenVINO rounds to what the processor likes best
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         properties["INFERENCE_NUM_THREADS"] = threads
-    if cache is not None and _may_write(cache):
+    if folder is not None and _may_write(folder):
         # Blobs are found by a digest of model, properties and OpenVINO's version; damaged ones are compiled again.
-        properties["CACHE_DIR"] = str(cache)
+        properties["CACHE_DIR"] = str(folder)
     try:
         model = core.read_model(path)
         shapes = [[d.get_length() if d.is_static else None for d in i.partial_shape] for i in model.inputs]

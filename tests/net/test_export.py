@@ -17,6 +17,7 @@ from u2net.net import U2NETP, Stage, U2Net, export_onnx
 from u2net.net.checkpoint import describe
 from u2net.net.export import to_onnx
 from u2net.onnx_file import read_metadata
+from u2net.runtime import openvino_core
 from u2net.session import open_session
 from u2net.transform import Transform
 from u2net.zoo import find
@@ -68,10 +69,10 @@ def test_onnx_own_evaluator_agrees(least):
 
 
 def test_openvino_agrees(tmp_path, tiny):
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     x = noise(1, 3, 48, 64)
     export_onnx(tiny, tmp_path / "a.onnx", CARD)
-    found = openvino.Core().compile_model(tmp_path / "a.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
+    found = openvino_core().compile_model(tmp_path / "a.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
     torch.testing.assert_close(torch.from_numpy(found), probabilities(tiny, x)[0], atol=1e-4, rtol=0)
 
 

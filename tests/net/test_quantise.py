@@ -12,6 +12,7 @@ from u2net.net import export_onnx, load_checkpoint
 from u2net.net.export import to_onnx
 from u2net.net.quantise import export_int8, quantise
 from u2net.onnx_file import read_metadata
+from u2net.runtime import openvino_core
 from u2net.transform import Transform
 
 SIZE = (48, 40)  # width, height
@@ -111,10 +112,10 @@ def test_the_same_pictures_give_the_same_file(model):
 def test_openvino_computes_it_with_integers_too(quantised, model, run_onnx):
     import torch
 
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     (picture,) = pictures(1, seed=3)
-    compiled = openvino.Core().compile_model(
-        openvino.Core().read_model(quantised.model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino_core().compile_model(
+        openvino_core().read_model(quantised.model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     (expected,) = run_onnx(model, torch.from_numpy(picture))
     assert np.abs(compiled(picture)[0] - expected.numpy()).mean() < 0.01

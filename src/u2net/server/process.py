@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -26,9 +27,10 @@ _ENDING_S = 2  # for what is still being sent; the rest is waited for before
 class Server(uvicorn.Server):
     """At a signal it refuses what is new, finishes what it has, and ends; at a second one it ends at once."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, when_told: Callable[[], None]) -> None:
         super().__init__(config)
         self._service = service
+        self._when_told = when_told
         self._told = 0.0
         """When it was told to end."""
 
@@ -38,10 +40,7 @@ class Server(uvicorn.Server):
             os._exit(128 + sig)
         self._service.is_draining = True
         self._told = time.monotonic()
-        # Whatever may hang at the end: threads of a runtime, a connection that nobody closes.
-        last = threading.Timer(self._service.config.drain_timeout_s + _ENDING_S, os._exit, (0,))
-        last.daemon = True
-        last.start()
+        self._when_told()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening; asked ten times a second."""
@@ -76,8 +75,11 @@ def listen(config: ServerConfig) -> socket.socket:
     return bound
 
 
-def new_server(app: FastAPI, config: ServerConfig) -> Server:
-    """uvicorn, bounded as configured, around an application that is not started yet."""
+def new_server(app: FastAPI, config: ServerConfig, when_told: Callable[[], None] = lambda: None) -> Server:
+    """uvicorn, bounded as configured, around an application that is not started yet.
+
+    `when_told` is called once it has been told to end.
+    """
     return Server(
         uvicorn.Config(
             app,
@@ -93,6 +95,7 @@ def new_server(app: FastAPI, config: ServerConfig) -> Server:
             timeout_graceful_shutdown=_ENDING_S,
         ),
         app.state.service,
+        when_told,
     )
 
 
@@ -107,4 +110,11 @@ def serve(config: ServerConfig, bound: socket.socket) -> None:
     except (U2NetError, OSError, ValueError) as error:
         LOGGER.error("cannot start: %s", reason(error))
         sys.exit(1)
-    new_server(app, config).run([bound])
+
+    def end_in_time() -> None:
+        # Whatever may hang at the end: threads of a runtime, a connection that nobody closes.
+        last = threading.Timer(config.drain_timeout_s + _ENDING_S, os._exit, (0,))
+        last.daemon = True
+        last.start()
+
+    new_server(app, config, end_in_time).run([bound])
