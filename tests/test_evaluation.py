@@ -214,6 +214,13 @@ def test_the_command_takes_pictures_and_masks_apart_and_models_side_by_side(data
     assert [line.split(" | ")[1] for line in result.stdout.splitlines()[2:]] == ["maps", "u2netp"]
 
 
+def test_the_command_tells_of_maps_that_nothing_measures(data):
+    (data / "set/masks/2.png").unlink()
+    result = _u2net("--masks", data / "set/masks", "--maps", data / "maps")
+    assert result.returncode == 0
+    assert "maps: 1 maps have no mask and are not measured: 2\n" in result.stderr
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_command_names_what_is_bad_and_exits_with_1(data, fault):
     FAULTS[fault][0](data)

@@ -160,3 +160,21 @@ def test_a_signal_after_sessions_of_openvino_are_gone_does_not_kill_the_process(
         os.kill(os.getpid(), signal.SIGTERM)
     """
     assert subprocess.run([sys.executable, "-X", "faulthandler", "-c", script, FLOAT], check=False).returncode == 7
+
+
+def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other():
+    pytest.importorskip("openvino")
+    script = """if True:
+        import sys, threading
+        import numpy as np
+        from u2net.session import open_session
+        backend = open_session(sys.argv[1], runtime="openvino", precision="fp32").backend
+        together = threading.Barrier(4)
+        def use():
+            together.wait()
+            backend(np.zeros((1, 3, 320, 320), np.float32))
+        sys.setswitchinterval(1e-6)
+        for thread in [threading.Thread(target=use) for _ in range(4)]:
+            thread.start()
+    """
+    assert subprocess.run([sys.executable, "-c", script, FLOAT], check=False, timeout=60).returncode == 0

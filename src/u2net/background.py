@@ -16,8 +16,8 @@ from u2net.cutout import cut_out, on_color
 from u2net.encoding import encode, same_kind
 from u2net.image import ImageData, Picture, load_image
 from u2net.matte import smooth_mask
-from u2net.session import Runtime, Session, open_session
-from u2net.zoo import DEFAULT, MODELS, resolve
+from u2net.session import Precision, Runtime, Session, open_session
+from u2net.zoo import DEFAULT, MODELS, cache_folder, resolve
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -39,17 +39,19 @@ def new_session(
     sess_opts: onnxruntime.SessionOptions | None = None,
     providers: Sequence[str] | None = None,
     model_path: str | PathLike[str] | None = None,
-    runtime: Runtime = "onnxruntime",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
     transform: Transform | None = None,
     progress: bool = False,
 ) -> Session:
     """Open a model by its name in `MODELS`, downloading it once if need be, or by the path of a file.
 
-    Files are `.onnx` or, with the extra `torch`, `.pth` and `.safetensors`, which torch runs itself. `runtime` is
-    "onnxruntime" or "openvino"; `threads` of None leaves their number to it. `transform` replaces the model's own
-    feeding. `sess_opts` and `providers` are ONNX Runtime's; `model_path` is rembg's way to name a file, with the
-    model name "u2net_custom". `progress` shows a download on stderr.
+    Files are `.onnx` or, with the extra `torch`, `.pth` and `.safetensors`, which torch runs itself. `runtime`
+    and `precision` are as `u2net.session.open_session` says: "auto" for both is the fastest here. `threads` of None
+    leaves their number to the runtime. `transform` replaces the model's own feeding. `sess_opts` and `providers` are
+    ONNX Runtime's; `model_path` is rembg's way to name a file, with the model name "u2net_custom". `progress` shows a
+    download on stderr.
 
     Raises UnknownModel, DownloadError, InvalidModel, MissingExtra, OSError for a file that cannot be read, and
     ValueError for parameters that make no sense together.
@@ -58,8 +60,10 @@ def new_session(
         model_name = model_path
     path = resolve(model_name, progress=progress)
     if path.suffix.lower() in _TORCH_SUFFIXES:
-        if runtime != "onnxruntime" or threads is not None or providers is not None or sess_opts is not None:
-            raise ValueError(f"{path.name} is run by torch, which takes no runtime, threads, providers or options")
+        if runtime != "auto" or precision not in ("auto", "fp32") or threads or providers or sess_opts:
+            raise ValueError(
+                f"{path.name} is run by torch in fp32, which takes no runtime, threads, providers or options"
+            )
         from u2net.net.backend import torch_backend
         from u2net.net.checkpoint import load_checkpoint
 
@@ -70,6 +74,8 @@ def new_session(
         path,
         model.card if model else None,
         runtime=runtime,
+        precision=precision,
+        cache=cache_folder() / "openvino",
         threads=threads,
         providers=providers,
         session_options=sess_opts,

@@ -171,14 +171,32 @@ def as_predict(
     if maps is not None:
         if model is not None:
             raise ValueError("give a model or maps, not both")
-        found = by_stem(list_sources(Path(maps)))
-        return lambda example: _found(found, example), Path(maps).stem
+        return Maps(Path(maps)), Path(maps).stem
     if callable(model):
         return model, getattr(model, "__name__", "model")
-    session = model if isinstance(model, Session) else new_session(*([] if model is None else [model]))
+    session = (
+        model if isinstance(model, Session) else new_session(*([] if model is None else [model]), precision="fp32")
+    )
     if len(session.card.classes) > 2:
         return Labeller(session), session.card.name
     return lambda example: session.mask(_picture(example)), session.card.name
+
+
+class Maps:
+    """The maps that a model left in a folder or tar, each by the name of its picture."""
+
+    def __init__(self, path: Path) -> None:
+        self._sources = by_stem(list_sources(path))
+
+    def __call__(self, example: Example) -> NDArray[np.uint8]:
+        """Grey levels (H, W). Raises InvalidDataset if there is none, InvalidImage for what is no picture."""
+        if example.name not in self._sources:
+            raise InvalidDataset("has no map")
+        return load_grey(self._sources[example.name])
+
+    def names_beyond(self, dataset: Dataset) -> list[str]:
+        """Maps of pictures that the data set does not have, which nothing measures."""
+        return sorted(self._sources.keys() - {example.name for example in dataset})
 
 
 class Tally(ABC):
@@ -264,12 +282,6 @@ def _check_shapes(found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
     if truth.shape != found.shape:
         (height, width), (h, w) = found.shape, truth.shape
         raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
-
-
-def _found(maps: dict[str, Source], example: Example) -> NDArray[np.uint8]:
-    if example.name not in maps:
-        raise InvalidDataset("has no map")
-    return load_grey(maps[example.name])
 
 
 def _picture(example: Example) -> bytes:

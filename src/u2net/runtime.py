@@ -113,6 +113,8 @@ def openvino_core() -> openvino.Core:
 
     Each core gives the thread that makes it a stack for signals, and takes it back when it ends: with more than one,
     a stack that is already gone may come back, and the next signal kills the process (OpenVINO's pull request 11894).
+    And the first look at a tensor's numbers sets up what two threads that do so together wait for, for ever: it is
+    taken here.
     """
     with _one_core:
         return _openvino_core()
@@ -124,6 +126,7 @@ def _openvino_core() -> openvino.Core:
         import openvino
     except ImportError:
         raise MissingExtra("the OpenVINO runtime needs: pip install 'u2net[openvino]'") from None
+    _ = openvino.Tensor(np.zeros(1, np.float32)).data
     return openvino.Core()
 
 

@@ -63,7 +63,7 @@ def test_a_background_by_name_and_by_rembgs_numbers(tmp_path, photograph):
 
 def test_a_mask(tmp_path, photograph, packaged):
     for flag in ("--mask", "-om"):
-        u2net("remove", flag, photograph, tmp_path / "mask.png")
+        u2net("remove", flag, "--precision", "fp32", "--runtime", "onnxruntime", photograph, tmp_path / "mask.png")
         np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "mask.png")), packaged.mask(photograph))
 
 

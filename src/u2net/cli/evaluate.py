@@ -94,6 +94,10 @@ def evaluate(
         for dataset in datasets:
             click.echo(f"{dataset.name}: {dataset.layout}", err=True)
             for predict, name in predicts:
+                if isinstance(predict, evaluation.Maps) and (beyond := predict.names_beyond(dataset)):
+                    click.echo(
+                        f"{name}: {len(beyond)} maps have no mask and are not measured: {_some(beyond)}", err=True
+                    )
                 try:
                     result = evaluation.evaluate(
                         dataset,
@@ -124,3 +128,8 @@ def evaluate(
             report.save_curves(done, plot_path)
         if sheet_path:
             report.save_sheet(done[0], datasets[0], predicts[0][0], sheet_path, worst)
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """The first of many names."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

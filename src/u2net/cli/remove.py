@@ -78,7 +78,8 @@ def _rembg_color(
     help="From 6 up files are smaller by a few hundredths, and take several times as long.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
-@click.option("--runtime", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True)
+@click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime.  [default: its own choice]")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
 @click.option("-a", "--alpha-matting", is_flag=True, hidden=True, expose_value=False, callback=_refuse_matting)
@@ -98,7 +99,8 @@ def remove(
     format_: Format | None,
     png_level: int,
     overwrite: bool,
-    runtime: Literal["onnxruntime", "openvino"],
+    runtime: Literal["auto", "onnxruntime", "openvino"],
+    precision: Literal["auto", "fp32", "bf16", "int8"],
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -164,7 +166,9 @@ def remove(
         with quiet_decoders(), ThreadPoolExecutor(1) as pool:
             # A single picture is decoded while the runtime is loaded and reads the model.
             ahead = [] if folder else [pool.submit(load, source)]
-            session = new_session(model, runtime=runtime, threads=threads, progress=terminal) if jobs else None
+            session = None
+            if jobs:
+                session = new_session(model, runtime=runtime, precision=precision, threads=threads, progress=terminal)
             finished: list[Outcome] = []
             outcomes: Iterable[Outcome] = chain(
                 failures, run(jobs, make, overwrite=overwrite or not folder, workers=2 if folder else 1)
