@@ -212,3 +212,9 @@ def test_recipes_differ_in_what_they_are_for():
     assert FINETUNE.lr <= MODERN.lr / 10
     assert FINETUNE.patience > 0
     assert (SMOKE.holdout, SMOKE.workers, SMOKE.crop) == (0, 0, 128)
+
+
+def test_single_pictures_of_the_least_crop_are_refused_unless_norms_are_frozen():
+    with pytest.raises(ValueError, match="batches of 1 need a crop above 32"):
+        TrainConfig(batch_size=1, crop=32)
+    TrainConfig(batch_size=1, crop=32, freeze_norm=True)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
@@ -225,7 +226,7 @@ def _initialise(module: nn.Module) -> None:
 @contextmanager
 def _without_running_statistics(stage: nn.Module) -> Iterator[None]:
     """Leave running statistics as they are: the first pass has counted this batch."""
-    norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in stage.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     counters = [value for key, value in stage.named_buffers() if key.endswith("num_batches_tracked")]
     counts = [counter.clone() for counter in counters]

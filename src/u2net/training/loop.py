@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from u2net.net.checkpoint import save_checkpoint
 from u2net.report import save_text
 from u2net.training.config import TrainConfig
 from u2net.training.data import Data, open_data
-from u2net.training.loader import Batch
+from u2net.training.loader import Batch, normalise
+from u2net.training.norms import has_folded_norms, reopen_norms
 from u2net.training.objective import Objective, find_precision, new_network
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import World, joined, with_shared_gradients
@@ -33,6 +35,8 @@ from u2net.training.signals import Signals
 from u2net.training.snapshot import load_newest, save_snapshot
 from u2net.training.state import State
 from u2net.training.validation import Validator
+
+_NUM_NORM_BATCHES = 8
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +97,12 @@ class _Training:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.data: Data = open_data(config, transform, place.cache, world)
         self.card = place.new_card(config, transform)
-        self.state = State(network, config, world)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
+        if snapshot is None and config.init is not None and not config.freeze_norm and has_folded_norms(network):
+            batches = islice(self.data.loader.batches(0), _NUM_NORM_BATCHES)
+            reopen_norms(network, (normalise(batch.images.cpu(), transform) for batch in batches))
+            network.load_state_dict(world.everyone(network.state_dict())[0])  # each process has seen other pictures
+        self.state = State(network, config, world)
         if snapshot is not None:
             num_processes = snapshot.facts.get("num_processes")
             if num_processes != world.size:

@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import Tensor
+
+from u2net.net.model import VARIANTS, U2Net
+from u2net.training import TrainConfig
+from u2net.training.loop import train
+from u2net.training.norms import has_folded_norms, reopen_norms
+from u2net.training.objective import new_network
+from u2net.training.snapshot import load_newest
+
+
+@pytest.fixture(scope="module")
+def batch():
+    torch.manual_seed(0)
+    return torch.nn.functional.interpolate(torch.randn(2, 3, 8, 8), size=(96, 96), mode="bilinear")
+
+
+@torch.no_grad()
+def _map(network: U2Net, batch: Tensor, *, training: bool) -> Tensor:
+    network.train(training)
+    return network(batch)[0].sigmoid()
+
+
+def test_the_packaged_weights_come_with_folded_norms_and_a_new_network_does_not():
+    assert has_folded_norms(new_network(TrainConfig(init="u2netp"))[0])
+    assert not has_folded_norms(U2Net(VARIANTS["u2netp"]))
+
+
+def test_reopened_norms_leave_the_map_as_it_is_also_in_training(batch):
+    network, _ = new_network(TrainConfig(init="u2netp"))
+    expected = _map(network, batch, training=False)
+    assert (_map(network, batch, training=True) - expected).abs().mean() > 0.05  # what they are reopened for
+    network, _ = new_network(TrainConfig(init="u2netp"))
+    reopen_norms(network, [batch[:1], batch[1:]])
+    for training in (False, True):
+        torch.testing.assert_close(_map(network, batch, training=training), expected, atol=1e-4, rtol=0)
+
+
+def test_reopened_norms_have_the_statistics_of_what_they_see(batch):
+    network, _ = new_network(TrainConfig(init="u2netp"))
+    reopen_norms(network, [batch])
+    norm = network.get_submodule("encoder.0.conv_in.norm")
+    seen = []
+    hook = norm.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    _map(network, batch, training=False)
+    hook.remove()
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3), correction=0), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("lean")
+def test_a_run_from_folded_norms_reopens_them_unless_they_are_frozen(configured, tmp_path, folded):
+    for freeze_norm, expected in ((False, False), (True, True)):
+        run = tmp_path / str(freeze_norm)
+        train(configured(init=str(folded), lr=0.0, freeze_norm=freeze_norm, max_steps=1), run)
+        tensors = load_newest(run / "checkpoints", pytest.fail).tensors
+        means = [value for key, value in tensors.items() if key.startswith("network") and key.endswith("running_mean")]
+        assert all((mean == 0).all() for mean in means) is expected
+
+
+@pytest.fixture
+def folded(tmp_path, tiny):
+    """A file of the tiny network whose norms do nothing."""
+    from u2net.card import Card
+    from u2net.net.checkpoint import save_checkpoint
+
+    network = U2Net(VARIANTS["u2netp"])
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(1 - module.eps)
+    save_checkpoint(network, tmp_path / "folded.safetensors", Card("folded"))
+    return tmp_path / "folded.safetensors"
