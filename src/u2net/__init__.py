@@ -3,8 +3,7 @@
 Names are loaded when first used: `import u2net` itself loads neither numpy nor a runtime.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # the module `typing` would take longer to load than everything else here
 
 if TYPE_CHECKING:
     from u2net.background import new_session, remove
@@ -30,6 +29,8 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'u2net' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOME[name]), name)
 
 

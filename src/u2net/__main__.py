@@ -1,7 +1,6 @@
 """`python -m u2net` and the command `u2net`."""
 
 import os
-import signal
 import sys
 
 
@@ -12,6 +11,8 @@ def main() -> None:
 
         sys.stdout.write(f"u2net {__version__}\n")
         return
+    import signal
+
     # As an exception it lets files that are half written be removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     from u2net.cli import cli

@@ -14,6 +14,22 @@ def test_the_version():
     assert u2net("--version").stdout.decode() == f"u2net {package.__version__}\n"
 
 
+def test_the_version_is_told_before_anything_is_loaded():
+    command = [sys.executable, "-X", "importtime", "-m", "u2net", "--version"]
+    told = [subprocess.run(c, capture_output=True, text=True).stderr for c in (command, [*command[:3], "-c", "pass"])]
+    loaded, anyway = ({line.rpartition("|")[2].strip() for line in text.splitlines()} for text in told)
+    assert not {"typing", "re", "enum", "click"} & (loaded - anyway)
+
+
+def test_a_verb_does_not_load_the_others():
+    code = (
+        "import sys; from u2net.cli import cli; cli(['remove', '--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "u2net.cli.remove" in told
+    assert "u2net.cli.train" not in told
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["remove", "--help"], ["models", "--help"]])
 def test_version_and_help_load_neither_numpy_nor_a_runtime(arguments):
     command = [sys.executable, "-X", "importtime", "-m", "u2net", *arguments]

@@ -3,33 +3,32 @@
 Exit codes: 0 all done; 1 something failed, one line on stderr for each; 2 the command makes no sense.
 """
 
+from importlib import import_module
+
 import click
 
 from u2net import __version__
-from u2net.cli.check_data import check_data
-from u2net.cli.completion import completion
-from u2net.cli.evaluate import evaluate
-from u2net.cli.export import export
-from u2net.cli.models import models
-from u2net.cli.remove import remove
-from u2net.cli.serve import serve
-from u2net.cli.train import train
 
+_VERBS = ("check-data", "completion", "evaluate", "export", "models", "remove", "serve", "train")
 _ALIASES = {"i": "remove", "p": "remove", "s": "serve"}  # rembg's verbs for one picture, a folder, a service
 
 
 class _Verbs(click.Group):
-    """A group that knows rembg's names for its verbs."""
+    """A group that loads a verb's module when it is asked for, and knows rembg's names."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        verb = _ALIASES.get(cmd_name, cmd_name)
+        if verb not in _VERBS:
+            return None
+        name = verb.replace("-", "_")
+        command: click.Command = getattr(import_module(f"u2net.cli.{name}"), name)
+        return command
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="u2net %(version)s")
 def cli() -> None:
     """U²-Net: cut subjects out of pictures, fast and offline."""
-
-
-for verb in (remove, serve, evaluate, train, check_data, models, export, completion):
-    cli.add_command(verb)

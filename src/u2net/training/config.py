@@ -141,7 +141,7 @@ class TrainConfig:
         if self.crop > self.size:
             raise ValueError(f"crop is at most size, {self.size}, got {self.crop}")
         if self.batch_size == 1 and self.crop == 32 and not self.freeze_norm:
-            raise ValueError("batches of 1 need a crop above 32: norms cannot work on the single pixel that is left of it")
+            raise ValueError("batches of 1 need a crop above 32: norms need more than the one pixel that is left")
         if (self.images is None) != (self.masks is None):
             raise ValueError("images and masks go together")
         if self.weights and (len(self.weights) != len(self.data) or not 0 < min(self.weights) <= max(self.weights)):
