@@ -1,12 +1,13 @@
 """A cut-out beside rembg's: whole command and warm call, time, memory, size of the file.
 
-    python benchmarks/cutout.py [--quick] [--json FILE] [--photo FILE] [--model FILE] [--runtime NAME] [--peer PYTHON]
+    python benchmarks/cutout.py [--quick] [--json FILE] [--photo FILE] [--model FILE] [--runtimes NAME …]
 
 Pictures of 1, 12 and 48 megapixels are cut out by `u2net remove` and `rembg i -m u2netp`, each in an environment of its
 own and with its own file of the same weights (or both with --model's), in turn; then by one process for each side that
-keeps its session, from the bytes of a JPEG to the bytes of a PNG. What steps of our pipeline give is then measured by
-taking each away. With --json, results are written to FILE, and as Markdown beside it. The first time, rembg is
-installed into `.peers`, which needs a network, unless --peer names an interpreter that has it.
+keeps its session, from the bytes of a JPEG to the bytes of a PNG. Ours goes once with each of --runtimes: ONNX Runtime,
+which computes as rembg does, and the default, which takes the fastest that is installed. What steps of our pipeline
+give is then measured by taking each away. With --json, results are written to FILE, and as Markdown beside it. The
+first time, rembg is installed into `.peers`, which needs a network, unless --peer names an interpreter that has it.
 
 The pictures are the demo photograph, enlarged, with its own fine detail (what a blur of one pixel takes away) laid over
 as tiles, for photographs look alike at every scale, and saved as JPEG: 1.4 bytes a pixel as PNG, where photographs
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -46,7 +48,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="one photograph instead of the three sizes")
     parser.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file that both can run  [default: u2netp]")
-    parser.add_argument("--runtime", default="onnxruntime", help="ours; rembg's is ONNX Runtime")
+    parser.add_argument(
+        "--runtimes", nargs="+", default=["onnxruntime", "auto"], metavar="NAME", help="ours; rembg's is ONNX Runtime"
+    )
     parser.add_argument("--rounds", type=int, help="[default: 7, or 3 with --quick]")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has it  [default: one in .peers]")
     parser.add_argument("--draw", nargs=2, metavar=("SIZE", "FILE"), help=argparse.SUPPRESS)
@@ -70,15 +74,14 @@ def main() -> None:
             shutil.copy(model, folder / "u2netp.onnx")
             os.environ |= {"U2NET_HOME": name, "MODEL_CHECKSUM_DISABLED": "1"}
         photos = {arguments.photo.name: arguments.photo} if arguments.photo else draw_apart(sizes, folder)
-        rows = compare(photos, model, python, arguments.runtime, num_rounds)
+        rows = compare(photos, model, python, arguments.runtimes, num_rounds)
         steps = [] if arguments.quick else steps_of(list(photos.values())[min(1, len(photos) - 1)], num_rounds)
     result = {
         "command": "python benchmarks/cutout.py",
         "model": model.name,
-        "runtime": arguments.runtime,
         "cpu": cpu(),
         "commit": commit(),
-        "versions": {name: version(name) for name in ("u2net", "onnxruntime", "pillow", "numpy", "isal")}
+        "versions": {name: version(name) for name in ("u2net", "onnxruntime", "openvino", "pillow", "numpy", "isal")}
         | {"rembg": VERSION},
         "rows": rows,
         "steps": steps,
@@ -113,28 +116,31 @@ def draw(name: str, path: str) -> None:
 # ---- Both sides ------------------------------------------------------------------------------------------------
 
 
-def compare(photos: dict[str, Path], model: Path, python: str, runtime: str, num_rounds: int) -> list[dict[str, Any]]:
-    """Rows of the table: the command, then the warm call, each at every size."""
+def compare(
+    photos: dict[str, Path], model: Path, python: str, runtimes: list[str], num_rounds: int
+) -> list[dict[str, Any]]:
+    """Rows of the table: the command, then the warm call, each at every size with each of our runtimes."""
     theirs = [str(Path(python).with_name("rembg")), "i", "-m", "u2netp"]
-    ours = [sys.executable, "-m", "u2net", "remove", "--overwrite", "-m", str(model)]
-    ours += ["--runtime", runtime]
+    ours = [sys.executable, "-m", "u2net", "remove", "--overwrite", "-m", str(model), "--runtime"]
     rows = []
     for name, photo in photos.items():
-        targets = [photo.with_suffix(".ours.png"), photo.with_suffix(".theirs.png")]
-        commands = [[*ours, str(photo), str(targets[0])], [*theirs, str(photo), str(targets[1])]]
+        targets = [photo.with_suffix(f".{who}.png") for who in (*runtimes, "theirs")]
+        programs = [[*ours, runtime] for runtime in runtimes] + [theirs]
+        commands = [[*program, str(photo), str(target)] for program, target in zip(programs, targets, strict=True)]
         rounds = [[run(command) for command in commands] for _ in range(num_rounds + 1)][1:]  # the first warms up
-        facts = {"bytes_ours": targets[0].stat().st_size, "bytes_theirs": targets[1].stat().st_size}
-        rows.append(row(f"command, {name}", rounds) | facts)
-    with Side("ours", sys.executable, model, runtime) as a, Side("theirs", python, model, runtime) as b:
-        warm = {
-            name: [[side.ask("time", photo) for side in (a, b)] for _ in range(num_rounds + 1)][1:]
-            for name, photo in photos.items()
-        }
+        for i, runtime in enumerate(runtimes):
+            facts = {"bytes_ours": targets[i].stat().st_size, "bytes_theirs": targets[-1].stat().st_size}
+            rows.append(row(f"command, {name}, {runtime}", [[one[i], one[-1]] for one in rounds]) | facts)
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side("ours", sys.executable, model, runtime)) for runtime in runtimes]
+        sides.append(stack.enter_context(Side("theirs", python, model, "onnxruntime")))
         for name, photo in photos.items():
-            masks = [np.asarray(Image.open(side.ask("mask", photo)["path"])).astype(int) for side in (a, b)]
-            facts = {f"bytes_{who}": warm[name][0][i]["bytes"] for i, who in enumerate(("ours", "theirs"))}
-            facts |= {"largest_difference_of_masks": int(np.abs(masks[0] - masks[1]).max())}
-            rows.append(row(f"warm call, {name}", warm[name]) | facts)
+            rounds = [[side.ask("time", photo) for side in sides] for _ in range(num_rounds + 1)][1:]
+            masks = [np.asarray(Image.open(side.ask("mask", photo)["path"])).astype(int) for side in sides]
+            for i, runtime in enumerate(runtimes):
+                facts = {"bytes_ours": int(rounds[0][i]["bytes"]), "bytes_theirs": int(rounds[0][-1]["bytes"])}
+                facts |= {"largest_difference_of_masks": int(np.abs(masks[i] - masks[-1]).max())}
+                rows.append(row(f"warm call, {name}, {runtime}", [[one[i], one[-1]] for one in rounds]) | facts)
     return rows
 
 
@@ -204,7 +210,7 @@ def answer(side: str, model: str, runtime: str) -> None:
         question, _, path = line.strip().partition(" ")
         content = Path(path).read_bytes()
         if question == "mask":
-            target = f"{path}.{side}.mask.png"
+            target = f"{path}.{side}.{runtime}.mask.png"
             Image.open(io.BytesIO(remove(content, session=feed_alike(), only_mask=True))).save(target)
             print(json.dumps({"path": target}), flush=True)
             continue
@@ -231,7 +237,7 @@ def to_markdown(result: dict[str, Any]) -> str:
     versions = ", ".join(" ".join(item) for item in result["versions"].items())
     head = "u2net, s|rembg, s|ratio|from|to|u2net, MiB|rembg, MiB|u2net, MB|rembg, MB|masks apart by"
     lines = [
-        f"`{result['command']}` at {result['commit']}: {result['model']}, ours by {result['runtime']};",
+        f"`{result['command']}` at {result['commit']}: {result['model']};",
         f"{result['cpu']}; {versions}. The ratio is of times on the clock; processors' seconds are in brackets.",
         "",
         "| | " + head.replace("|", " | ") + " |",
