@@ -30,7 +30,8 @@ except ImportError:  # there are processors and systems that it is not built for
 Rows = NDArray[np.uint8]
 
 _COLOR_TYPES = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
-_BAND_BYTES = 2**20
+_BAND_BYTES, _LARGE_BAND_BYTES = 2**20, 2**21
+_LARGE_BYTES = 2**25
 _SAMPLE_BYTES = 2**16
 _MAX_THREADS = 4
 _ISAL_LEVEL = 2  # of 0 to 3: 1 is hardly faster, 3 makes larger files of pictures
@@ -52,8 +53,8 @@ class _Way:
         return b"".join((compressor.compress(filtered), compressor.flush(zlib.Z_SYNC_FLUSH)))
 
 
-def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1) -> bytes:
-    """Encode an image in mode L, LA, RGB or RGBA, without its metadata.
+def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1, exif: bytes | None = None) -> bytes:
+    """Encode an image in mode L, LA, RGB or RGBA, without metadata but what is given.
 
     `level` 1 takes ISA-L; 2 to 9 are zlib's, slower and smaller. Raises ValueError for other levels and modes.
     """
@@ -63,7 +64,10 @@ def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1)
         raise ValueError(f"this PNG is written from modes {', '.join(_COLOR_TYPES)}, not {image.mode}")
     width, height = image.size
     image.load()
-    num_rows = max(1, _BAND_BYTES // (width * len(image.getbands())))
+    row_bytes = width * len(image.getbands())
+    # A sample costs the more the smaller the band; in small pictures what is best changes within fewer rows.
+    band_bytes = _LARGE_BAND_BYTES if height * row_bytes > _LARGE_BYTES else _BAND_BYTES
+    num_rows = max(1, band_bytes // row_bytes)
     tops = range(0, height, num_rows)
     pack = _packer(image, num_rows, level)
     if len(tops) > 1:
@@ -79,6 +83,7 @@ def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1)
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPES[image.mode], 0, 0, 0)),
             _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b"",
+            _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b"",
             _chunk(b"IDAT", b"\x78\x01"),  # RFC 1950: a window of 32 KiB, compressed fast
             *(band.chunk for band in bands),
             _chunk(b"IDAT", b"\x03\0" + checksum.to_bytes(4)),  # RFC 1951: a last block that holds nothing

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from u2net.enlarge import enlarge
+
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 
 
@@ -100,14 +102,19 @@ class Transform:
 
         With several classes, class 0 is the background and saliency is the probability of any other.
         """
-        return np.asarray(self._resize(self._saliency(output), size)).clip(0, 1)  # bicubic and Lanczos overshoot
+        return self._resize(self._saliency(output), size).clip(0, 1)  # bicubic and Lanczos overshoot
 
     def mask(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
         """The saliency in 256 grey levels: uint8 (H, W), as the authors write it.
 
         They cut to whole levels before they resize, so this may lie one level below the rounded saliency.
         """
-        return np.array(self._resize((self._saliency(output) * 255).astype(np.uint8), size))
+        return self._resize((self._saliency(output) * 255).astype(np.uint8), size)
+
+    def probability(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The saliency before it is stretched and resized: float32 (h, w) in [0, 1] from one output, (C, h, w)."""
+        maps = self._probabilities(output)
+        return maps[0] if len(maps) == 1 else np.asarray(1 - maps[0])
 
     def labels(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Class of each pixel, uint8 (H, W) at `size` = (W, H), from one network output, float32 (C, h, w).
@@ -119,7 +126,7 @@ class Transform:
         best = np.zeros((size[1], size[0]), dtype=np.float32)
         labels = np.zeros(best.shape, dtype=np.uint8)
         for index, probability in enumerate(self._probabilities(output)):  # one full-size map at a time
-            resized = np.asarray(self._resize(probability, size))
+            resized = self._resize(probability, size)
             labels[resized > best] = index
             np.maximum(best, resized, out=best)
         return labels
@@ -161,16 +168,15 @@ class Transform:
         return np.asarray(exponentials / exponentials.sum(axis=0))
 
     def _saliency(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
-        maps = self._probabilities(output)
-        saliency: NDArray[np.float32] = maps[0] if len(maps) == 1 else 1 - maps[0]
+        saliency = self.probability(output)
         low, high = saliency.min(), saliency.max()
         return (saliency - low) / (high - low) if self.stretch and high > low else saliency
 
     def _taps(self, size: tuple[int, int]) -> tuple[_Taps, _Taps]:
         return _taps(size[0], self.size[0]), _taps(size[1], self.size[1])
 
-    def _resize(self, values: NDArray[Any], size: tuple[int, int]) -> Image.Image:
-        return Image.fromarray(values).resize(size, Image.Resampling[self.upsample.upper()])
+    def _resize(self, values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+        return enlarge(values, size, Image.Resampling[self.upsample.upper()])
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
