@@ -15,6 +15,8 @@ def main() -> None:
 
     # As an exception it lets files that are half written be removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # OpenVINO does without its converter of models where there is none; it would take longer to load than all the rest.
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     from u2net.cli import cli
 
     try:
