@@ -322,6 +322,17 @@ def test_a_packaged_model_that_does_not_match_its_checksum_is_invalid(packaged, 
         zoo.verify("tiny")
 
 
+@pytest.mark.parametrize("content", [CONTENT[::-1], None], ids=["changed", "missing"])
+def test_packaged_integers_are_verified_too(packaged, content):
+    integers = packaged.with_name("tiny-int8.onnx")
+    integers.with_name("tiny-int8.onnx.sha256").write_text(f"{hashlib.sha256(CONTENT).hexdigest()}  tiny-int8.onnx\n")
+    put(integers)
+    assert zoo.verify("tiny") == packaged
+    integers.unlink() if content is None else integers.write_bytes(content)
+    with pytest.raises(InvalidModel, match=r"checksum of tiny-int8\.onnx"):
+        zoo.verify("tiny")
+
+
 # Verifying
 
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from u2net.card import Card
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
+from u2net.runtime import integers_beside
 from u2net.transform import Transform
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -168,7 +169,7 @@ def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
 
 
 def verify(name: str) -> Path:
-    """The file that `find` gives, hashed and compared with the published sum.
+    """The file that `find` gives, hashed and compared with the published sum; so are packaged integers beside it.
 
     Raises UnknownModel if the model is not on this machine, InvalidModel if the sum is wrong.
     """
@@ -176,11 +177,19 @@ def verify(name: str) -> Path:
     path = path or next(filter(_is_file, (folder / model.file for folder in _folders(model))), None)
     if path is None:
         raise UnknownModel(f"{name} is not on this machine")
-    beside = path.with_name(f"{path.name}.sha256")  # as sha256sum writes it
-    checksum = model.checksum or f"sha256:{beside.read_text()[:64] if _is_file(beside) else ''}"
-    if not _matches(path, checksum):
-        raise InvalidModel(f"{name} is damaged or unreadable: its checksum is wrong")
+    sums = {path: model.checksum or _sum_beside(path)}
+    if (integers := integers_beside(path)).with_name(f"{integers.name}.sha256").exists():
+        sums[integers] = _sum_beside(integers)
+    for file, checksum in sums.items():
+        if not _matches(file, checksum):
+            raise InvalidModel(f"{name} is damaged or unreadable: the checksum of {file.name} is wrong")
     return path
+
+
+def _sum_beside(path: Path) -> str:
+    """What sha256sum wrote beside a file; matches nothing if it did not."""
+    beside = path.with_name(f"{path.name}.sha256")
+    return f"sha256:{beside.read_text()[:64] if _is_file(beside) else ''}"
 
 
 def _advice(name: str) -> str:
