@@ -82,7 +82,7 @@ class _Body:
         """The next part. Raises Problem when it comes too late or is too much."""
         config = self._service.config
         if self._watcher is not None:
-            await asyncio.shield(self._watcher)
+            await asyncio.wait([self._watcher])  # it is cancelled where the answer has ended, which is an end too
             return {"type": "http.disconnect"}
         if max(self._length or 0, self._num_bytes) > config.max_body:
             raise Problem(413, f"a request may have {config.max_body:,} bytes")

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
-    "manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -23,6 +23,7 @@ class _Page(StaticFiles):
         """A file, with its policy."""
         response = await super().get_response(path, scope)
         response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Cache-Control"] = "no-cache"  # after an update no module must meet one of another version
         return response
 
 
