@@ -94,6 +94,7 @@ def main() -> None:
 def predict_masks(mattes: Path, folder: Path) -> dict[str, Pixels]:
     """Write image and coarse masks of each photograph as arrays; give the true alphas."""
     from u2net import new_session
+    from u2net.image import load_image
     from u2net.looks import with_mirrored
 
     session, truths = new_session(threads=1), {}
@@ -101,7 +102,7 @@ def predict_masks(mattes: Path, folder: Path) -> dict[str, Pixels]:
         image = np.array(Image.open(path).convert("RGB"))
         save(folder, path.stem, "image", image)
         save(folder, path.stem, "mask", session.mask(image))
-        save(folder, path.stem, "looks", with_mirrored(session.mask)(image))
+        save(folder, path.stem, "looks", with_mirrored(session.predict)(load_image(image)).mask)
         truths[path.stem] = np.array(Image.open(mattes / "alphas" / path.name).convert("L"))
     return truths
 
@@ -271,10 +272,11 @@ def score_outlines(data: str) -> list[dict[str, Any]]:
     session = new_session(threads=1)
     measures = {kind: (FMeasure(), MAE(), BoundaryIoU(), RelaxedF()) for kind in ("mask", *OURS)}
     for example in open_dataset(data).examples[::5]:
-        image, truth = np.asarray(load_image(example.image.read()).rgb), load_grey(example.mask)
+        picture, truth = load_image(example.image.read()), load_grey(example.mask)
+        image = np.asarray(picture.rgb)
         mask = session.mask(image)
         alphas = {"mask": mask} | {quality: refine(image, mask, quality) for quality in ("fast", "balanced")}
-        alphas["best"] = refine(image, with_mirrored(session.mask)(image))
+        alphas["best"] = refine(image, with_mirrored(session.predict)(picture).mask)
         for kind, alpha in alphas.items():
             pair = Pair(alpha, truth)
             for measure in measures[kind]:

@@ -2,6 +2,7 @@ import inspect
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import u2net
 from u2net import Session, background, new_session, remove
 from u2net.card import Card
 from u2net.errors import InvalidImage, InvalidModel, UnknownModel
-from u2net.transform import REMBG
+from u2net.foreground import foreground
+from u2net.matte import alpha_matte
+from u2net.outline import Quality
+from u2net.transform import REMBG, Transform
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +73,13 @@ def test_bytes_can_be_asked_for(kind, image, photograph, packaged):
 
 
 def test_only_the_mask(image, packaged):
-    result = remove(image, session=packaged, only_mask=True)
+    result = remove(image, session=packaged, only_mask=True, quality="coarse")
     assert result.mode == "L"
     np.testing.assert_array_equal(np.asarray(result), packaged.mask(image))
 
 
 def test_the_cut_out_keeps_the_pictures_colours_and_takes_the_masks_alpha(image, packaged):
-    cutout = np.asarray(remove(image, session=packaged))
+    cutout = np.asarray(remove(image, session=packaged, quality="coarse"))
     np.testing.assert_array_equal(cutout[..., 3], packaged.mask(image))
     visible = cutout[..., 3] > 0
     np.testing.assert_array_equal(cutout[visible, :3], np.asarray(image)[visible])
@@ -102,21 +106,86 @@ def test_a_background_colour_out_of_range_is_refused(image, packaged, color):
         remove(image, session=packaged, bgcolor=color)
 
 
+@pytest.mark.parametrize("parameter", [{"vitmatte": True}, {"vitmatte_model": "small"}])
+def test_vitmatte_is_refused_in_one_line_and_never_ignored(image, parameter):
+    with pytest.raises(ValueError, match=r"^vitmatte is not supported: [^\n]+$"):
+        remove(image, **parameter)
+
+
 @pytest.mark.parametrize(
-    "parameter",
+    ("parameters", "words"),
     [
-        {"alpha_matting": True},
-        {"alpha_matting_foreground_threshold": 200},
-        {"alpha_matting_background_threshold": 20},
-        {"alpha_matting_erode_size": 3},
-        {"decontaminate": True},
-        {"vitmatte": True},
-        {"vitmatte_model": "small"},
+        ({"quality": "great"}, "quality is one of coarse, fast, balanced, best"),
+        ({"quality": "best", "alpha_matting": True}, "give it or a quality"),
+        ({"alpha_matting": True, "alpha_matting_foreground_threshold": 256}, "foreground_threshold is 0 to 255"),
+        ({"alpha_matting": True, "alpha_matting_background_threshold": -1}, "background_threshold is 0 to 255"),
+        ({"alpha_matting": True, "alpha_matting_erode_size": 1001}, "erode_size is 0 to 1000"),
     ],
 )
-def test_matting_is_refused_in_one_line_and_never_ignored(image, parameter):
-    with pytest.raises(ValueError, match=f"^{next(iter(parameter))} is not supported: [^\n]+$"):
-        remove(image, **parameter)
+def test_parameters_that_make_no_sense_are_refused(image, packaged, parameters, words):
+    with pytest.raises(ValueError, match=words):
+        remove(image, session=packaged, **parameters)
+
+
+def test_alpha_matting_is_closed_form_by_rembgs_trimap_of_the_mask(image, packaged):
+    pixels, mask = np.asarray(image), packaged.mask(image)
+    alpha = alpha_matte(pixels, mask, foreground_threshold=200, background_threshold=40, erode_size=5)
+    cutout = remove(
+        pixels,
+        alpha_matting=True,
+        alpha_matting_foreground_threshold=200,
+        alpha_matting_background_threshold=40,
+        alpha_matting_erode_size=5,
+        session=packaged,
+    )
+    np.testing.assert_array_equal(cutout[..., 3], alpha)
+    np.testing.assert_array_equal(cutout[alpha > 0, :3], foreground(pixels, alpha)[alpha > 0])
+
+
+def test_decontaminate_changes_the_colours_of_mixed_pixels_alone(image, packaged):
+    plain = remove(np.asarray(image), session=packaged, quality="coarse")
+    clean = remove(np.asarray(image), session=packaged, quality="coarse", decontaminate=True)
+    np.testing.assert_array_equal(clean[..., 3], plain[..., 3])
+    changed = (clean != plain).any(axis=2)
+    assert changed.any()
+    assert not changed[(plain[..., 3] == 0) | (plain[..., 3] == 255)].any()
+
+
+@pytest.mark.parametrize("quality", ["balanced", "best"])
+def test_the_finer_qualities_clean_colours_unless_all_are_to_be_kept(image, packaged, quality):
+    pixels = np.asarray(image)
+    clean = remove(pixels, session=packaged, quality=quality)
+    np.testing.assert_array_equal(clean, remove(pixels, session=packaged, quality=quality, decontaminate=True))
+    kept = remove(pixels, session=packaged, quality=quality, decontaminate=True, putalpha=True)
+    np.testing.assert_array_equal(kept[..., :3], pixels)
+
+
+def test_each_quality_gives_another_alpha(image, packaged):
+    alphas = {q: remove(image, session=packaged, only_mask=True, quality=q).tobytes() for q in get_args(Quality)}
+    assert len(set(alphas.values())) == 4
+    assert remove(image, session=packaged, only_mask=True).tobytes() == alphas["fast"]
+
+
+def test_models_that_look_at_many_pixels_keep_their_own_outlines(image):
+    """A refinement on 256 pixels would take from them what they saw on 1,024."""
+    fine = Session(lambda batch: batch[:, :1], Card("fine", Transform(size=(1024, 1024), stretch=False)))
+    np.testing.assert_array_equal(np.asarray(remove(image, session=fine, only_mask=True)), fine.mask(image))
+
+
+def test_the_best_looks_twice_and_the_others_once(image):
+    looks = []
+
+    def backend(batch):
+        looks.append(batch)
+        return batch[:, :1]
+
+    session = Session(backend, Card("counting"))
+    numbers = []
+    for quality in get_args(Quality):
+        looks.clear()
+        remove(image, session=session, quality=quality)
+        numbers.append(len(looks))
+    assert numbers == [1, 1, 1, 2]
 
 
 def test_unknown_parameters_are_refused(image):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 
-from u2net.cutout import cut_out, on_color
+from u2net.backdrop import Backdrop, color_backdrop
 from u2net.encoding import encode, same_kind
+from u2net.finish import Finish
 from u2net.image import ImageData, Picture, load_image
-from u2net.matte import smooth_mask
+from u2net.outline import Matting, Outline, Quality
 from u2net.session import Precision, Runtime, Session, open_session
 from u2net.zoo import DEFAULT, MODELS, cache_folder, resolve
 
@@ -99,32 +100,20 @@ def remove(
     force_return_bytes: bool = False,
     *,
     putalpha: bool = False,
+    quality: Quality | None = None,
 ) -> bytes | Image.Image | NDArray[np.uint8]:
-    """Cut the subject out of a picture; the parameters are rembg's, in its order.
+    """Cut the subject out of a picture; the parameters but the last are rembg's, in its order.
 
     Bytes in give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image; `force_return_bytes`
     gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
-    mask alone, "L" or uint8 (H, W). Transparency that the input has stays: the mask is multiplied by it.
+    alpha alone, "L" or uint8 (H, W). Transparency that the input has stays: the alpha is multiplied by it.
 
-    `session` is from `new_session`; without one the packaged model is opened once and kept. `post_process_mask`
-    makes the mask hard, with smooth outlines. `bgcolor` puts the cut-out over a colour. Colours of the removed
-    background are erased from the result unless `putalpha` asks to keep them under transparent pixels.
-
-    Raises InvalidImage for what is not an acceptable picture, and ValueError for parameters: this version has no
-    alpha matting, so `alpha_matting…`, `decontaminate` and `vitmatte…` are refused rather than ignored.
+    `session` is from `new_session`; without one the packaged model is opened once and kept. The rest is as `render`
+    says. Raises InvalidImage for what is not an acceptable picture, and ValueError for parameters out of range or
+    that make no sense together; `vitmatte`, a further network, is refused rather than ignored.
     """
-    refused = {
-        "alpha_matting": alpha_matting,
-        "alpha_matting_foreground_threshold": alpha_matting_foreground_threshold != 240,
-        "alpha_matting_background_threshold": alpha_matting_background_threshold != 10,
-        "alpha_matting_erode_size": alpha_matting_erode_size != 10,
-        "decontaminate": decontaminate,
-        "vitmatte": vitmatte,
-        "vitmatte_model": vitmatte_model is not None,
-    }
-    for name, given in refused.items():
-        if given:
-            raise ValueError(f"{name} is not supported: this version has no alpha matting")
+    if vitmatte or vitmatte_model is not None:
+        raise ValueError("vitmatte is not supported: quality='best' or alpha_matting=True refine without its network")
     picture = data if isinstance(data, Picture) else load_image(data)
     image = render(
         picture,
@@ -133,6 +122,12 @@ def remove(
         post_process_mask=post_process_mask,
         bgcolor=bgcolor,
         putalpha=putalpha,
+        quality=quality,
+        decontaminate=decontaminate,
+        alpha_matting=alpha_matting,
+        alpha_matting_foreground_threshold=alpha_matting_foreground_threshold,
+        alpha_matting_background_threshold=alpha_matting_background_threshold,
+        alpha_matting_erode_size=alpha_matting_erode_size,
     )
     if force_return_bytes:
         return encode(image, "png", picture.icc_profile)
@@ -148,25 +143,43 @@ def render(
     bgcolor: Color | None = None,
     putalpha: bool = False,
     last: bool = False,
+    quality: Quality | None = None,
+    decontaminate: bool = False,
+    alpha_matting: bool = False,
+    alpha_matting_foreground_threshold: int = 240,
+    alpha_matting_background_threshold: int = 10,
+    alpha_matting_erode_size: int = 10,
 ) -> Image.Image:
     """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space.
 
+    `quality` says how the outline is decided: "coarse", "fast", "balanced" or "best" (`u2net.outline`); None is
+    "fast" for the packaged model. `alpha_matting` decides it as rembg does instead, by its three parameters.
+    `post_process_mask` makes the alpha hard, with smooth outlines.
+
+    `decontaminate` takes the old background out of the colours of soft outlines, as "balanced", "best" and
+    `alpha_matting` do anyway. `putalpha` keeps all colours of the picture, those under transparent pixels too, which
+    are erased otherwise; only for `alpha_matting` colours are cleaned all the same, as in rembg. `bgcolor` puts the
+    cut-out over a colour.
+
     `last` closes the session as soon as it has given the mask: the network's memory then serves the picture.
     """
-    if bgcolor is not None and not (len(bgcolor) in (3, 4) and all(value in range(256) for value in bgcolor)):
-        raise ValueError(f"bgcolor is 3 or 4 whole numbers from 0 to 255, got {bgcolor}")
-    mask = session.mask(picture)
+    thresholds = alpha_matting_foreground_threshold, alpha_matting_background_threshold, alpha_matting_erode_size
+    outline = Outline(quality, Matting(*thresholds) if alpha_matting else None, hard=post_process_mask)
+    backdrop: Backdrop | None = None
+    if bgcolor is not None:
+        if not (len(bgcolor) in (3, 4) and all(value in range(256) for value in bgcolor)):
+            raise ValueError(f"bgcolor is 3 or 4 whole numbers from 0 to 255, got {bgcolor}")
+        backdrop = color_backdrop((*bgcolor, 255)[:4])
+    finish = Finish(
+        only_mask=only_mask,
+        clean=alpha_matting or ((decontaminate or outline.cleans_colors) and not putalpha),
+        keep_hidden=putalpha,
+        backdrop=backdrop,
+    )
+    mask = outline.predict(picture, session).mask
     if last:
         session.close()
-    alpha = Image.fromarray(smooth_mask(mask) if post_process_mask else mask)
-    if picture.alpha is not None:
-        alpha = ImageChops.multiply(alpha, picture.alpha)
-    if only_mask:
-        return alpha
-    cutout = cut_out(picture.rgb, alpha, keep_hidden=putalpha)
-    if bgcolor is not None:
-        cutout = on_color(cutout, (*bgcolor, 255)[:4])
-    return cutout
+    return finish.apply(picture, outline.alpha(picture, mask, session))
 
 
 def _shared_session() -> Session:

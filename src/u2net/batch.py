@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from u2net.errors import InvalidImage, reason
+from u2net.errors import InvalidImage, NoSubject, reason
 from u2net.image import SUFFIXES
 
 
@@ -32,6 +32,8 @@ class Outcome:
     status: Literal["done", "skipped", "failed"]
     reason: str = ""
     """One line for what was not done."""
+    confidence: float | None = None
+    """How sure it is that the picture shows a subject, 0 to 1; None where nobody looked."""
 
 
 def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outcome]]:
@@ -65,16 +67,23 @@ def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outco
 
 
 def run(
-    jobs: Iterable[Job], make: Callable[[Path, Path], None], *, overwrite: bool, workers: int = 1
+    jobs: Iterable[Job],
+    make: Callable[[Path, Path], float | None],
+    *,
+    overwrite: bool,
+    workers: int = 1,
+    empty: Literal["skipped", "failed"] = "failed",
 ) -> Iterator[Outcome]:
     """Call `make(source, target)` for each job in turn; a picture that fails does not stop the others.
+
+    It gives the confidence that there is a subject, or None. What it raises NoSubject for counts as `empty` says.
 
     With two `workers`, threads, one picture is decoded or encoded while another is in the network; outcomes keep the
     order of the jobs. When nobody asks for more, or the program is to end, what is begun is finished, and nothing else
     is begun. One worker is the caller's own thread. A target that is there already is skipped unless `overwrite`.
     """
     if workers == 1:
-        yield from (_do(job, make, overwrite) for job in jobs)
+        yield from (_do(job, make, overwrite, empty) for job in jobs)
         return
     begun: deque[Future[Outcome]] = deque()
 
@@ -88,7 +97,7 @@ def run(
             for job in jobs:
                 if len(begun) == workers:
                     yield first()
-                begun.append(pool.submit(_do, job, make, overwrite))
+                begun.append(pool.submit(_do, job, make, overwrite, empty))
             while begun:
                 yield first()
         except (KeyboardInterrupt, SystemExit):
@@ -98,15 +107,19 @@ def run(
             raise
 
 
-def _do(job: Job, make: Callable[[Path, Path], None], overwrite: bool) -> Outcome:
+def _do(
+    job: Job, make: Callable[[Path, Path], float | None], overwrite: bool, empty: Literal["skipped", "failed"]
+) -> Outcome:
     try:
         if not overwrite and os.path.lexists(job.target):
             return Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        make(job.source, job.target)
+        confidence = make(job.source, job.target)
+    except NoSubject as error:
+        return Outcome(job.source, job.target, empty, reason(error), error.confidence)
     except (InvalidImage, OSError, MemoryError) as error:
         return Outcome(job.source, job.target, "failed", _reason(error, job.source))
-    return Outcome(job.source, job.target, "done")
+    return Outcome(job.source, job.target, "done", confidence=confidence)
 
 
 def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:

@@ -55,6 +55,23 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
     )
 
 
+def from_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An RGB image in sRGB, in the space of an RGB profile; as it is where there is none that leads there."""
+    if profile is None:
+        return image
+    try:
+        return ImageCms.buildTransform(
+            ImageCms.createProfile("sRGB"),
+            ImageCms.ImageCmsProfile(BytesIO(profile)),
+            "RGB",
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        ).apply(image)
+    except (ImageCms.PyCMSError, OSError):  # a profile for reading alone
+        return image
+
+
 def _convert(image: Image.Image, mode: str) -> Image.Image:
     """Convert without Pillow's copy of what is in that mode already."""
     return image if image.mode == mode else image.convert(mode)

@@ -7,6 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+EMPTY = 0.1
+"""Below this a picture counts as one without a subject; of a hundred such three show one (docs/matting.md)."""
+
 _SHARE = 100  # one pixel in so many is looked at, the surest
 _CLIP = 1e-3  # probabilities are told apart down to here, and up to as near to 1
 _SLOPE, _OFFSET = 1.6, -8.6  # of logit against logit; fitted on pictures of DUTS-TR

@@ -85,21 +85,35 @@ def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.0
 
 
 def crop_to_subject(cutout: Image.Image, margin: float = 0.0, aspect: float | None = None) -> Image.Image:
-    """The part of an RGBA cut-out that holds the subject; RGBA.
+    """The part of an RGBA cut-out that holds the subject, as `subject_box` finds it; beyond the picture transparent."""
+    return cutout.crop(subject_box(cutout.getchannel("A"), margin, aspect))
+
+
+def subject_box(alpha: Image.Image, margin: float = 0.0, aspect: float | None = None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what shows of an "L" alpha; it may reach beyond the picture.
 
     `margin` is left free on each side, as a part of the subject's longer side. `aspect`, width over height, is reached
-    by adding to the shorter of both. What lies beyond the picture is transparent. A cut-out of nothing stays whole.
+    by adding to the shorter of both. An alpha of nothing has the whole picture's box.
     """
-    box = _seen_box(cutout.getchannel("A"))
+    box = _seen_box(alpha)
     if box is None:
-        return cutout.copy()
+        return 0, 0, *alpha.size
     left, top, right, bottom = box
     free = 2 * round(margin * max(right - left, bottom - top))
     width, height = right - left + free, bottom - top + free
     if aspect is not None:
         width, height = max(width, round(height * aspect)), max(height, round(width / aspect))
     left, top = (left + right - width) // 2, (top + bottom - height) // 2
-    return cutout.crop((left, top, left + width, top + height))
+    return left, top, left + width, top + height
+
+
+def cut_to(rgb: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """The part of a picture in a box; beyond the picture, its border's colours are repeated."""
+    width, height = rgb.size
+    rows, columns = np.arange(box[1], box[3]).clip(0, height - 1), np.arange(box[0], box[2]).clip(0, width - 1)
+    if box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height:
+        return rgb.crop(box)
+    return Image.fromarray(np.asarray(rgb)[np.ix_(rows, columns)])
 
 
 def keep_largest(alpha: Image.Image, num: int) -> Image.Image:

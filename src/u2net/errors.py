@@ -27,6 +27,14 @@ class ImageTooLarge(InvalidImage):
     """The file, a side, or the number of pixels exceeds the limit; nothing was decoded."""
 
 
+class NoSubject(U2NetError, ValueError):
+    """The network is all but sure that a picture shows no subject; `confidence` is the probability that it does."""
+
+    def __init__(self, confidence: float) -> None:
+        self.confidence = confidence
+        super().__init__(f"no subject found (confidence {confidence:.2f})")
+
+
 class InvalidDataset(U2NetError, ValueError):
     """A folder or archive does not hold pictures with masks, or some of them cannot be used."""
 

@@ -52,7 +52,7 @@ class LinearAlpha:
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 area = (slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width)))
-                if enlarged(where, area, (height, width)).any():
+                if _touched(where, area, (height, width)):
                     box = (left * across, top * down, area[1].stop * across, area[0].stop * down)
                     yield area, self.at(image[area], box)
 
@@ -83,11 +83,21 @@ def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> F
 
 def enlarged(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> NDArray[np.bool_]:
     """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
-    rows, columns = (
+    return mask[np.ix_(*_nearest(mask.shape, area, full))]
+
+
+def _touched(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> bool:
+    """Whether an area of a picture holds any of a small mask, once that is `enlarged`."""
+    rows, columns = _nearest(mask.shape, area, full)
+    return bool(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any())
+
+
+def _nearest(shape: tuple[int, ...], area: Area, full: tuple[int, int]) -> list[NDArray[np.intp]]:
+    """Rows and columns of a small picture that lie nearest to those of an area of the full one."""
+    return [
         ((np.arange(ends.start, ends.stop) + 0.5) * (num / length)).astype(np.intp)
-        for ends, num, length in zip(area, mask.shape, full, strict=True)
-    )
-    return mask[np.ix_(rows, columns)]
+        for ends, num, length in zip(area, shape, full, strict=True)
+    ]
 
 
 class _Windows:

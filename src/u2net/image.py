@@ -28,8 +28,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from u2net.color import separate, to_rgb, to_srgb
+from u2net.color import separate, to_rgb
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.picture import Picture
+
+__all__ = ["LIMITS", "SUFFIXES", "ImageData", "Limits", "Picture", "load_image", "load_stored"]
 
 Decoded = TypeVar("Decoded")
 
@@ -84,46 +87,6 @@ class Limits:
 
 
 LIMITS = Limits()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One upright picture, free of metadata."""
-
-    rgb: Image.Image
-    """Mode RGB: straight colours (not multiplied by alpha) in the space of `icc_profile`."""
-    alpha: Image.Image | None
-    """Mode L, the size of `rgb`: the transparency of the input. None if it is opaque everywhere."""
-    icc_profile: bytes | None
-    """The RGB profile that `rgb` is in and that the output must carry. None means sRGB."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height)."""
-        return self.rgb.size
-
-    def at(self, columns: NDArray[np.intp], rows: NDArray[np.intp]) -> Picture:
-        """The picture of these columns and rows alone."""
-        alpha = None if self.alpha is None else _pick(self.alpha, columns, rows)
-        return Picture(_pick(self.rgb, columns, rows), alpha, self.icc_profile)
-
-    def view(self) -> Image.Image:
-        """What the network sees: mode RGB, in sRGB, transparency composited over white."""
-        rgb = self.rgb
-        if self.icc_profile is not None:
-            rgb = to_srgb(self.icc_profile, "RGB").apply(rgb)
-        if self.alpha is not None:
-            rgb = Image.composite(rgb, Image.new("RGB", self.size, "white"), self.alpha)
-        return rgb
-
-
-def _pick(image: Image.Image, columns: NDArray[np.intp], rows: NDArray[np.intp]) -> Image.Image:
-    width, height = image.size
-    if height < 4 * len(rows):
-        return Image.fromarray(np.asarray(image)[np.ix_(rows, columns)])
-    # An array of a whole large picture takes longer than all else that is done to its samples.
-    picked = [np.asarray(image.crop((0, row, width, row + 1)))[0, columns] for row in rows.tolist()]
-    return Image.fromarray(np.stack(picked))
 
 
 def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
@@ -206,7 +169,8 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     for part in (rgb, alpha):
         if part is not None:
             part.info = {}
-    return Picture(rgb, alpha, icc_profile)
+    exif = image.info.get("exif")
+    return Picture(rgb, alpha, icc_profile, exif if isinstance(exif, bytes) else None)
 
 
 def _decode_stored(data: bytes, limits: Limits) -> NDArray[np.uint8]:

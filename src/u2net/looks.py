@@ -1,6 +1,6 @@
 """More than one look at a picture: masks of several views, averaged.
 
-Each function takes a way to predict masks and gives another that calls it twice. What they bring, and what was tried
+Each function takes a way to predict and gives another that calls it twice. What they bring, and what was tried
 and brought nothing, is in docs/matting.md.
 """
 
@@ -11,20 +11,23 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.picture import Picture
+from u2net.session import Prediction
+
 Pixels = NDArray[np.uint8]
 
-Predict = Callable[[Pixels], Pixels]
-"""From an image, uint8 (H, W, 3), to its mask, uint8 (H, W): `Session.mask` for one."""
+Predict = Callable[[Picture], Prediction]
+"""From a picture to its mask and how sure that is: `Session.predict` for one."""
 
 _MARGIN = 0.15  # of the subject's height and width, left around it
 
 
 def with_mirrored(predict: Predict) -> Predict:
-    """Also look at the mirrored picture: the mean of both masks. Twice the time."""
+    """Also look at the mirrored picture: the mean of both masks, and of both confidences. Twice the time."""
 
-    def predict_both(image: Pixels) -> Pixels:
-        mirrored = predict(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
-        return _mean(predict(image), mirrored)
+    def predict_both(picture: Picture) -> Prediction:
+        first, other = predict(picture), predict(picture.mirrored())
+        return Prediction(_mean(first.mask, other.mask[:, ::-1]), (first.confidence + other.confidence) / 2)
 
     return predict_both
 
@@ -33,16 +36,19 @@ def with_closer(predict: Predict) -> Predict:
     """Also look at the subject's surroundings alone: the mean of both masks. Twice the time.
 
     Beyond these the first mask holds alone; without a subject, or one that fills the picture, there is no second look.
+    The confidence is the first look's.
     """
 
-    def predict_closer(image: Pixels) -> Pixels:
-        mask = predict(image)
-        around = _surroundings(mask >= 128)
-        if around is None or mask[around].shape == mask.shape:
-            return mask
-        closer = mask.copy()
-        closer[around] = _mean(mask[around], predict(np.ascontiguousarray(image[around])))
-        return closer
+    def predict_closer(picture: Picture) -> Prediction:
+        first = predict(picture)
+        around = _surroundings(first.mask >= 128)
+        if around is None or first.mask[around].shape == first.mask.shape:
+            return first
+        rows, columns = around
+        second = predict(picture.crop((columns.start, rows.start, columns.stop, rows.stop)))
+        closer = first.mask.copy()
+        closer[around] = _mean(first.mask[around], second.mask)
+        return Prediction(closer, first.confidence)
 
     return predict_closer
 

@@ -60,7 +60,7 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality =
         prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
         solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
         function = LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT)
-    alpha = np.where(mask >= 128, 255, 0).astype(np.uint8)
+    alpha = (mask >= 128) * np.uint8(255)
     for area, found in function.tiles(image, band):
         grey = ((found - _FOG) * (255 / (1 - 2 * _FOG)) + 0.5).clip(0, 255).astype(np.uint8)
         np.copyto(alpha[area], grey, where=enlarged(band, area, mask.shape))

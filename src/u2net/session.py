@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.card import METADATA_KEY, Card
+from u2net.confidence import subject_confidence
 from u2net.errors import InvalidModel, SessionClosed
 from u2net.image import ImageData, Picture, load_image
 from u2net.onnx_file import read_metadata
@@ -24,9 +25,19 @@ from u2net.transform import Transform
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Backend", "Precision", "Runtime", "Session", "open_session", "read_card"]
+__all__ = ["Backend", "Precision", "Prediction", "Runtime", "Session", "open_session", "read_card"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one look of the network at a picture gave."""
+
+    mask: NDArray[np.uint8]
+    """The saliency in grey levels, (H, W), as `Session.mask` gives it."""
+    confidence: float
+    """The probability that the picture shows a subject at all, by `u2net.confidence`; 0 to 1."""
 
 
 class Session:
@@ -69,6 +80,12 @@ class Session:
             raise ValueError(f"batch_size is 1 or more, got {batch_size}")
         transform = self.card.transform
         return (transform.saliency(output, size) for size, output in self._outputs(images, batch_size))
+
+    def predict(self, image: ImageData | Picture) -> Prediction:
+        """The mask of a picture, and how sure the network is that there is a subject; raises as `saliency` does."""
+        ((size, output),) = self._outputs([image], 1)
+        transform = self.card.transform
+        return Prediction(transform.mask(output, size), subject_confidence(transform.probability(output)))
 
     def mask(self, image: ImageData | Picture) -> NDArray[np.uint8]:
         """The saliency in grey levels: uint8 (H, W), 0 to 255, as the model's authors write it."""

@@ -14,11 +14,17 @@ import pytest
 from pictures import read_image
 from PIL import Image
 
+from u2net import remove
+
 
 def u2net(*arguments: str | Path, stdin: bytes | None = None, **options) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "u2net", *map(str, arguments)]
     given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
     return subprocess.run(command, capture_output=True, **given, **options)
+
+
+EXACT = ("--precision", "fp32", "--runtime", "onnxruntime")
+"""What makes the command's maps those of the fixture `packaged`."""
 
 
 def _assert_refused(result, code: int, *words: str) -> None:
@@ -41,7 +47,15 @@ def test_a_picture_becomes_a_cut_out_beside_it(tmp_path, photograph):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("a.webp", "WEBP"), ("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG")]
+    ("name", "kind"),
+    [
+        ("a.webp", "WEBP"),
+        ("a.png", "PNG"),
+        ("a.JPG", "JPEG"),
+        ("a.jpeg", "JPEG"),
+        ("a.avif", "AVIF"),
+        ("a.tif", "TIFF"),
+    ],
 )
 def test_the_format_follows_the_name(tmp_path, photograph, name, kind):
     assert u2net("remove", photograph, tmp_path / name).returncode == 0
@@ -63,8 +77,28 @@ def test_a_background_by_name_and_by_rembgs_numbers(tmp_path, photograph):
 
 def test_a_mask(tmp_path, photograph, packaged):
     for flag in ("--mask", "-om"):
-        u2net("remove", flag, "--precision", "fp32", "--runtime", "onnxruntime", photograph, tmp_path / "mask.png")
+        u2net("remove", flag, "--quality", "coarse", *EXACT, photograph, tmp_path / "mask.png")
         np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "mask.png")), packaged.mask(photograph))
+
+
+def test_rembgs_matting_flags_mean_what_its_parameters_mean(tmp_path, photograph, packaged):
+    u2net("i", "-a", "-af", "200", "-ab", "40", "-ae", "5", *EXACT, photograph, tmp_path / "a.png")
+    expected = remove(
+        photograph,
+        alpha_matting=True,
+        alpha_matting_foreground_threshold=200,
+        alpha_matting_background_threshold=40,
+        alpha_matting_erode_size=5,
+        session=packaged,
+    )
+    assert read_image(tmp_path / "a.png").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("flags", [{"quality": "best"}, {"quality": "fast", "decontaminate": True}])
+def test_the_qualities_are_those_of_the_function(tmp_path, photograph, packaged, flags):
+    arguments = ["--quality", flags["quality"], *(["-dc"] if "decontaminate" in flags else [])]
+    u2net("remove", *arguments, *EXACT, photograph, tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").tobytes() == remove(photograph, session=packaged, **flags).tobytes()
 
 
 def test_a_post_processed_mask(tmp_path, photograph):
@@ -99,6 +133,7 @@ def test_into_a_folder(tmp_path, photograph):
 def test_a_report_in_json(tmp_path, photograph):
     result = u2net("remove", photograph, tmp_path / "a.png", "--json")
     (row,) = json.loads(result.stdout)["pictures"]
+    assert 0.8 < row.pop("confidence") < 1
     assert row == {"source": str(photograph), "target": str(tmp_path / "a.png"), "status": "done", "reason": ""}
 
 
@@ -106,7 +141,18 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, packaged):
     pytest.importorskip("openvino")
     from u2net.zoo import find
 
-    u2net("remove", "-om", "-m", find("u2netp"), "--runtime", "openvino", photograph, tmp_path / "a.png")
+    u2net(
+        "remove",
+        "-om",
+        "-m",
+        find("u2netp"),
+        "--quality",
+        "coarse",
+        "--runtime",
+        "openvino",
+        photograph,
+        tmp_path / "a.png",
+    )
     mask = np.asarray(read_image(tmp_path / "a.png")).astype(int)
     assert np.abs(mask - packaged.mask(photograph)).max() <= 1
 
@@ -174,9 +220,20 @@ def test_an_empty_folder_is_no_failure(tmp_path):
         (["-m", "isnet-general-use", "{cup}", "out.png"], ["isnet-general-use"]),
         (["--background", "red", "-bgc", "1", "2", "3", "4", "{cup}"], ["one"]),
         (["--background", "#ff000080", "{cup}", "out.jpg"], ["JPEG"]),
-        (["-a", "{cup}"], ["-a"]),
-        (["-af", "200", "{cup}"], ["-af"]),
-        (["-dc", "{cup}"], ["-dc"]),
+        (["-vm", "{cup}"], ["-vm"]),
+        (["-af", "200", "{cup}"], ["-af", "-a"]),
+        (["-ab", "0", "{cup}"], ["-ab", "-a"]),
+        (["-ae", "0", "{cup}"], ["-ae", "-a"]),
+        (["-a", "--quality", "best", "{cup}"], ["-a", "--quality"]),
+        (["--mask", "-dc", "{cup}"], ["mask"]),
+        (["--mask", "--shadow", "{cup}"], ["mask"]),
+        (["--mask", "--background", "white", "{cup}"], ["mask"]),
+        (["--invert", "--shadow", "{cup}"], ["--invert"]),
+        (["--background", "white..#ff000080", "{cup}", "out.jpg"], ["JPEG"]),
+        (["--background", "reddish", "{cup}"], ["reddish", "colour", "blur"]),
+        (["--background", "white..reddish", "{cup}"], ["white..reddish"]),
+        (["--lossy-quality", "50", "{cup}"], ["--lossy-quality", "webp"]),
+        (["--alpha-quality", "50", "{cup}", "out.jpg"], ["--alpha-quality"]),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_exit_code_2(tmp_path, photograph, arguments, words):
@@ -184,10 +241,6 @@ def test_what_makes_no_sense_is_one_line_and_exit_code_2(tmp_path, photograph, a
     result = u2net("remove", *(argument.format(**places) for argument in arguments), cwd=tmp_path)
     _assert_refused(result, 2, *words)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_colour_that_is_none_is_refused(photograph):
-    assert u2net("remove", "--background", "reddish", photograph).returncode == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff\xe0"])

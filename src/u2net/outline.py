@@ -1,0 +1,91 @@
+"""From a picture to the alpha of its subject: how often the network looks, and who decides the outline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from u2net.looks import with_mirrored
+from u2net.matte import alpha_matte, smooth_mask
+from u2net.picture import Picture
+from u2net.refine import refine
+from u2net.session import Prediction, Session
+
+Pixels = NDArray[np.uint8]
+
+Quality = Literal["coarse", "fast", "balanced", "best"]
+"""The network's mask enlarged; by a guided filter; by closed-form matting; the same on the mean of two looks."""
+
+_FINE = 512  # pixels; what models of larger maps know of outlines, a refinement on 256 pixels does not
+
+
+@dataclass(frozen=True)
+class Matting:
+    """rembg's `alpha_matting`: closed form between what the mask is sure of. Raises ValueError out of range."""
+
+    foreground_threshold: int = 240
+    """Above this, 0 to 255, the mask is sure of the subject."""
+    background_threshold: int = 10
+    """Below this, 0 to 255, it is sure of the background."""
+    erode_size: int = 10
+    """Side of the square that must be sure around a pixel."""
+
+    def __post_init__(self) -> None:
+        for name in ("foreground_threshold", "background_threshold"):
+            if getattr(self, name) not in range(256):
+                raise ValueError(f"alpha_matting_{name} is 0 to 255, got {getattr(self, name)}")
+        if self.erode_size not in range(1001):
+            raise ValueError(f"alpha_matting_erode_size is 0 to 1000, got {self.erode_size}")
+
+
+@dataclass(frozen=True)
+class Outline:
+    """How the alpha of a subject is found. Raises ValueError for an unknown quality, or one beside `matting`."""
+
+    quality: Quality | None = None
+    """None is "fast", or "coarse" for models that look at more than 512 pixels and know their outlines better."""
+    matting: Matting | None = None
+    """In place of a quality."""
+    hard: bool = False
+    """Whether the alpha is made 0 and 255 with smooth outlines, as by rembg's `post_process_mask`."""
+
+    def __post_init__(self) -> None:
+        if self.quality not in (None, *get_args(Quality)):
+            raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {self.quality!r}")
+        if self.quality and self.matting:
+            raise ValueError("alpha_matting decides the outline in its own way: give it or a quality")
+
+    @property
+    def cleans_colors(self) -> bool:
+        """Whether the old background is to be taken out of mixed colours unasked."""
+        return self.matting is not None or self.quality in ("balanced", "best")
+
+    def predict(self, picture: Picture, session: Session) -> Prediction:
+        """The mask, and how sure the network is that there is a subject."""
+        return (with_mirrored(session.predict) if self.quality == "best" else session.predict)(picture)
+
+    def alpha(self, picture: Picture, mask: Pixels, session: Session) -> Pixels:
+        """The subject's alpha, uint8 (H, W), from the picture and the mask that `predict` gave, of the same shape.
+
+        Of the session, which may be closed, only the card is read.
+        """
+        if self.matting is not None:
+            # rembg's order: what is matted is the mask made hard.
+            return self._matted(picture, smooth_mask(mask) if self.hard else mask, self.matting)
+        coarse_will_do = max(session.card.transform.size) > _FINE
+        quality = self.quality or ("coarse" if coarse_will_do else "fast")
+        if quality != "coarse":
+            mask = refine(np.asarray(picture.rgb), mask, "fast" if quality == "fast" else "balanced")
+        return smooth_mask(mask) if self.hard else mask
+
+    def _matted(self, picture: Picture, mask: Pixels, matting: Matting) -> Pixels:
+        return alpha_matte(
+            np.asarray(picture.rgb),
+            mask,
+            foreground_threshold=matting.foreground_threshold,
+            background_threshold=matting.background_threshold,
+            erode_size=matting.erode_size,
+        )
