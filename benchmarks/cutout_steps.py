@@ -12,11 +12,15 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from u2net import background, batch, cutout, encoding, png, remove, session
+from u2net import background, batch, cutout, encoding, png, remove, session, transform
 from u2net.image import Picture, load_image
 from u2net.png import to_png
+from u2net.zoo import find
 
 Way = Callable[[], object]
 
@@ -35,7 +39,13 @@ def measure_steps(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
     """Rows, milliseconds: each step's two ways, interleaved, after one round to warm up."""
     with tempfile.TemporaryDirectory() as folder:
         rows = []
-        for step in (*steps(photo.read_bytes()), folder_step(photo, Path(folder)), start_step(photo, Path(folder))):
+        place = Path(folder)
+        for step in (
+            *steps(photo.read_bytes()),
+            folder_step(photo, place),
+            start_step(photo, place),
+            graph_step(place),
+        ):
             rounds = [[seconds(way) for way in (step.as_is, step.plainly)] for _ in range(num_rounds + 1)][1:]
             saved = [1000 * (plain - ours) for ours, plain in rounds]
             rows.append(
@@ -75,10 +85,12 @@ def steps(content: bytes) -> list[Step]:
         Step(
             "PNG: our writer, not Pillow's fastest level",
             call,
-            without(encoding, "to_png", lambda image, profile, _: by_pillow(image, profile, 1)),
+            without(encoding, "to_png", lambda image, profile, *_: by_pillow(image, profile, 1)),
             f"whose file is {first / pillows - 1:+.1%} of its default",
         ),
         Step("PNG: bands in threads, not one after another", call, without(png, "_MAX_THREADS", 1)),
+        Step("PNG: bands of 2 MiB, not 1", call, without(png, "_LARGE_BAND_BYTES", png._BAND_BYTES)),
+        Step("the map is enlarged in stripes, not in whole rows", call, without(transform, "enlarge", enlarge_whole)),
         Step("only the pixels that are sampled become an array", call, without(session.Session, "_see", see_all)),
         Step(
             "Display P3: only these are converted",
@@ -90,11 +102,16 @@ def steps(content: bytes) -> list[Step]:
     ]
 
 
-def by_pillow(image: Image.Image, icc_profile: bytes | None = None, level: int = 6) -> bytes:
+def by_pillow(image: Image.Image, icc_profile: bytes | None = None, level: int = 6, *_: object) -> bytes:
     """PNG as Pillow writes it."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=level, icc_profile=icc_profile)
     return buffer.getvalue()
+
+
+def enlarge_whole(values: NDArray[Any], size: tuple[int, int], kernel: Image.Resampling) -> NDArray[Any]:
+    """A map at another size by Pillow alone."""
+    return np.array(Image.fromarray(values).resize(size, kernel))
 
 
 def see_all(self: session.Session, picture: Picture) -> Any:
@@ -142,11 +159,29 @@ def folder_step(photo: Path, folder: Path) -> Step:
     return Step("a folder of four: two at a time", way(2), way(1))
 
 
+def graph_step(folder: Path) -> Step:
+    """A session opened, and the same from a graph that ONNX Runtime has optimised and saved."""
+    saved = folder / "saved.onnx"
+    plain, saving, ready = (onnxruntime.SessionOptions() for _ in range(3))
+    saving.optimized_model_filepath = str(saved)
+    ready.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for options in (plain, saving, ready):
+        options.log_severity_level = 4
+    model = find("u2netp")
+    onnxruntime.InferenceSession(model, saving)
+    return Step(
+        "a session opened from the model; without: from a saved optimised graph",
+        lambda: onnxruntime.InferenceSession(model, plain),
+        lambda: onnxruntime.InferenceSession(saved, ready),
+        "not done",
+    )
+
+
 # Runs the command line with a pool whose tasks wait until their results are asked for.
 LATER = """
 import sys
 from u2net.__main__ import main
-import u2net.cli
+import u2net.cli.remove
 class Later:
     def __init__(self, *_): pass
     def __enter__(self): return self
