@@ -3,6 +3,8 @@ import pytest
 from PIL import Image
 
 from u2net import remove
+from u2net.background import render
+from u2net.image import load_image
 
 from .running import opener, picture, running
 
@@ -38,6 +40,22 @@ def test_clients_of_rembg_may_send_all_their_defaults(place):
     assert reply.status == 200
 
 
+@pytest.mark.parametrize("path", ["/api/remove?om=true", "/api/mask"])
+@pytest.mark.parametrize("quality", ["coarse", "fast", "balanced", "best"])
+def test_outlines_are_of_the_quality_that_is_asked_for(photograph, packaged, path, quality):
+    expected = render(load_image(photograph), packaged, only_mask=True, quality=quality)
+    with running(opener(packaged.backend)) as place:
+        reply = place.post(path, {"file": photograph.read_bytes(), "quality": quality})
+    assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
+
+
+def test_old_backgrounds_are_taken_out_of_colours(photograph, packaged):
+    expected = render(load_image(photograph), packaged, decontaminate=True)
+    with running(opener(packaged.backend)) as place:
+        reply = place.post("/api/remove", {"file": photograph.read_bytes(), "dc": "true"})
+    assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
+
+
 def test_a_mask_is_grey(place):
     reply = place.post("/api/mask", {"file": picture()})
     assert reply.status == 200
@@ -71,6 +89,7 @@ REFUSED = {
     "extras": ({"extras": '{"session": 1}'}, 400),
     "a format that is none": ({"format": "bmp"}, 400),
     "alpha matting": ({"a": "true"}, 400),
+    "a quality that is none": ({"quality": "ultra"}, 400),
     "JPEG that is to be transparent": ({"format": "jpg", "bgc": "1,2,3,4"}, 400),
     "a field that is not UTF-8": ({"model": "\udcff"}, 400),
     "a long field": ({"model": "x" * 2000}, 400),

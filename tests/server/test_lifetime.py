@@ -224,3 +224,9 @@ def _until(holds, seconds=60) -> None:
 def _figure(place, name, labels="") -> float:
     lines = place.get("/metrics").body.decode().splitlines()
     return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name}{labels} ")), 0.0)
+
+
+def test_an_answer_from_a_file_ends_without_complaint(place, caplog):
+    assert place.get("/style.css").status == 200
+    assert place.get("/healthz").status == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

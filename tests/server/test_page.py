@@ -141,6 +141,26 @@ def test_a_service_that_wants_a_key_is_given_one(browser):
         wait_for(page, 2)
 
 
+# ---- Outlines ------------------------------------------------------------------------------------------------
+
+
+def test_better_outlines_are_asked_for_and_come(one, place):
+    one.get_by_text("Finest", exact=True).click()
+    wait_for(one, 1)
+    best = place.post("/api/remove", {"file": disc(), "quality": "best"}).body
+    assert best != place.post("/api/remove", {"file": disc()}).body
+    assert downloaded(one, "Download")[1] == best
+
+
+def test_better_outlines_leave_what_was_retouched_as_it_is(page):
+    drop(page, {"a.png": disc(), "b.png": disc()})
+    wait_for(page, 2)
+    brush(page, "Erase", (0.45, 0.5), (0.55, 0.5))
+    page.get_by_text("Fine", exact=True).click()
+    page.get_by_role("status").get_by_text("2 of 2 done.").wait_for(state="attached")
+    assert pixels(downloaded(page, "Download")[1])[150, 200, 3] == 0
+
+
 # ---- Background ----------------------------------------------------------------------------------------------
 
 
@@ -245,7 +265,9 @@ def test_a_picture_that_lies_on_its_side_is_retouched_upright(page):
 
 
 def test_a_picture_can_be_cut_retouched_and_saved_by_keyboard_alone(page):
+    page.locator("#limit:not(:empty)").wait_for()
     page.keyboard.press("Tab")
+    page.locator("#files:focus").wait_for(state="attached")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files([{"name": "disc.png", "mimeType": "image/png", "buffer": disc()}])

@@ -101,7 +101,7 @@ def add_routes(app: FastAPI) -> None:
         admit(request)
         form = await read_form(request, ("file",), MaskAsked.model_fields)
         asked = parse(MaskAsked, request, form)
-        wanted = RemoveAsked(om=True, ppm=asked.ppm, format=asked.format)
+        wanted = RemoveAsked(om=True, ppm=asked.ppm, quality=asked.quality, format=asked.format)
         return await answer(request, form.files.get("file"), asked.model, partial(_removed, wanted))
 
     if config.fetch_hosts:
@@ -134,7 +134,13 @@ def _removed(asked: RemoveAsked, picture: Picture, session: Session) -> Made:
         if len(color) == 4 and color[3] < 255:
             raise Problem(400, "JPEG has no transparency: give an opaque bgc, or another format")
     image = render(
-        picture, session, only_mask=asked.om, post_process_mask=asked.ppm, bgcolor=None if asked.om else color
+        picture,
+        session,
+        only_mask=asked.om,
+        post_process_mask=asked.ppm,
+        bgcolor=None if asked.om else color,
+        quality=asked.quality,
+        decontaminate=asked.dc,
     )
     return encoded(image, asked.format, picture.icc_profile)
 

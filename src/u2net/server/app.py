@@ -21,7 +21,7 @@ from u2net.server.lifetime import Lifetime
 from u2net.server.memory import trim_heaps
 from u2net.server.problems import answer_problem
 from u2net.server.service import Service
-from u2net.server.static import mount_page
+from u2net.server.static import add_page
 from u2net.server.watch import Watch
 from u2net.session import Session
 
@@ -61,7 +61,7 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
     app.include_router(about.router)
     api.add_routes(app)
     removebg.add_routes(app)
-    mount_page(app)
+    add_page(app)
     return app
 
 

@@ -48,7 +48,7 @@ class ServerConfig:
     max_side: int = 16_384
     """Longer side of a picture."""
     pixels_at_once: int = 100_000_000
-    """Pixels that the pictures being worked on in a process have together: about 12 bytes of memory for each."""
+    """Pixels that the pictures being worked on in a process have together: 18 bytes of memory at most for each."""
     bodies_at_once: int = 256 * _MIB
     """Bytes of requests that are kept in memory in a process, and of answers once more."""
     pool: int = 0

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import Request
 
 from u2net.background import Color
+from u2net.outline import Quality
 from u2net.server.forms import Form
 from u2net.server.problems import MEDIA_TYPE, SCHEMA, Problem
 
@@ -34,7 +35,7 @@ def _four_numbers(text: object) -> object:
 
 def _refused(value: object) -> object:
     if str(value).strip().lower() not in ("false", "0", "no", "off", "f", "n"):
-        raise ValueError("is not supported: this version has no alpha matting")
+        raise ValueError("is not offered here: ask for quality=balanced or quality=best")
     return False
 
 
@@ -59,6 +60,8 @@ class MaskAsked(Asked):
     """Name of a model that the service offers."""
     ppm: bool = False
     """Make the mask hard, with smooth outlines."""
+    quality: Quality | None = None
+    """How outlines are decided, the better the longer it takes; what suits the model where none is given."""
     format: Literal["png", "webp"] = "png"
     """Format of the answer."""
 
@@ -72,6 +75,8 @@ class RemoveAsked(Asked):
     """The mask alone."""
     ppm: bool = False
     """Make the mask hard, with smooth outlines."""
+    quality: Quality | None = None
+    """How outlines are decided, the better the longer it takes; what suits the model where none is given."""
     bgc: _Color | None = None
     """Colour to put the cut-out over: red, green, blue, opacity, 0 to 255 each; 0,0,0,0 for none."""
     format: Literal["png", "webp", "jpg"] = "png"
@@ -84,8 +89,8 @@ class RemoveAsked(Asked):
     """Goes with `a`."""
     ae: _Byte = 10
     """Goes with `a`."""
-    dc: _Unsupported = False
-    """Decontamination, which is refused."""
+    dc: bool = False
+    """Take the old background out of the colours of soft outlines, as the better qualities do anyway."""
     vm: _Unsupported = False
     """ViTMatte, which is refused."""
 

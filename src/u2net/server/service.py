@@ -26,7 +26,7 @@ from u2net.server.room import Room
 from u2net.session import Session
 
 Finish = Callable[[Picture, Session], "Made"]
-"""What makes an answer of a decoded picture; runs in the pool, and calls the session once."""
+"""What makes an answer of a decoded picture; runs in the pool."""
 
 _STEPS = 5  # a picture is given the room of 1/16, 1/8, … of the largest, the first that it fits
 
@@ -208,7 +208,7 @@ class Service:
             try:
                 return model.batcher(batch, lambda: not task.is_given_up.is_set())
             finally:
-                task.seconds["network"] = time.monotonic() - entered
+                task.seconds["network"] = task.seconds.get("network", 0.0) + time.monotonic() - entered
 
         made = finish(picture, Session(run_network, model.session.card))
         ended = time.monotonic()

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.requests import Request
+from starlette.responses import FileResponse
 
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-
-class _Page(StaticFiles):
-    """Files that may load and call what comes from here, and nothing else."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, with its policy."""
-        response = await super().get_response(path, scope)
-        response.headers["Content-Security-Policy"] = _POLICY
-        response.headers["Cache-Control"] = "no-cache"  # after an update no module must meet one of another version
-        return response
+_INDEX = "index.html"
+_HEADERS = {
+    # Files that may load and call what comes from here, and nothing else.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self' blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-cache",  # after an update no module must meet one of another version
+}
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-def mount_page(app: FastAPI) -> None:
-    """Answer what no endpoint does from the folder; a package may be built without it."""
-    folder = Path(str(files("u2net.server").joinpath("page")))
-    if folder.is_dir():
-        app.mount("/", _Page(directory=folder, html=True), name="page")
+def add_page(app: FastAPI) -> None:
+    """Give an application a route for each file, so that all other paths stay what they are without the page."""
+    for path in sorted(Path(str(files("u2net.server").joinpath("page"))).iterdir()):
+        route = "/" if path.name == _INDEX else f"/{path.name}"
+        app.add_route(route, _answering(path), methods=["GET"], include_in_schema=False)
+
+
+def _answering(path: Path) -> Callable[[Request], Awaitable[FileResponse]]:
+    async def answer(_request: Request) -> FileResponse:
+        return FileResponse(path, headers=_HEADERS, media_type=_MEDIA_TYPES[path.suffix])
+
+    return answer

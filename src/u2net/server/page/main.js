@@ -45,14 +45,28 @@ function add(files) {
 
 function begin(picture) {
   Object.assign(picture, { state: "waiting", sent: 0, message: "", cutout: null, retouched: null });
-  inTurn(() => cut(picture)).catch((error) => {
-    if (error.name !== "AbortError") change(picture, { state: "failed", message: error.message });
-  }).finally(tell);
-  change(picture, {});
+  const { signal } = picture.leaving;
+  change(picture, { state: "waiting" });
+  inTurn(() => cut(picture, signal)).then(tell, (error) => {
+    if (error.name === "AbortError") return;
+    change(picture, { state: "failed", message: error.message });
+    tell();
+  });
 }
 
-async function cut(picture) {
-  const { file, leaving: { signal } } = picture;
+/** Cut anew what was not retouched; the rest stays as somebody made it. */
+function cutAgain() {
+  const stay = pictures.filter(({ retouched }) => retouched);
+  for (const picture of pictures.filter((each) => !stay.includes(each))) {
+    picture.leaving.abort();
+    picture.leaving = new AbortController();
+    begin(picture);
+  }
+  if (stay.length) say("What was retouched stays as it is.");
+}
+
+async function cut(picture, signal) {
+  const { file } = picture;
   if (signal.aborted) return;
   const shown = await createImageBitmap(file).catch(() => {
     throw new Error("This browser cannot read the picture.");
@@ -228,6 +242,7 @@ find("#files").addEventListener("change", ({ target }) => {
 find("#add").addEventListener("click", () => find("#files").click());
 find("#again").addEventListener("click", () => begin(chosen));
 find("#undo").addEventListener("click", undo);
+find("#how").addEventListener("change", cutAgain);
 find("#download").addEventListener("click", ({ target }) => download([chosen], target));
 find("#download-all").addEventListener("click", ({ target }) =>
   download(pictures.filter(({ state }) => state === "done"), target),
