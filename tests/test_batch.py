@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from u2net.batch import Job, plan, run
-from u2net.errors import InvalidImage
+from u2net.errors import InvalidImage, NoSubject
 
 
 def _tree(root: Path, *names: str) -> Path:
@@ -190,3 +190,18 @@ def test_a_mistake_in_the_program_is_not_reported_as_a_bad_picture(tmp_path, wor
     job = Job(_tree(tmp_path, "a.jpg") / "a.jpg", tmp_path / "a.png")
     with pytest.raises(ZeroDivisionError):
         list(run([job], lambda *_: 1 / 0, overwrite=False, workers=workers))
+
+
+@pytest.mark.parametrize("status", ["skipped", "failed"])
+def test_pictures_without_a_subject_count_as_asked(tmp_path, status):
+    def make(_source: Path, _target: Path) -> float:
+        raise NoSubject(0.034)
+
+    (outcome,) = run([Job(tmp_path / "a.jpg", tmp_path / "a.png")], make, overwrite=False, empty=status)
+    assert (outcome.status, outcome.confidence) == (status, 0.034)
+    assert outcome.reason == "no subject found (confidence 0.03)"
+
+
+def test_the_confidence_of_what_was_done_is_told(tmp_path):
+    (outcome,) = run([Job(tmp_path / "a.jpg", tmp_path / "a.png")], lambda *_: 0.8, overwrite=False)
+    assert (outcome.status, outcome.confidence) == ("done", 0.8)

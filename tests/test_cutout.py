@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from u2net.cutout import (
     crop_to_subject,
     cut_out,
+    cut_to,
     invert,
     keep_largest,
     on_blur,
@@ -205,3 +206,25 @@ def test_keeping_no_part_is_refused():
 
 def test_inverting_keeps_what_was_left_out():
     assert list(invert(Image.frombytes("L", (3, 1), bytes([0, 100, 255]))).tobytes()) == [255, 155, 0]
+
+
+def test_a_box_within_the_picture_is_a_crop():
+    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8))
+    assert cut_to(rgb, (2, 1, 7, 5)) == rgb.crop((2, 1, 7, 5))
+
+
+def test_beyond_the_picture_its_border_is_repeated():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 3), np.uint8)
+    larger = np.asarray(cut_to(Image.fromarray(pixels), (-1, -2, 4, 3)))
+    np.testing.assert_array_equal(larger, np.pad(pixels, ((2, 1), (1, 2), (0, 0)), mode="edge"))
+
+
+def test_a_large_blur_is_what_it_would_be_at_full_size():
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((403, 301), Image.Resampling.BICUBIC)
+    cutout = image.convert("RGBA")
+    cutout.putalpha(0)
+    expected = np.asarray(image.filter(ImageFilter.GaussianBlur(20))).astype(int)
+    difference = np.abs(np.asarray(on_blur(cutout, image, 20))[:, :, :3] - expected)
+    assert difference.mean() < 1.5
+    assert difference.max() <= 8

@@ -50,7 +50,7 @@ def test_alpha_is_written_exactly(kind):
 
 def test_masks_are_written_in_every_format_without_a_profile_of_rgb():
     mask = photo().getchannel("R")
-    for kind in ("png", "webp", "jpg"):
+    for kind in ("png", "webp", "jpg", "avif", "tiff"):
         written = encode(mask, kind, rgb_profile(DISPLAY_P3))
         assert distance(load_image(written).rgb, mask.convert("RGB")) < 4
         assert load_image(written).icc_profile is None
@@ -147,3 +147,39 @@ def test_the_same_picture_gives_the_same_bytes_in_every_thread():
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(both_ways, range(20)))) == 1
+
+
+@pytest.mark.parametrize("kind", ["webp", "jpg", "avif"])
+def test_less_quality_makes_a_smaller_file(kind):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    sizes = [len(encode(image, kind, quality=quality)) for quality in (10, 50, 95)]
+    assert sizes == sorted(set(sizes))
+
+
+def test_transparency_of_webp_may_be_lossy():
+    image = Image.new("RGBA", (64, 64))
+    image.putalpha(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)))
+    exact, lossy = encode(image, "webp"), encode(image, "webp", alpha_quality=10)
+    assert len(lossy) < len(exact)
+    assert load_image(exact).alpha == image.getchannel("A")
+    assert load_image(lossy).alpha != image.getchannel("A")
+
+
+def test_avif_keeps_colours_and_transparency_nearly():
+    again = load_image(encode(cutout(), "avif", rgb_profile(DISPLAY_P3)))
+    assert distance(again.alpha, cutout().getchannel("A")) < 2
+    assert distance(again.rgb, cutout().convert("RGB")) < 8
+    assert again.icc_profile == rgb_profile(DISPLAY_P3)
+
+
+def test_tiff_keeps_all_exactly():
+    again = load_image(encode(cutout(), "tiff", rgb_profile(DISPLAY_P3)))
+    assert again.alpha == cutout().getchannel("A")
+    assert again.rgb == photo()
+    assert again.icc_profile == rgb_profile(DISPLAY_P3)
+
+
+def test_avif_is_refused_where_pillow_lacks_it(monkeypatch):
+    monkeypatch.setattr("PIL.features.check", lambda _name: False)
+    with pytest.raises(UnsupportedFormat, match="this Pillow writes no AVIF: choose WebP or PNG"):
+        encode(photo(), "avif")

@@ -315,3 +315,24 @@ def test_a_live_network_keeps_its_modes_and_statistics():
     assert len(masks) == 1
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_a_prediction_is_the_mask_and_its_confidence(photograph, packaged):
+    prediction = packaged.predict(photograph)
+    np.testing.assert_array_equal(prediction.mask, packaged.mask(photograph))
+    assert 0.85 < prediction.confidence < 0.93
+
+
+def test_confidence_is_of_the_map_before_it_is_stretched():
+    """Stretched, noise fills 0 to 1 as well as any subject."""
+    faint = np.linspace(0, 0.05, 64, dtype=np.float32).reshape(1, 1, 8, 8)
+    prediction = Session(lambda batch: faint, Card("faint", Transform(size=(8, 8)))).predict(_noise(8, 8))
+    assert prediction.mask.max() == 255
+    assert prediction.confidence < 0.001
+
+
+def test_confidence_of_several_classes_is_of_any_but_the_background():
+    logits = np.zeros((1, 3, 8, 8), dtype=np.float32)
+    logits[:, 2] = 20
+    card = Card("classes", Transform(size=(8, 8), output="logits"), classes=("background", "upper", "lower"))
+    assert Session(lambda batch: logits, card).predict(_noise(8, 8)).confidence > 0.9

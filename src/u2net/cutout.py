@@ -12,6 +12,7 @@ Color = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
 
 _SEEN = 13  # of 255; fainter alpha neither joins parts nor widens a crop
+_LEAST_SIGMA = 4  # pixels of a Gaussian on a reduced picture
 _BLOCK = 8  # pixels, and bytes of a uint64; colours survive this far around what is visible, at least
 
 
@@ -50,15 +51,20 @@ def on_blur(cutout: Image.Image, rgb: Image.Image, radius: float) -> Image.Image
     """An RGBA cut-out over its own blurred background; RGBA.
 
     `rgb` is the picture that it was cut from, "RGB" of the same size; `radius`, in pixels, is the Gaussian's sigma.
-    The subject is left out of what is blurred, so that its colours make no glow around it.
+    The subject is left out of what is blurred, so that its colours make no glow around it. A large radius is blurred
+    on a smaller picture, in which nothing is lost that the blur would keep.
     """
-    blur = ImageFilter.GaussianBlur(radius)
+    factor = max(1, int(radius / _LEAST_SIGMA))
     weight = ImageChops.invert(cutout.getchannel("A"))
-    behind = Image.composite(rgb, Image.new("RGB", rgb.size), weight).filter(blur)
+    behind = Image.composite(rgb, Image.new("RGB", rgb.size), weight).reduce(factor)
+    weight = weight.reduce(factor)
+    blur = ImageFilter.GaussianBlur(radius / factor)
     spread = np.asarray(weight.filter(blur), dtype=np.float32)[:, :, None]
-    pixels = np.asarray(behind, dtype=np.float32) * (255 / np.maximum(spread, 1))
-    filled = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert("RGBA")
-    return Image.alpha_composite(filled, cutout)
+    pixels = np.asarray(behind.filter(blur), dtype=np.float32) * (255 / np.maximum(spread, 1))
+    filled = Image.fromarray((pixels + np.float32(0.5)).clip(0, 255).astype(np.uint8))
+    box = (0, 0, rgb.width / factor, rgb.height / factor)
+    filled = filled.resize(rgb.size, Image.Resampling.BICUBIC, box=box)
+    return Image.alpha_composite(filled.convert("RGBA"), cutout)
 
 
 def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.03) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 from PIL.TiffImagePlugin import PREDICTOR
 
 from u2net.atomic import atomic_write
@@ -24,8 +24,8 @@ _WRITERS: dict[Format, tuple[str, int, dict[str, Any]]] = {
     "jpg": ("JPEG", 65_500, {"quality": 92}),
     # Speed 8 of 0 to 10 takes a third of the usual 6's time for a file 7 to 12 % larger.
     "avif": ("AVIF", 65_536, {"quality": 80, "speed": 8}),
-    # Differences from pixel to pixel, deflated: what every reader of TIFF knows.
-    "tiff": ("TIFF", 2**31 - 1, {"compression": "tiff_adobe_deflate", "tiffinfo": {PREDICTOR: 2}}),
+    # Deflated differences from pixel to pixel (see `_with_differences`): what every reader of TIFF knows.
+    "tiff": ("TIFF", 2**31 - 1, {"compression": "tiff_adobe_deflate"}),
 }
 LOSSY = ("webp", "jpg", "avif")
 """The formats whose files are the smaller the less exact they are."""
@@ -91,7 +91,8 @@ def encode(
     if image.info:
         image = image.copy()
         image.info = {}
-    asked = {"quality": quality, "alpha_quality": alpha_quality, "exif": exif}
+    camera = _with_differences(exif) if format == "tiff" else exif
+    asked = {"quality": quality, "alpha_quality": alpha_quality, "exif": camera}
     options = options | {key: value for key, value in asked.items() if value is not None}
     buffer = BytesIO()
     image.save(buffer, name, icc_profile=icc_profile, **options)
@@ -121,3 +122,14 @@ def save_image(
         return
     with atomic_write(path) as file:
         file.write(content)
+
+
+def _with_differences(exif: bytes | None) -> Image.Exif:
+    """The tags of a TIFF file, which are Exif's own; those of exposure and place lie in tables that libtiff refuses."""
+    tags = Image.Exif()
+    if exif is not None:
+        tags.load(exif)
+        for table in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            tags.pop(table, None)
+    tags[PREDICTOR] = 2
+    return tags

@@ -5,28 +5,33 @@ from __future__ import annotations
 from PIL import ExifTags, Image
 
 _MOST_BYTES = 65_527  # what a JPEG segment holds besides its head; larger ones cannot be written everywhere
-_ABOUT_PIXELS = (ExifTags.Base.Orientation, ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
-_ABOUT_PIXELS_TOO = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.Base.ColorSpace)
+_Base = ExifTags.Base
+# A list of what stays: formats keep sizes, offsets and thumbnails among these tags, which are true no more.
+_KEPT = (
+    *(_Base.ImageDescription, _Base.Make, _Base.Model, _Base.Software, _Base.DateTime, _Base.Artist, _Base.Copyright),
+    ExifTags.IFD.Exif,
+)
+_ABOUT_PIXELS = (_Base.ExifImageWidth, _Base.ExifImageHeight, _Base.ColorSpace, _Base.ExifInteroperabilityOffset)
 
 
 def kept_exif(exif: bytes | None, *, place: bool = False) -> bytes | None:
     """Exif data fit for an upright cut-out; None where there is none, or it is broken.
 
-    Camera, lens, exposure, time, author and rights stay. Orientation, sizes, colour space and thumbnail, which may be
-    true no more, go, and so does the maker's own note, which nobody can look through. Where it was taken (GPS) stays
-    only with `place`.
+    Description, camera, lens, exposure, time, author and rights stay. Orientation, sizes, colour space and thumbnail,
+    which may be true no more, go, and so does the maker's own note, which nobody can look through. Where it was taken
+    (GPS) stays only with `place`.
     """
     if exif is None or len(exif) > _MOST_BYTES:
         return None
+    kept_tags = [int(tag) for tag in _KEPT] + ([int(ExifTags.IFD.GPSInfo)] if place else [])
     try:
         tags = Image.Exif()
         tags.load(exif)
         camera = tags.get_ifd(ExifTags.IFD.Exif)
-        for tag in (*_ABOUT_PIXELS_TOO, ExifTags.Base.MakerNote):
+        for tag in (*_ABOUT_PIXELS, _Base.MakerNote):
             camera.pop(tag, None)
-        gone = [int(tag) for tag in _ABOUT_PIXELS] + ([] if place else [int(ExifTags.IFD.GPSInfo)])
-        for number in gone:
-            if number in tags:
+        for number in list(tags):
+            if number not in kept_tags:
                 del tags[number]
         kept = tags.tobytes()
         return kept if len(tags) and len(kept) <= _MOST_BYTES else None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import read_image
-from PIL import Image
+from PIL import ExifTags, Image
 
 from u2net import remove
 
@@ -341,3 +341,100 @@ def test_an_interrupted_run_still_reports(tmp_path, photograph):
     assert child.returncode != 0
     assert 0 < len(rows) < 40
     assert not list((tmp_path / "in.out").glob(".*"))
+
+
+@pytest.fixture
+def nothing(tmp_path) -> Path:
+    """A picture of nothing: a grey wall."""
+    path = tmp_path / "wall.png"
+    Image.fromarray(np.random.default_rng(0).integers(118, 138, (90, 120, 3), np.uint8)).save(path)
+    return path
+
+
+def test_a_picture_without_a_subject_is_cut_out_unless_asked(nothing, tmp_path):
+    result = u2net("remove", nothing, tmp_path / "out.png", "--json")
+    (row,) = json.loads(result.stdout)["pictures"]
+    assert (row["status"], (tmp_path / "out.png").exists()) == ("done", True)
+    assert row["confidence"] < 0.1
+
+
+@pytest.mark.parametrize(("wish", "code", "status"), [("skip", 0, "skipped"), ("fail", 1, "failed")])
+def test_a_picture_without_a_subject_is_skipped_or_fails_on_request(nothing, tmp_path, wish, code, status):
+    result = u2net("remove", nothing, tmp_path / "out.png", "--on-empty", wish, "--json")
+    (row,) = json.loads(result.stdout)["pictures"]
+    assert (result.returncode, row["status"]) == (code, status)
+    assert "no subject found" in row["reason"]
+    assert "no subject found" in result.stderr.decode()
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_folder_goes_on_behind_a_picture_without_a_subject(nothing, photograph, tmp_path):
+    shutil.copy(photograph, tmp_path / "cup.jpg")
+    result = u2net("remove", tmp_path, tmp_path / "out", "--on-empty", "skip")
+    assert (result.returncode, result.stdout) == (0, b"1 done, 1 skipped, 0 failed\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cup.png"]
+
+
+def test_cropped_to_a_square_with_a_margin(tmp_path, photograph):
+    u2net("remove", photograph, tmp_path / "a.png", "--crop")
+    u2net("remove", photograph, tmp_path / "b.png", "--crop-margin", "0.1", "--crop-aspect", "1:1")
+    tight, square = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
+    assert tight.getchannel("A").point(lambda value: 255 * (value > 12)).getbbox() == (0, 0, *tight.size)
+    assert square.width == square.height == max(tight.size) + 2 * round(0.1 * max(tight.size))
+
+
+@pytest.mark.parametrize("aspect", ["0:1", "1:0", "wide", "nan:1", "1000:1"])
+def test_an_aspect_that_is_none_is_refused(tmp_path, photograph, aspect):
+    result = u2net("remove", photograph, tmp_path / "a.png", "--crop-aspect", aspect)
+    assert result.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_over_a_gradient_its_own_blur_and_another_picture(tmp_path, photograph):
+    read_image(photograph).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(tmp_path / "behind.png")
+    for name, background in (("a", "white..navy"), ("b", "blur"), ("c", str(tmp_path / "behind.png"))):
+        assert u2net("remove", photograph, tmp_path / f"{name}.jpg", "--background", background).returncode == 0
+    gradient, blur, picture = (read_image(tmp_path / f"{name}.jpg") for name in "abc")
+    assert min(gradient.getpixel((5, 3))) > 240
+    assert gradient.getpixel((5, 396))[2] > gradient.getpixel((5, 396))[0] + 60
+    own, behind = read_image(photograph).convert("RGB"), read_image(tmp_path / "behind.png")
+    assert np.abs(np.subtract(blur.getpixel((5, 395)), own.getpixel((5, 395)))).max() < 60
+    assert np.abs(np.subtract(picture.getpixel((5, 395)), behind.getpixel((5, 395)))).max() < 20
+
+
+def test_a_background_that_is_no_picture_is_one_line(tmp_path, photograph):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    result = u2net("remove", photograph, tmp_path / "a.png", "--background", tmp_path / "notes.txt")
+    _assert_refused(result, 2, "notes.txt", "not a JPEG")
+
+
+def test_parts_inversion_and_shadow(tmp_path, photograph):
+    u2net("remove", photograph, tmp_path / "a.png", "--keep-largest", "1", "--shadow", "--crop-margin", "0.1")
+    u2net("remove", photograph, tmp_path / "b.png", "--invert")
+    shaded, inverted = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
+    assert inverted.getpixel((300, 200))[3] == 0
+    assert inverted.getpixel((5, 395))[3] == 255
+    below = shaded.getpixel((shaded.width // 2, round(0.96 * shaded.height)))
+    assert below[:3] == (0, 0, 0)
+    assert below[3] > 10
+
+
+@pytest.mark.parametrize(
+    ("wish", "make", "place"), [("strip", False, False), ("keep", True, False), ("all", True, True)]
+)
+def test_what_the_camera_noted_is_written_on_request_alone(tmp_path, photograph, wish, make, place):
+    tags = Image.Exif()
+    tags[ExifTags.Base.Make] = "Cam"
+    tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 30.0, 1.0)
+    read_image(photograph).save(tmp_path / "a.jpg", exif=tags)
+    u2net("remove", tmp_path / "a.jpg", tmp_path / "a.png", "--exif", wish)
+    written = read_image(tmp_path / "a.png").getexif()
+    assert (ExifTags.Base.Make in written, bool(written.get_ifd(ExifTags.IFD.GPSInfo))) == (make, place)
+
+
+def test_qualities_of_files(tmp_path, photograph):
+    for name, flags in (("a", []), ("b", ["--lossy-quality", "20"]), ("c", ["--alpha-quality", "10"])):
+        u2net("remove", photograph, tmp_path / f"{name}.webp", *flags)
+    sizes = {name: (tmp_path / f"{name}.webp").stat().st_size for name in "abc"}
+    assert sizes["b"] < 0.5 * sizes["a"]
+    assert sizes["c"] < sizes["a"]

@@ -169,7 +169,7 @@ class Appearance:
         return Outline(self.quality, matting if self.alpha_matting else None, hard=self.post_process_mask)
 
     def finish(self, format_: Format) -> Finish:
-        """What is made of picture and alpha for a file of this format; raises what `load_image` does."""
+        """What is made of picture and alpha for a file of this format. Raises OSError of a background."""
         from u2net.finish import Crop, Finish
 
         cropped = self.crop or self.crop_margin is not None or self.crop_aspect is not None
@@ -185,6 +185,7 @@ class Appearance:
 
     def _backdrop(self, format_: Format) -> Backdrop | None:
         from u2net.backdrop import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
+        from u2net.errors import InvalidImage
         from u2net.image import load_image
 
         colors = self._colors()
@@ -197,7 +198,10 @@ class Appearance:
         if self.background == _BLUR:
             return blur_backdrop()
         if self.background is not None:
-            return picture_backdrop(load_image(self.background))
+            try:
+                return picture_backdrop(load_image(self.background))
+            except InvalidImage as error:
+                raise Refusal(f"{self.background}: {error}") from None
         return color_backdrop((255, 255, 255, 255)) if format_ == "jpg" else None  # JPEG has no transparency
 
     def _colors(self) -> list[Color]:

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from pictures import D65, DISPLAY_P3, delta_e, rgb_profile, rgb_to_xyz, srgb_decoded, xyz_to_srgb
+from PIL import Image
+
+from u2net.backdrop import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
+from u2net.errors import ImageTooLarge
+from u2net.finish import Crop, Finish
+from u2net.picture import Picture
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def _picture(own: Image.Image | None = None, profile: bytes | None = None) -> Picture:
+    """Green, with a red square of 20 × 20 in the middle of 60 × 40 pixels."""
+    rgb = Image.new("RGB", (60, 40), GREEN)
+    rgb.paste(RED, (20, 10, 40, 30))
+    return Picture(rgb, own, profile)
+
+
+def _alpha() -> np.ndarray:
+    """The square, and a speck in a corner."""
+    alpha = np.zeros((40, 60), dtype=np.uint8)
+    alpha[10:30, 20:40] = 255
+    alpha[2, 2] = 255
+    return alpha
+
+
+def test_unasked_a_cut_out_is_picture_and_alpha():
+    cutout = np.asarray(Finish(keep_hidden=True).apply(_picture(), _alpha()))
+    np.testing.assert_array_equal(cutout, np.dstack([np.asarray(_picture().rgb), _alpha()]))
+
+
+def test_only_the_largest_parts_stay():
+    mask = np.asarray(Finish(parts=1, only_mask=True).apply(_picture(), _alpha()))
+    assert mask[2, 2] == 0
+    assert mask.sum() == 255 * 400
+
+
+def test_what_surrounds_the_subject():
+    cutout = Finish(inverted=True).apply(_picture(), _alpha())
+    assert cutout.getpixel((30, 20))[3] == 0
+    assert cutout.getpixel((5, 20)) == (*GREEN, 255)
+
+
+def test_a_crop_takes_picture_mask_and_transparency_alike():
+    own = Image.new("L", (60, 40), 200)
+    for finish, mode in ((Finish(parts=1, crop=Crop()), "RGBA"), (Finish(parts=1, crop=Crop(), only_mask=True), "L")):
+        result = finish.apply(_picture(own), _alpha())
+        assert (result.size, result.mode) == ((20, 20), mode)
+        assert result.getextrema()[-1] in ((200, 200), 200)
+
+
+def test_a_crop_follows_what_the_picture_shows():
+    own = Image.new("L", (60, 40))
+    own.paste(255, (20, 10, 30, 30))
+    assert Finish(parts=1, crop=Crop()).apply(_picture(own), _alpha()).size == (10, 20)
+
+
+def test_a_crop_with_margin_and_aspect_may_reach_beyond_the_picture():
+    result = Finish(parts=1, crop=Crop(margin=1.0, aspect=2.0)).apply(_picture(), _alpha())
+    assert result.size == (120, 60)
+    assert result.getpixel((0, 0))[3] == 0
+    assert result.getpixel((60, 30)) == (*RED, 255)
+
+
+def test_a_crop_far_beyond_the_picture_is_refused():
+    with pytest.raises(ImageTooLarge, match="20 × 20000 pixels: ask for a smaller margin or aspect"):
+        Finish(parts=1, crop=Crop(aspect=0.001)).apply(_picture(), _alpha())
+
+
+def test_clean_colours_have_none_of_the_old_background():
+    alpha = _alpha()
+    alpha[10:30, 38:40] = 128
+    rgb = np.asarray(_picture().rgb).copy()
+    rgb[10:30, 38:40] = (127, 128, 0)  # half red, half green
+    mixed = Picture(Image.fromarray(rgb), None, None)
+    plain = Finish(parts=1).apply(mixed, alpha).getpixel((38, 20))
+    clean = Finish(parts=1, clean=True).apply(mixed, alpha).getpixel((38, 20))
+    assert plain == (127, 128, 0, 128)
+    assert clean[0] > 220
+    assert clean[1] < 35
+    assert clean[3] == 128
+
+
+def test_a_shadow_lies_below_the_subject_and_under_it():
+    plain, shaded = (Finish(parts=1, shadow=shadow).apply(_picture(), _alpha()) for shadow in (False, True))
+    assert shaded.getpixel((30, 20)) == (*RED, 255)
+    assert plain.getpixel((30, 31))[3] == 0
+    assert shaded.getpixel((30, 31))[:3] == (0, 0, 0)
+    assert shaded.getpixel((30, 31))[3] > 10
+    assert shaded.getpixel((30, 2))[3] == 0
+
+
+def test_a_shadow_has_the_room_of_the_margin_and_does_not_widen_the_crop():
+    result = Finish(parts=1, crop=Crop(margin=0.5), shadow=True).apply(_picture(), _alpha())
+    assert result.size == (40, 40)
+
+
+def _over(backdrop, picture=None) -> Image.Image:
+    return Finish(parts=1, backdrop=backdrop).apply(picture or _picture(), _alpha())
+
+
+def test_over_a_colour():
+    assert _over(color_backdrop((*BLUE, 255))).getpixel((0, 0)) == (*BLUE, 255)
+
+
+def test_over_a_gradient_from_top_to_bottom():
+    result = _over(gradient_backdrop((0, 0, 0, 255), (255, 255, 255, 255)))
+    column = [result.getpixel((0, y))[0] for y in range(40)]
+    assert column == sorted(column)
+    assert column[0] < 10
+    assert column[-1] > 245
+    assert result.getpixel((30, 20)) == (*RED, 255)
+
+
+def test_over_its_own_background_out_of_focus_without_a_glow_of_the_subject():
+    result = np.asarray(_over(blur_backdrop()))
+    assert np.abs(result[:, :19, :3].astype(int) - GREEN).max() <= 1
+    assert (result[..., 3] == 255).all()
+
+
+def test_over_a_picture_scaled_to_cover_it():
+    behind = Image.new("RGB", (300, 100), BLUE)
+    behind.paste((9, 9, 9), (0, 0, 30, 100))  # beyond the middle of 3:2
+    result = _over(picture_backdrop(Picture(behind, None, None)))
+    assert result.size == (60, 40)
+    assert result.getpixel((0, 20)) == (*BLUE, 255)
+
+
+def test_a_picture_behind_is_brought_into_the_space_of_the_one_in_front():
+    """Read by its profile, the backdrop's colour is what it was in sRGB."""
+    color = (200, 90, 60)
+    picture = _picture(profile=rgb_profile(DISPLAY_P3))
+    result = _over(picture_backdrop(Picture(Image.new("RGB", (6, 4), color), None, None)), picture)
+    stored = np.array([result.getpixel((0, 0))[:3]])
+    seen = xyz_to_srgb(srgb_decoded(stored / 255) @ rgb_to_xyz(DISPLAY_P3, D65).T)
+    assert delta_e(seen * 255, np.array([color]) / 255) < 1.5
+
+
+def test_transparency_of_a_picture_behind_becomes_white():
+    behind = Picture(Image.new("RGB", (6, 4), BLUE), Image.new("L", (6, 4), 0), None)
+    assert _over(picture_backdrop(behind)).getpixel((0, 0)) == (255, 255, 255, 255)
