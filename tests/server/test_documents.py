@@ -32,7 +32,8 @@ def test_the_curl_lines_of_the_page_get_what_they_ask_for(tmp_path):
             command = line.replace("localhost:7000", f"127.0.0.1:{place.port}").replace("curl ", "curl -sS --fail ", 1)
             subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"photo.jpg", "cut-out.png", "on-white.webp", "mask.png", "cropped.png", "metrics.txt"}
+    pictures = {"cut-out.png", "finest.png", "on-white.webp", "mask.png", "cropped.png"}
+    assert written == {"photo.jpg", "page.html", "metrics.txt", "version.json", "openapi.json"} | pictures
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
