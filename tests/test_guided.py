@@ -108,3 +108,21 @@ def test_a_mask_is_enlarged_by_the_nearest():
     expected = np.kron(mask, np.ones((2, 3), dtype=bool))
     assert (enlarged(mask, whole, (4, 6)) == expected).all()
     assert (enlarged(mask, (slice(1, 3), slice(2, 6)), (4, 6)) == expected[1:3, 2:6]).all()
+
+
+def test_what_colour_does_not_tell_is_left_to_alpha():
+    random = np.random.default_rng(0)
+    noise = random.random((40, 40, 3), np.float32)
+    ramp = np.linspace(0, 1, 40, dtype=np.float32)[None, :].repeat(40, axis=0)
+    picture = np.uint8(noise * 255)
+    found = [fit(noise, ramp, radius=4, epsilon=1e-4) for fit in (LinearAlpha.fit, LinearAlpha.fit_as_told)]
+    errors = [np.abs(one.at(picture, (0, 0, 40, 40)) - ramp).mean() for one in found]
+    assert errors[1] < errors[0] / 2
+
+
+def test_what_colour_tells_is_fitted_as_ever():
+    random = np.random.default_rng(0)
+    picture = random.random((40, 40, 3), np.float32)
+    alpha = picture @ np.float32([0.2, 0.5, 0.3])
+    told = LinearAlpha.fit_as_told(picture, alpha, radius=4, epsilon=1e-6)
+    np.testing.assert_allclose(told.at(np.uint8(picture * 255), (0, 0, 40, 40)), alpha, atol=0.02)

@@ -42,6 +42,17 @@ class LinearAlpha:
         parts = (*windows.slopes, windows.rest())
         return cls(np.stack([_mean(part, radius) for part in parts]))
 
+    @classmethod
+    def fit_as_told(cls, image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> LinearAlpha:
+        """As `fit`, as far as colour tells: the share of alpha's variance that it does not explain is left to alpha.
+
+        Where subject and surroundings look alike, functions of colour would make dirt of their differences.
+        """
+        windows = _Windows(image, alpha, radius, epsilon)
+        told = windows.explained()
+        slopes = [_mean(part, radius) * told for part in windows.slopes]
+        return cls(np.stack([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)]))
+
     def tiles(self, image: NDArray[np.uint8], where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
         """The full-size picture, uint8 (H, W, 3), in areas of bounded size, and the alpha of each.
 

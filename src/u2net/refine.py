@@ -39,7 +39,7 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality =
 
     Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
     band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
-    that they explain best, and trusts the mask where colours do not tell. No hole appears in the subject, and no speck
+    that they explain best; both trust the mask where colours do not tell. No hole appears in the subject, and no speck
     beside it, that the mask knows nothing of.
 
     Time follows the pixels of the band, besides one reduction of the picture; memory is three times the picture's own.
@@ -53,7 +53,7 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality =
     background = _everywhere_within(coarse < _CERTAIN_BACKGROUND, _MARGIN)
     band = ~(subject | background)
     if quality == "fast":
-        function = LinearAlpha.fit(colors, coarse, radius=_WIDE, epsilon=_FLAT)
+        function = LinearAlpha.fit_as_told(colors, coarse, radius=_WIDE, epsilon=_FLAT)
     else:
         start = np.where(band, coarse, subject).astype(np.float32)
         told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
