@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from u2net.guided import LinearAlpha, enlarged, explained
 
@@ -83,7 +84,7 @@ def test_tiles_cover_what_is_asked_for():
     where = np.zeros((40, 50), dtype=bool)
     where[3, 3] = where[39, 49] = True
     seen = np.zeros((600, 750), dtype=bool)
-    for area, found in function.tiles(np.zeros((600, 750, 3), dtype=np.uint8), where):
+    for area, found in function.tiles(Image.fromarray(np.zeros((600, 750, 3), dtype=np.uint8)), where):
         assert found.shape == seen[area].shape
         seen[area] = True
     whole = (slice(0, 600), slice(0, 750))

@@ -53,19 +53,20 @@ class LinearAlpha:
         slopes = [_mean(part, radius) * told for part in windows.slopes]
         return cls(np.stack([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)]))
 
-    def tiles(self, image: NDArray[np.uint8], where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
-        """The full-size picture, uint8 (H, W, 3), in areas of bounded size, and the alpha of each.
+    def tiles(self, image: Image.Image, where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
+        """The full-size picture, "RGB", in areas of bounded size, and the alpha of each.
 
         Only areas that hold any of `where`, boolean at the fitted picture's size.
         """
-        height, width = image.shape[:2]
+        width, height = image.size
         down, across = where.shape[0] / height, where.shape[1] / width
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 area = (slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width)))
                 if _touched(where, area, (height, width)):
                     box = (left * across, top * down, area[1].stop * across, area[0].stop * down)
-                    yield area, self.at(image[area], box)
+                    piece = image.crop((left, top, area[1].stop, area[0].stop))
+                    yield area, self.at(np.asarray(piece), box)
 
     def at(self, image: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Floats:
         """Alpha, float32 (H, W) in [0, 1], of a piece of the full-size picture, uint8 (H, W, 3).

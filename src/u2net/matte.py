@@ -92,7 +92,7 @@ def estimate_alpha(image: Pixels, known: Pixels) -> Pixels:
 def _continued(function: LinearAlpha, unknown: Mask, image: Pixels, known: Pixels) -> Floats:
     """An alpha on a larger picture: by a function where it is unknown, else as known."""
     alpha = known * np.float32(1 / 255)
-    for area, found in function.tiles(image, unknown):
+    for area, found in function.tiles(Image.fromarray(image), unknown):
         np.copyto(alpha[area], found, where=known[area] == _UNKNOWN)
     return alpha
 

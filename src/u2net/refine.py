@@ -34,8 +34,12 @@ _WIDE = 4  # radius of the windows in which "fast" fits the mask itself
 _FOG = 0.05  # alpha this near to nothing or to everything is taken for that
 
 
-def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality = "balanced") -> NDArray[np.uint8]:
-    """The alpha of the subject that a coarse mask shows: uint8 (H, W), from uint8 (H, W, 3) and uint8 (H, W).
+def refine(
+    image: NDArray[np.uint8] | Image.Image, mask: NDArray[np.uint8], quality: Quality = "balanced"
+) -> NDArray[np.uint8]:
+    """The alpha of the subject that a coarse mask shows: uint8 (H, W), from its mask, uint8 (H, W).
+
+    The image is uint8 (H, W, 3), or better of PIL in mode RGB: then no copy of it is made.
 
     Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
     band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
@@ -46,9 +50,13 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality =
     """
     if quality not in get_args(Quality):
         raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")
-    if image.ndim != 3 or image.shape[2] != 3 or mask.shape != image.shape[:2]:
-        raise ValueError(f"an image is (H, W, 3) and its mask (H, W), got {image.shape} and {mask.shape}")
-    colors, coarse = _reduced(image), _reduced(mask)
+    if not isinstance(image, Image.Image):
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"an image is (H, W, 3) and its mask (H, W), got {image.shape} and {mask.shape}")
+        image = Image.fromarray(image)
+    if image.mode != "RGB" or mask.shape != (image.height, image.width):
+        raise ValueError(f"an image is RGB and its mask of its size, got {image.mode} {image.size} and {mask.shape}")
+    colors, coarse = _reduced(image), _reduced(Image.fromarray(mask))
     subject = _everywhere_within(coarse > _CERTAIN_SUBJECT, _MARGIN)
     background = _everywhere_within(coarse < _CERTAIN_BACKGROUND, _MARGIN)
     band = ~(subject | background)
@@ -67,12 +75,11 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8], quality: Quality =
     return alpha
 
 
-def _reduced(values: NDArray[np.uint8]) -> Floats:
-    """A picture or mask with a longer side of `_SIDE` at most: float32 in [0, 1], of as many dimensions."""
-    height, width = values.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = Image.fromarray(values).resize(size, Image.Resampling.BOX)
+def _reduced(image: Image.Image) -> Floats:
+    """A picture or mask with a longer side of `_SIDE` at most: float32 in [0, 1], (h, w, 3) or (h, w)."""
+    scale = min(1.0, _SIDE / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    small = image.resize(size, Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
