@@ -1,13 +1,13 @@
 """A cut-out beside rembg's: whole command and warm call, time, memory, size of the file.
 
-    python benchmarks/cutout.py [--quick] [--json FILE] [--photo FILE] [--model FILE] [--runtimes NAME …]
+    python benchmarks/cutout.py [--quick] [--json FILE] [--photo FILE] [--model FILE] [--ways NAME …]
 
 Pictures of 1, 12 and 48 megapixels are cut out by `u2net remove` and `rembg i -m u2netp`, each in an environment of its
 own and with its own file of the same weights (or both with --model's), in turn; then by one process for each side that
-keeps its session, from the bytes of a JPEG to the bytes of a PNG. Ours goes once with each of --runtimes: ONNX Runtime,
-which computes as rembg does, and the default, which takes the fastest that is installed. What steps of our pipeline
-give is then measured by taking each away. With --json, results are written to FILE, and as Markdown beside it. The
-first time, rembg is installed into `.peers`, which needs a network, unless --peer names an interpreter that has it.
+keeps its session, from the bytes of a JPEG to the bytes of a PNG. Ours goes in each of --ways: as rembg computes; by
+the fastest runtime and precision that is installed; and as it comes, which refines outlines too. What steps of our
+pipeline give is then measured by taking each away. With --json, results are written to FILE, and as Markdown beside it.
+The first time, rembg is installed into `.peers`, which needs a network, unless --peer names an interpreter that has it.
 
 The pictures are the demo photograph, enlarged, with its own fine detail (what a blur of one pixel takes away) laid over
 as tiles, for photographs look alike at every scale, and saved as JPEG: 1.4 bytes a pixel as PNG, where photographs
@@ -38,6 +38,8 @@ VERSION = "2.0.86"
 HERE = Path(__file__).resolve()
 PHOTOGRAPH = HERE.parents[1] / "docs" / "images" / "coffee.jpg"
 SIZES = {"1 MP": (1224, 816, 92), "12 MP": (4242, 2828, 92), "48 MP": (8484, 5656, 85)}  # width, height, JPEG quality
+WAYS = {"alike": ("onnxruntime", "coarse"), "fastest": ("auto", "coarse"), "default": ("auto", "fast")}
+"""Runtime and quality; rembg's are ONNX Runtime and the mask as the network gives it."""
 Figures = dict[str, float]
 
 
@@ -48,13 +50,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="one photograph instead of the three sizes")
     parser.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file that both can run  [default: u2netp]")
-    parser.add_argument(
-        "--runtimes", nargs="+", default=["onnxruntime", "auto"], metavar="NAME", help="ours; rembg's is ONNX Runtime"
-    )
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="how ours goes")
     parser.add_argument("--rounds", type=int, help="[default: 7, or 3 with --quick]")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has it  [default: one in .peers]")
     parser.add_argument("--draw", nargs=2, metavar=("SIZE", "FILE"), help=argparse.SUPPRESS)
-    parser.add_argument("--answer", nargs=3, metavar=("SIDE", "MODEL", "RUNTIME"), help=argparse.SUPPRESS)
+    parser.add_argument("--answer", nargs=3, metavar=("SIDE", "MODEL", "WAY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.answer:
         answer(*arguments.answer)
@@ -74,7 +74,7 @@ def main() -> None:
             shutil.copy(model, folder / "u2netp.onnx")
             os.environ |= {"U2NET_HOME": name, "MODEL_CHECKSUM_DISABLED": "1"}
         photos = {arguments.photo.name: arguments.photo} if arguments.photo else draw_apart(sizes, folder)
-        rows = compare(photos, model, python, arguments.runtimes, num_rounds)
+        rows = compare(photos, model, python, arguments.ways, num_rounds)
         steps = [] if arguments.quick else steps_of(list(photos.values())[min(1, len(photos) - 1)], num_rounds)
     result = {
         "command": "python benchmarks/cutout.py",
@@ -117,31 +117,37 @@ def draw(name: str, path: str) -> None:
 
 
 def compare(
-    photos: dict[str, Path], model: Path, python: str, runtimes: list[str], num_rounds: int
+    photos: dict[str, Path], model: Path, python: str, ways: list[str], num_rounds: int
 ) -> list[dict[str, Any]]:
-    """Rows of the table: the command, then the warm call, each at every size with each of our runtimes."""
+    """Rows of the table: the command, then the warm call, each at every size in each of our ways."""
     theirs = [str(Path(python).with_name("rembg")), "i", "-m", "u2netp"]
-    ours = [sys.executable, "-m", "u2net", "remove", "--overwrite", "-m", str(model), "--runtime"]
     rows = []
     for name, photo in photos.items():
-        targets = [photo.with_suffix(f".{who}.png") for who in (*runtimes, "theirs")]
-        programs = [[*ours, runtime] for runtime in runtimes] + [theirs]
+        targets = [photo.with_suffix(f".{who}.png") for who in (*ways, "theirs")]
+        programs = [*(command_of(way, model) for way in ways), theirs]
         commands = [[*program, str(photo), str(target)] for program, target in zip(programs, targets, strict=True)]
         rounds = [[run(command) for command in commands] for _ in range(num_rounds + 1)][1:]  # the first warms up
-        for i, runtime in enumerate(runtimes):
+        for i, way in enumerate(ways):
             facts = {"bytes_ours": targets[i].stat().st_size, "bytes_theirs": targets[-1].stat().st_size}
-            rows.append(row(f"command, {name}, {runtime}", [[one[i], one[-1]] for one in rounds]) | facts)
+            rows.append(row(f"command, {name}, {way}", [[one[i], one[-1]] for one in rounds]) | facts)
     with ExitStack() as stack:
-        sides = [stack.enter_context(Side("ours", sys.executable, model, runtime)) for runtime in runtimes]
-        sides.append(stack.enter_context(Side("theirs", python, model, "onnxruntime")))
+        sides = [stack.enter_context(Side("ours", sys.executable, model, way)) for way in ways]
+        sides.append(stack.enter_context(Side("theirs", python, model, "alike")))
         for name, photo in photos.items():
             rounds = [[side.ask("time", photo) for side in sides] for _ in range(num_rounds + 1)][1:]
             masks = [np.asarray(Image.open(side.ask("mask", photo)["path"])).astype(int) for side in sides]
-            for i, runtime in enumerate(runtimes):
+            for i, way in enumerate(ways):
                 facts = {"bytes_ours": int(rounds[0][i]["bytes"]), "bytes_theirs": int(rounds[0][-1]["bytes"])}
                 facts |= {"largest_difference_of_masks": int(np.abs(masks[i] - masks[-1]).max())}
-                rows.append(row(f"warm call, {name}, {runtime}", [[one[i], one[-1]] for one in rounds]) | facts)
+                rows.append(row(f"warm call, {name}, {way}", [[one[i], one[-1]] for one in rounds]) | facts)
     return rows
+
+
+def command_of(way: str, model: Path) -> list[str]:
+    """Ours, up to the names of files."""
+    runtime, quality = WAYS[way]
+    options = ["--overwrite", "--model", str(model), "--runtime", runtime, "--quality", quality]
+    return [sys.executable, "-m", "u2net", "remove", *options]
 
 
 def run(command: list[str]) -> Figures:
@@ -170,8 +176,8 @@ def row(name: str, rounds: list[list[Figures]]) -> dict[str, Any]:
 class Side:
     """A process that keeps a session, and answers one question at a time with a line of JSON."""
 
-    def __init__(self, name: str, python: str, model: Path, runtime: str) -> None:
-        command = [python, HERE, "--answer", name, model, runtime]
+    def __init__(self, name: str, python: str, model: Path, way: str) -> None:
+        command = [python, HERE, "--answer", name, model, way]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
@@ -192,31 +198,34 @@ class Side:
         return answer
 
 
-def answer(side: str, model: str, runtime: str) -> None:
+def answer(side: str, model: str, way: str) -> None:
     """Runs in the process of a side: answer questions until there are no more."""
     if side == "ours":
         from u2net import new_session, remove
         from u2net.transform import REMBG
 
+        runtime, quality = WAYS[way]
         session = new_session(model, runtime=runtime)
         feed_alike = lambda: new_session(model, runtime=runtime, transform=REMBG)  # noqa: E731
+        options = {"quality": quality}
     else:
         from rembg import new_session, remove
 
         session = new_session("u2netp")
         feed_alike = lambda: session  # noqa: E731
+        options = {}
     status = Path("/proc/self/status")
     for line in sys.stdin:
         question, _, path = line.strip().partition(" ")
         content = Path(path).read_bytes()
         if question == "mask":
-            target = f"{path}.{side}.{runtime}.mask.png"
-            Image.open(io.BytesIO(remove(content, session=feed_alike(), only_mask=True))).save(target)
+            target = f"{path}.{side}.{way}.mask.png"
+            Image.open(io.BytesIO(remove(content, session=feed_alike(), only_mask=True, **options))).save(target)
             print(json.dumps({"path": target}), flush=True)
             continue
         Path("/proc/self/clear_refs").write_text("5")  # start a new count of the largest memory
         start, start_cpu = perf_counter(), sum(os.times()[:2])
-        result = remove(content, session=session)
+        result = remove(content, session=session, **options)
         figures: Figures = {"seconds": perf_counter() - start, "cpu": sum(os.times()[:2]) - start_cpu}
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         print(json.dumps(figures | {"bytes": len(result), "peak": int(peak.split()[1]) / 1024}), flush=True)
