@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from u2net import background, batch, cutout, encoding, png, remove, session, transform
+from u2net import background, batch, cutout, encoding, finish, png, remove, session, transform
 from u2net.image import Picture, load_image
 from u2net.png import to_png
 from u2net.zoo import find
@@ -63,6 +63,7 @@ def steps(content: bytes) -> list[Step]:
     wide = io.BytesIO()
     Image.open(io.BytesIO(content)).save(wide, "JPEG", quality=95, icc_profile=profile)
     call = lambda content=content: remove(content, session=model)  # noqa: E731
+    coarse = lambda: remove(content, session=model, quality="coarse")  # noqa: E731
     finished = Image.open(io.BytesIO(call()))
     finished.load()
     finished.info = {}
@@ -98,7 +99,8 @@ def steps(content: bytes) -> list[Step]:
             without(session.Session, "_see", see_all, lambda: call(wide.getvalue())),
         ),
         Step("one decode for network and output, not two", call, decode_twice(content, call)),
-        Step("the background is erased in place", call, without(background, "cut_out", cut_out_by_composing)),
+        Step("outlines as the network gives them, not refined", coarse, call, "the other is the default"),
+        Step("the background is erased in place", call, without(finish, "cut_out", cut_out_by_composing)),
     ]
 
 
