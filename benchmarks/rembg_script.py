@@ -28,6 +28,8 @@ results = {
     "only_mask of bytes": remove(content, session=session, only_mask=True),
     "only_mask of ndarray": remove(array, session=session, only_mask=True),
     "only_mask, post_process_mask": remove(image, session=session, only_mask=True, post_process_mask=True),
+    "alpha_matting": remove(image, True, 230, 20, 8, session),
+    "decontaminate": remove(image, session=session, decontaminate=True),
     "all by position": remove(content, False, 240, 10, 10, session, True, True, False, False, None, None, False),
 }
 

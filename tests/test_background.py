@@ -116,7 +116,7 @@ def test_vitmatte_is_refused_in_one_line_and_never_ignored(image, parameter):
     ("parameters", "words"),
     [
         ({"quality": "great"}, "quality is one of coarse, fast, balanced, best"),
-        ({"quality": "best", "alpha_matting": True}, "give it or a quality"),
+        ({"quality": "best", "alpha_matting": True}, "give no quality"),
         ({"alpha_matting": True, "alpha_matting_foreground_threshold": 256}, "foreground_threshold is 0 to 255"),
         ({"alpha_matting": True, "alpha_matting_background_threshold": -1}, "background_threshold is 0 to 255"),
         ({"alpha_matting": True, "alpha_matting_erode_size": 1001}, "erode_size is 0 to 1000"),

@@ -43,20 +43,20 @@ class Matting:
 
 @dataclass(frozen=True)
 class Outline:
-    """How the alpha of a subject is found. Raises ValueError for an unknown quality, or one beside `matting`."""
+    """How the alpha of a subject is found. Raises ValueError for an unknown quality, or a finer one beside `matting`."""
 
     quality: Quality | None = None
     """None is "fast", or "coarse" for models that look at more than 512 pixels and know their outlines better."""
     matting: Matting | None = None
-    """In place of a quality."""
+    """In place of a refinement of the coarse mask."""
     hard: bool = False
     """Whether the alpha is made 0 and 255 with smooth outlines, as by rembg's `post_process_mask`."""
 
     def __post_init__(self) -> None:
         if self.quality not in (None, *get_args(Quality)):
             raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {self.quality!r}")
-        if self.quality and self.matting:
-            raise ValueError("alpha_matting decides the outline in its own way: give it or a quality")
+        if self.matting and self.quality not in (None, "coarse"):
+            raise ValueError("alpha_matting decides the outline in its own way, from the coarse mask: give no quality")
 
     @property
     def cleans_colors(self) -> bool:
@@ -78,7 +78,7 @@ class Outline:
         coarse_will_do = max(session.card.transform.size) > _FINE
         quality = self.quality or ("coarse" if coarse_will_do else "fast")
         if quality != "coarse":
-            mask = refine(np.asarray(picture.rgb), mask, "fast" if quality == "fast" else "balanced")
+            mask = refine(picture.rgb, mask, "fast" if quality == "fast" else "balanced")
         return smooth_mask(mask) if self.hard else mask
 
     def _matted(self, picture: Picture, mask: Pixels, matting: Matting) -> Pixels:

@@ -146,8 +146,8 @@ class Appearance:
                 raise Refusal(f"a mask has no {name}: give --mask or the other")
         if self.invert and self.shadow:
             raise Refusal("what surrounds the subject throws no shadow: give --invert or --shadow")
-        if self.alpha_matting and self.quality:
-            raise Refusal("-a decides the outline in its own way: give it or --quality")
+        if self.alpha_matting and self.quality not in (None, "coarse"):
+            raise Refusal("-a decides the outline in its own way, from the coarse mask: give it or --quality")
         for flag, value in (
             ("-af", self.alpha_matting_foreground_threshold),
             ("-ab", self.alpha_matting_background_threshold),
