@@ -26,7 +26,7 @@ def opened(browser, place, **options) -> Iterator:
     """The page of a service; fails if it complains, or asks anything of anybody else."""
     origin = f"http://127.0.0.1:{place.port}"
     context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)  # machines may be busy
     page = context.new_page()
     complaints, strangers = [], []
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -122,7 +122,7 @@ def test_the_largest_pictures_at_once_stay_within_the_budget(model):
         for one in clients:
             one.join()
         peak = place.mib("VmHWM")
-    budget = before + 100e6 * 4 * 3 / 2**20  # pixels_at_once of 4 bytes, as Pillow keeps them, three times
+    budget = before + 18 * 100e6 / 2**20  # bytes for each of pixels_at_once, as its description says
     report(f"{before:.0f} MiB before, {peak:.0f} MiB at most, {budget:.0f} MiB allowed")
     assert set(statuses) == {200}
     assert peak <= budget
