@@ -43,7 +43,7 @@ class Matting:
 
 @dataclass(frozen=True)
 class Outline:
-    """How the alpha of a subject is found. Raises ValueError for an unknown quality, or a finer one beside `matting`."""
+    """How the alpha of a subject is found. Raises ValueError for a quality that is unknown, or not for `matting`."""
 
     quality: Quality | None = None
     """None is "fast", or "coarse" for models that look at more than 512 pixels and know their outlines better."""
