@@ -22,6 +22,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from machine import commit, cpu
 from numpy.typing import NDArray
 from peer import install_peer
 from PIL import Image
@@ -360,20 +361,6 @@ def save(folder: Path, name: str, kind: str, pixels: Pixels) -> None:
 def load(folder: Path, name: str, kind: str) -> Pixels:
     """Read it."""
     return np.asarray(np.load(folder / f"{name}.{kind}.npy"))
-
-
-def cpu() -> str:
-    """The processor's name, and how many of its cores there are."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return (
-        f"{next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))}, {os.cpu_count()} cores"
-    )
-
-
-def commit() -> str:
-    """Of this checkout."""
-    asked = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(asked, cwd=HERE.parent, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def to_markdown(result: dict[str, Any]) -> str:

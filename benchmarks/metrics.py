@@ -27,8 +27,6 @@ less time.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -41,6 +39,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from machine import commit, cpu
 from numpy.typing import NDArray
 from peer import install_peer
 
@@ -143,22 +142,6 @@ def to_markdown(result: dict[str, Any]) -> str:
     lines += ["", "| score of a pair | largest difference | mean difference |", "|---|---:|---:|"]
     lines += [f"| {row['measure']} | {row['largest']:.1e} | {row['mean']:.1e} |" for row in result["agreement"]]
     return "\n".join(lines) + "\n"
-
-
-def cpu() -> str:
-    """The processor's name, and how many of its cores there are."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def commit() -> str:
-    """Of this checkout."""
-    asked = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(asked, cwd=HERE.parent, capture_output=True, text=True, check=False).stdout.strip()
 
 
 # ---- Pairs ---------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ def test_pictures_can_be_pasted(page):
         list(disc()),
     )
     wait_for(page, 1)
+    assert page.locator("#strip .name").all_inner_texts() == ["image.png"]
 
 
 def test_an_untouched_result_is_the_services_own_file(one, place):
@@ -112,6 +113,7 @@ def test_a_picture_that_is_broken_says_so_and_leaves_the_others_alone(page):
     page.get_by_text("broken.png: This browser cannot read the picture.").wait_for()
     page.get_by_role("button", name="disc.png Done").click()
     wait_for(page, 1)
+    assert downloaded(page, "Download")[0] == "disc.out.png"
 
 
 def test_what_is_no_picture_is_not_taken(page):
@@ -130,6 +132,7 @@ def test_a_busy_service_is_asked_again(browser):
     with running(opener(red_is_subject), pool=1, queue=0) as place, opened(browser, place) as page:
         drop(page, {f"{name}.png": disc() for name in "abcd"})
         wait_for(page, 4)
+        assert page.get_by_role("status").inner_text() == "4 of 4 done."
 
 
 def test_a_service_that_wants_a_key_is_given_one(browser):
@@ -139,6 +142,7 @@ def test_a_service_that_wants_a_key_is_given_one(browser):
         page.get_by_label("Key", exact=True).fill("secret")
         page.get_by_role("button", name="Go on").click()
         wait_for(page, 2)
+        assert page.get_by_role("status").inner_text() == "2 of 2 done."
 
 
 # ---- Outlines ------------------------------------------------------------------------------------------------
@@ -266,9 +270,7 @@ def test_a_picture_that_lies_on_its_side_is_retouched_upright(page):
 
 def test_a_picture_can_be_cut_retouched_and_saved_by_keyboard_alone(page):
     choosers = []
-    page.on(
-        "filechooser", lambda chooser: choosers.append(chooser)
-    )  # of a list's own method Playwright cannot ask what it takes
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.locator("#limit:not(:empty)").wait_for()
     page.keyboard.press("Tab")
     page.locator("#files:focus").wait_for(state="attached")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.parts import Parts
+
 Mask = NDArray[np.bool_]
 
 
@@ -47,31 +49,7 @@ def boundary(mask: Mask) -> Mask:
 
 def largest_part(mask: Mask) -> Mask:
     """The largest 4-connected part of a mask, boolean (H, W), the first in reading order of several; may be empty."""
-    stride = mask.shape[1] + 1  # a column of False keeps rows apart
-    line = np.pad(mask, ((0, 0), (0, 1))).ravel()
-    changes = np.flatnonzero(np.diff(line, prepend=False))
-    starts, ends = changes[0::2], changes[1::2]  # of runs
-    if not len(starts):
+    parts = Parts.of(mask)
+    if not len(parts.areas):
         return mask.copy()
-    first = np.searchsorted(ends, starts + stride, side="right")  # of the runs that a run touches in the next row
-    num = np.searchsorted(starts, ends + stride) - first
-    upper = np.arange(len(starts)).repeat(num)
-    lower = np.arange(len(upper)) - (num.cumsum() - num - first).repeat(num)
-    root = _roots(len(starts), upper, lower)
-    largest = np.bincount(root, weights=ends - starts).argmax()
-    part = np.zeros_like(mask)
-    part[mask] = (root == largest).repeat(ends - starts)
-    return part
-
-
-def _roots(num: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each of `num` nodes the first node that it is joined with, by edges from `one` to `other`."""
-    root = np.arange(num)
-    while len(one):
-        np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
-        while (root != (further := root[root])).any():
-            root = further
-        one, other = root[one], root[other]
-        apart = one != other
-        one, other = one[apart], other[apart]
-    return root
+    return parts.where(np.arange(len(parts.areas)) == parts.areas.argmax())

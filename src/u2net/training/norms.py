@@ -13,8 +13,7 @@ from u2net.net.model import U2Net
 
 def has_folded_norms(network: U2Net) -> bool:
     """Whether every norm gives back what it takes, as none does that has learnt anything."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    return all(_is_identity(norm) for norm in norms)
+    return all(_is_identity(norm) for norm in _norms(network))
 
 
 @torch.no_grad()
@@ -25,7 +24,7 @@ def reopen_norms(network: U2Net, batches: Iterable[Tensor]) -> None:
     network's maps are lost. Here each gets mean and variance of what it sees, and as its scale and shift the standard
     deviation and mean, which undo them.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = _norms(network)
     moments = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}
     num_batches = 0
 
@@ -49,6 +48,10 @@ def reopen_norms(network: U2Net, batches: Iterable[Tensor]) -> None:
         norm.running_var.copy_(variance)  # type: ignore[union-attr]
         norm.weight.copy_((variance + norm.eps).sqrt())
         norm.bias.copy_(mean)
+
+
+def _norms(network: U2Net) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def _is_identity(norm: _BatchNorm) -> bool:
