@@ -77,7 +77,7 @@ def main() -> None:
         rows = compare(photos, model, python, arguments.ways, num_rounds)
         steps = [] if arguments.quick else steps_of(list(photos.values())[min(1, len(photos) - 1)], num_rounds)
     result = {
-        "command": "python benchmarks/cutout.py",
+        "command": command(arguments),
         "model": model.name,
         "cpu": cpu(),
         "commit": commit(),
@@ -91,6 +91,14 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """What was asked for, without where files lie."""
+    asked = ["python benchmarks/cutout.py"]
+    asked += ["--quick"] if arguments.quick else []
+    asked += [f"--rounds {arguments.rounds}"] if arguments.rounds else []
+    return " ".join(asked)
 
 
 def draw_apart(names: list[str], folder: Path) -> dict[str, Path]:

@@ -274,11 +274,11 @@ def test_a_picture_can_be_cut_retouched_and_saved_by_keyboard_alone(page):
     page.locator("#limit:not(:empty)").wait_for()
     page.keyboard.press("Tab")
     page.locator("#files:focus").wait_for(state="attached")
-    for _ in range(20):  # a key that comes too soon is lost
-        page.keyboard.press("Enter")
-        page.wait_for_timeout(500)
+    page.keyboard.press("Enter")
+    for _ in range(600):
         if choosers:
             break
+        page.wait_for_timeout(100)
     choosers[0].set_files([{"name": "disc.png", "mimeType": "image/png", "buffer": disc()}])
     wait_for(page, 1)
 
