@@ -90,7 +90,6 @@ def steps(content: bytes) -> list[Step]:
             f"whose file is {first / pillows - 1:+.1%} of its default",
         ),
         Step("PNG: bands in threads, not one after another", call, without(png, "_MAX_THREADS", 1)),
-        Step("PNG: bands of 2 MiB, not 1", call, without(png, "_LARGE_BAND_BYTES", png._BAND_BYTES)),
         Step("the map is enlarged in stripes, not in whole rows", call, without(transform, "enlarge", enlarge_whole)),
         Step("only the pixels that are sampled become an array", call, without(session.Session, "_see", see_all)),
         Step(

@@ -30,8 +30,7 @@ except ImportError:  # there are processors and systems that it is not built for
 Rows = NDArray[np.uint8]
 
 _COLOR_TYPES = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
-_BAND_BYTES, _LARGE_BAND_BYTES = 2**20, 2**21
-_LARGE_BYTES = 2**25
+_BAND_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
 _MAX_THREADS = 4
 _ISAL_LEVEL = 2  # of 0 to 3: 1 is hardly faster, 3 makes larger files of pictures
@@ -64,10 +63,7 @@ def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1,
         raise ValueError(f"this PNG is written from modes {', '.join(_COLOR_TYPES)}, not {image.mode}")
     width, height = image.size
     image.load()
-    row_bytes = width * len(image.getbands())
-    # A sample costs the more the smaller the band; in small pictures what is best changes within fewer rows.
-    band_bytes = _LARGE_BAND_BYTES if height * row_bytes > _LARGE_BYTES else _BAND_BYTES
-    num_rows = max(1, band_bytes // row_bytes)
+    num_rows = max(1, _BAND_BYTES // (width * len(image.getbands())))
     tops = range(0, height, num_rows)
     pack = _packer(image, num_rows, level)
     if len(tops) > 1:
