@@ -14,6 +14,7 @@ from u2net import Session, background, new_session, remove
 from u2net.card import Card
 from u2net.errors import InvalidImage, InvalidModel, UnknownModel
 from u2net.foreground import foreground
+from u2net.image import load_image
 from u2net.matte import alpha_matte
 from u2net.outline import Quality
 from u2net.transform import REMBG, Transform
@@ -70,6 +71,13 @@ def test_a_path_gives_a_pil_image(photograph, packaged):
 def test_bytes_can_be_asked_for(kind, image, photograph, packaged):
     data = {"pil": image, "array": np.asarray(image), "path": str(photograph)}[kind]
     assert remove(data, session=packaged, force_return_bytes=True).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", [Image.Image.copy, np.array, load_image])
+def test_what_is_given_is_not_changed(kind, image, packaged):
+    given = kind(image)
+    remove(given, session=packaged)
+    np.testing.assert_array_equal(np.asarray(given.rgb if kind is load_image else given), np.asarray(image))
 
 
 def test_only_the_mask(image, packaged):

@@ -31,6 +31,26 @@ def test_unasked_a_cut_out_is_picture_and_alpha():
     np.testing.assert_array_equal(cutout, np.dstack([np.asarray(_picture().rgb), _alpha()]))
 
 
+@pytest.mark.parametrize(
+    "finish",
+    [
+        Finish(),
+        Finish(keep_hidden=True, shadow=True),
+        Finish(crop=Crop(margin=2.0)),
+        Finish(clean=True),
+        Finish(backdrop=blur_backdrop()),
+    ],
+)
+def test_made_in_place_a_result_is_the_same(finish):
+    assert finish.apply(_picture(), _alpha(), in_place=True) == finish.apply(_picture(), _alpha())
+
+
+def test_unless_it_is_made_in_place_the_picture_is_not_changed():
+    picture = _picture()
+    Finish().apply(picture, _alpha())
+    assert picture.rgb == _picture().rgb
+
+
 def test_only_the_largest_parts_stay():
     mask = np.asarray(Finish(parts=1, only_mask=True).apply(_picture(), _alpha()))
     assert mask[2, 2] == 0

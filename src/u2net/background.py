@@ -128,6 +128,7 @@ def remove(
         alpha_matting_foreground_threshold=alpha_matting_foreground_threshold,
         alpha_matting_background_threshold=alpha_matting_background_threshold,
         alpha_matting_erode_size=alpha_matting_erode_size,
+        in_place=picture is not data,
     )
     if force_return_bytes:
         return encode(image, "png", picture.icc_profile)
@@ -142,13 +143,13 @@ def render(
     post_process_mask: bool = False,
     bgcolor: Color | None = None,
     putalpha: bool = False,
-    last: bool = False,
     quality: Quality | None = None,
     decontaminate: bool = False,
     alpha_matting: bool = False,
     alpha_matting_foreground_threshold: int = 240,
     alpha_matting_background_threshold: int = 10,
     alpha_matting_erode_size: int = 10,
+    in_place: bool = False,
 ) -> Image.Image:
     """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space.
 
@@ -161,7 +162,7 @@ def render(
     are erased otherwise; only for `alpha_matting` colours are cleaned all the same, as in rembg. `bgcolor` puts the
     cut-out over a colour.
 
-    `last` closes the session as soon as it has given the mask: the network's memory then serves the picture.
+    `in_place` may make the result of the picture's own pixels, which nobody may use afterwards.
     """
     thresholds = alpha_matting_foreground_threshold, alpha_matting_background_threshold, alpha_matting_erode_size
     outline = Outline(quality, Matting(*thresholds) if alpha_matting else None, hard=post_process_mask)
@@ -177,9 +178,7 @@ def render(
         backdrop=backdrop,
     )
     mask = outline.predict(picture, session).mask
-    if last:
-        session.close()
-    return finish.apply(picture, outline.alpha(picture, mask, session))
+    return finish.apply(picture, outline.alpha(picture, mask, session), in_place=in_place)
 
 
 def _shared_session() -> Session:

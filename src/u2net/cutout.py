@@ -16,13 +16,13 @@ _LEAST_SIGMA = 4  # pixels of a Gaussian on a reduced picture
 _BLOCK = 8  # pixels, and bytes of a uint64; colours survive this far around what is visible, at least
 
 
-def cut_out(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False) -> Image.Image:
-    """The RGBA cut-out of an "RGB" picture by an "L" alpha of its size; `rgb` is not changed.
+def cut_out(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False, in_place: bool = False) -> Image.Image:
+    """The RGBA cut-out of an "RGB" picture by an "L" alpha of its size; `in_place` makes it of `rgb` itself.
 
     Colours are stored straight, as they were in the picture. Where nothing shows for several pixels around they
     become black, so that the background is gone from the file; `keep_hidden` keeps them everywhere.
     """
-    cutout = rgb.convert("RGBA")
+    cutout = rgb if in_place else rgb.copy()
     cutout.putalpha(alpha)
     if not keep_hidden:
         cutout.paste((0, 0, 0, 0), mask=_far_from_visible(alpha))
@@ -165,5 +165,5 @@ def _far_from_visible(alpha: Image.Image) -> Image.Image:
     for dy in range(3):
         for dx in range(3):
             far &= ~ringed[dy : dy + rows, dx : dx + columns]
-    blocks = Image.fromarray(far).resize((columns * _BLOCK, rows * _BLOCK), Image.Resampling.NEAREST)
-    return blocks.crop((0, 0, width, height))
+    box = (0, 0, width / _BLOCK, height / _BLOCK)
+    return Image.fromarray(far).resize(alpha.size, Image.Resampling.NEAREST, box)

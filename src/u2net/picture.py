@@ -58,6 +58,10 @@ def _pick(image: Image.Image, columns: NDArray[np.intp], rows: NDArray[np.intp])
     width, height = image.size
     if height < 4 * len(rows):
         return Image.fromarray(np.asarray(image)[np.ix_(rows, columns)])
-    # An array of a whole large picture takes longer than all else that is done to its samples.
-    picked = [np.asarray(image.crop((0, row, width, row + 1)))[0, columns] for row in rows.tolist()]
-    return Image.fromarray(np.stack(picked))
+    # An array of a whole large picture takes longer than all else that is done to its samples. Rows are taken two by
+    # two, for they come as neighbours.
+    picked = []
+    for pair in np.split(rows, range(2, len(rows), 2)):
+        band = image.crop((0, int(pair[0]), width, int(pair[-1]) + 1))
+        picked.append(np.asarray(band)[pair - pair[0]].take(columns, axis=1))
+    return Image.fromarray(np.concatenate(picked))

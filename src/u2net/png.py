@@ -115,9 +115,9 @@ def _packer(image: Image.Image, num_rows: int, level: int) -> Callable[[int], _B
         pixels = np.asarray(image.crop((0, top - 1, width, bottom))).reshape(-1, width * step)
         first = max(0, (bottom - top - num_sampled) // 2)
         sample = pixels[first : first + num_sampled + 1]
-        kind = min(_FILTERS, key=lambda kind: len(ways[-1].deflate(_filtered(sample, step, kind))))
-        sampled = _filtered(sample, step, kind)
-        way = min(ways, key=lambda way: len(way.deflate(sampled)))
+        samples = {kind: _filtered(sample, step, kind) for kind in _FILTERS}
+        kind = min(samples, key=lambda kind: len(ways[-1].deflate(samples[kind])))
+        way = min(ways, key=lambda way: len(way.deflate(samples[kind])))
         filtered = _filtered(pixels, step, kind)
         chunk = _chunk(b"IDAT", way.deflate(filtered))
         return _Band(chunk, filtered.size, isal.adler32(filtered))
@@ -163,26 +163,22 @@ def _above(rows: Rows, above: Rows, step: int) -> Rows:  # noqa: ARG001
     return above
 
 
-def _average(rows: Rows, above: Rows, step: int) -> Rows:
-    """(left + above) // 2, without leaving 8 bits."""
-    left = _left(rows, above, step)
-    return np.asarray((left & above) + ((left ^ above) >> 1))
-
-
 def _paeth(rows: Rows, above: Rows, step: int) -> Rows:
     """Of left, above and the corner between them the one nearest to left + above - corner, without leaving 8 bits.
 
-    The corner is nearest only where it lies between the other two: there its distance is the difference of theirs,
-    elsewhere their sum.
+    That is the corner where it lies about half-way between the other two, and else the one that is farther from it.
     """
     left, corner = _left(rows, above, step), _left(above, above, step)
     low, high = np.minimum(left, above), np.maximum(left, above)
-    from_left = np.maximum(above, corner) - np.minimum(above, corner)
-    from_above = np.maximum(left, corner) - np.minimum(left, corner)
-    nearest, farther = np.minimum(from_left, from_above), np.maximum(from_left, from_above)
-    predicted = np.where(from_left <= from_above, left, above)
-    np.copyto(predicted, corner, where=(low < corner) & (corner < high) & (farther - nearest < nearest))
-    return predicted
+    between = np.minimum(np.maximum(corner, low), high)
+    below, over = between - low, high - between
+    nearer, farther = np.minimum(below, over), np.maximum(below, over)
+    return _either(_either(low, high, over >= below), between, farther - nearer < nearer)
 
 
-_FILTERS: dict[int, Callable[[Rows, Rows, int], Rows]] = {1: _left, 2: _above, 3: _average, 4: _paeth}
+def _either(first: Rows, second: Rows, which: NDArray[np.bool]) -> Rows:
+    """The second where `which` is true, in a third of `np.where`'s time."""
+    return np.asarray(first ^ ((first ^ second) & np.negative(which.view(np.uint8))))
+
+
+_FILTERS: dict[int, Callable[[Rows, Rows, int], Rows]] = {1: _left, 2: _above, 4: _paeth}

@@ -137,7 +137,7 @@ def remove(
                 session.close()  # the network's memory then serves the picture
             if on_empty != "keep" and prediction.confidence < EMPTY:
                 raise NoSubject(prediction.confidence)
-            image = finish.apply(picture, outline.alpha(picture, prediction.mask, session))
+            image = finish.apply(picture, outline.alpha(picture, prediction.mask, session), in_place=True)
             if format_ == "jpg" and not finish.only_mask:
                 image = image.convert("RGB")
             camera = None if exif == "strip" else kept_exif(picture.exif, place=exif == "all")

@@ -141,6 +141,7 @@ def _removed(asked: RemoveAsked, picture: Picture, session: Session) -> Made:
         bgcolor=None if asked.om else color,
         quality=asked.quality,
         decontaminate=asked.dc,
+        in_place=True,
     )
     return encoded(image, asked.format, picture.icc_profile)
 

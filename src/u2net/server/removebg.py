@@ -216,14 +216,15 @@ def _shrunk(picture: Picture, size: str) -> Picture:
 def _cut_out(asked: RemoveBgAsked, picture: Picture, session: Session) -> Image.Image:
     """RGBA; with a region the network sees nothing else."""
     if asked.roi is None:
-        return render(picture, session)
+        return render(picture, session, in_place=True)
     try:
         box = region(asked.roi, picture.size)
     except ValueError as error:
         raise Problem(400, f"roi {error}") from None
     alpha = None if picture.alpha is None else picture.alpha.crop(box)
     image = Image.new("RGBA", picture.size)
-    image.paste(render(Picture(picture.rgb.crop(box), alpha, picture.icc_profile), session), box)
+    part = Picture(picture.rgb.crop(box), alpha, picture.icc_profile)
+    image.paste(render(part, session, in_place=True), box)
     return image
 
 
