@@ -4,10 +4,11 @@
 
 Pictures of 1, 12 and 48 megapixels are cut out by `u2net remove` and `rembg i -m u2netp`, each in an environment of its
 own and with its own file of the same weights (or both with --model's), in turn; then by one process for each side that
-keeps its session, from the bytes of a JPEG to the bytes of a PNG. Ours goes in each of --ways: as rembg computes; by
-the fastest runtime and precision that is installed; and as it comes, which refines outlines too. What steps of our
-pipeline give is then measured by taking each away. With --json, results are written to FILE, and as Markdown beside it.
-The first time, rembg is installed into `.peers`, which needs a network, unless --peer names an interpreter that has it.
+keeps its session, from the bytes of a JPEG to the bytes of a PNG. Ours goes in each of --ways: as rembg computes; with
+OpenVINO in fp32; by the fastest runtime and precision that is installed; and as it comes, which refines outlines too.
+What steps of our pipeline give is then measured by taking each away. With --json, results are written to FILE, and as
+Markdown beside it. The first time, rembg is installed into `.peers`, which needs a network, unless --peer names an
+interpreter that has it.
 
 The pictures are the demo photograph, enlarged, with its own fine detail (what a blur of one pixel takes away) laid over
 as tiles, for photographs look alike at every scale, and saved as JPEG: 1.4 bytes a pixel as PNG, where photographs
@@ -38,8 +39,13 @@ VERSION = "2.0.86"
 HERE = Path(__file__).resolve()
 PHOTOGRAPH = HERE.parents[1] / "docs" / "images" / "coffee.jpg"
 SIZES = {"1 MP": (1224, 816, 92), "12 MP": (4242, 2828, 92), "48 MP": (8484, 5656, 85)}  # width, height, JPEG quality
-WAYS = {"alike": ("onnxruntime", "coarse"), "fastest": ("auto", "coarse"), "default": ("auto", "fast")}
-"""Runtime and quality; rembg's are ONNX Runtime and the mask as the network gives it."""
+WAYS = {
+    "alike": ("onnxruntime", "fp32", "coarse"),
+    "openvino": ("openvino", "fp32", "coarse"),
+    "fastest": ("auto", "auto", "coarse"),
+    "default": ("auto", "auto", "fast"),
+}
+"""Runtime, precision and quality; rembg's are ONNX Runtime, fp32 and the mask as the network gives it."""
 Figures = dict[str, float]
 
 
@@ -153,9 +159,9 @@ def compare(
 
 def command_of(way: str, model: Path) -> list[str]:
     """Ours, up to the names of files."""
-    runtime, quality = WAYS[way]
-    options = ["--overwrite", "--model", str(model), "--runtime", runtime, "--quality", quality]
-    return [sys.executable, "-m", "u2net", "remove", *options]
+    runtime, precision, quality = WAYS[way]
+    options = ["--runtime", runtime, "--precision", precision, "--quality", quality]
+    return [sys.executable, "-m", "u2net", "remove", "--overwrite", "--model", str(model), *options]
 
 
 def run(command: list[str]) -> Figures:
@@ -212,9 +218,9 @@ def answer(side: str, model: str, way: str) -> None:
         from u2net import new_session, remove
         from u2net.transform import REMBG
 
-        runtime, quality = WAYS[way]
-        session = new_session(model, runtime=runtime)
-        feed_alike = lambda: new_session(model, runtime=runtime, transform=REMBG)  # noqa: E731
+        runtime, precision, quality = WAYS[way]
+        session = new_session(model, runtime=runtime, precision=precision)
+        feed_alike = lambda: new_session(model, runtime=runtime, precision=precision, transform=REMBG)  # noqa: E731
         options = {"quality": quality}
     else:
         from rembg import new_session, remove

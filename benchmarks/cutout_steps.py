@@ -99,7 +99,7 @@ def steps(content: bytes) -> list[Step]:
         ),
         Step("one decode for network and output, not two", call, decode_twice(content, call)),
         Step("outlines as the network gives them, not refined", coarse, call, "the other is the default"),
-        Step("the background is erased in place", call, without(finish, "cut_out", cut_out_by_composing)),
+        Step("the picture becomes the cut-out, and is not copied", call, without(finish, "cut_out", cut_out_of_a_copy)),
     ]
 
 
@@ -130,13 +130,10 @@ def decode_twice(content: bytes, call: Way) -> Way:
     return way
 
 
-def cut_out_by_composing(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False) -> Image.Image:
-    """The cut-out over black by a mask of all pixels, then with its alpha."""
-    assert not keep_hidden
-    near = cutout._far_from_visible(alpha).convert("L").point(lambda value: 255 - value)
-    composed = Image.composite(rgb, Image.new("RGB", rgb.size), near).convert("RGBA")
-    composed.putalpha(alpha)
-    return composed
+def cut_out_of_a_copy(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool, in_place: bool) -> Image.Image:
+    """The cut-out beside its picture, which stays."""
+    assert in_place
+    return cutout.cut_out(rgb, alpha, keep_hidden=keep_hidden)
 
 
 def wide_profile() -> bytes:
