@@ -111,11 +111,16 @@ def save_image(
     The format follows the suffix (`SUFFIXES`) unless given. `options` are those of `encode`. Raises what it does, and
     `OSError`.
     """
-    path = Path(os.path.realpath(path))  # a link is written through, not replaced
+    path = Path(path)
     format = format or SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:
         raise UnsupportedFormat(f"cannot tell the format from the name: end it in {', '.join(SUFFIXES)}")
-    content = encode(image, format, icc_profile, **options)
+    save_bytes(encode(image, format, icc_profile, **options), path)
+
+
+def save_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
+    """Write a file: the whole of it appears under `path`, or nothing changes. Raises OSError."""
+    path = Path(os.path.realpath(path))  # a link is written through, not replaced
     if path.exists() and not path.is_file():
         # To rename onto /dev/stdout would remove it.
         path.write_bytes(content)

@@ -78,11 +78,14 @@ class TrainingDiverged(U2NetError, ArithmeticError):
 
 
 class TrainingInterrupted(U2NetError):
-    """A signal ended the run at a step's end, with a checkpoint; `signum` is the signal's number."""
+    """A signal, `signum`, ended the run at a step's end, with a checkpoint, or while its data was being opened."""
 
-    def __init__(self, signum: int, step: int) -> None:
+    def __init__(self, signum: int, step: int | None = None) -> None:
         self.signum = signum
-        super().__init__(f"interrupted after step {step}; the same command goes on from there")
+        if step is None:
+            super().__init__("interrupted while the data was opened; the same command begins that again")
+        else:
+            super().__init__(f"interrupted after step {step}; the same command goes on from there")
 
 
 class DownloadError(U2NetError, OSError):

@@ -32,7 +32,7 @@ from u2net.color import separate, to_rgb
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.picture import Picture
 
-__all__ = ["LIMITS", "SUFFIXES", "ImageData", "Limits", "Picture", "load_image", "load_stored"]
+__all__ = ["LIMITS", "SUFFIXES", "ImageData", "Limits", "Picture", "load_image", "load_stored", "read_encoded"]
 
 Decoded = TypeVar("Decoded")
 
@@ -103,8 +103,19 @@ def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
     Raises `UnsupportedFormat`, `ImageTooLarge` or `InvalidImage`, and `OSError` for a path that cannot be read.
     """
     if isinstance(data, str | os.PathLike):
-        data = _read(data, limits)
+        data = read_encoded(data, limits)
     return _past_warnings(lambda: _decode(data, limits))
+
+
+def read_encoded(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
+    """The content of a picture's file. Raises InvalidImage for what is no regular file or too long, and OSError."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidImage("not a regular file")
+        _check_num_bytes(status.st_size, limits)
+        # The file may be growing, or tell a length of 0 as those of /proc do.
+        return file.read(limits.max_bytes + 1)
 
 
 def load_stored(data: bytes, limits: Limits = LIMITS) -> NDArray[np.uint8]:
@@ -125,16 +136,6 @@ def _past_warnings(decode: Callable[[], Decoded]) -> Decoded:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return decode()
-
-
-def _read(path: str | os.PathLike[str], limits: Limits) -> bytes:
-    with open(path, "rb", opener=_open_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidImage("not a regular file")
-        _check_num_bytes(status.st_size, limits)
-        # The file may be growing, or tell a length of 0 as those of /proc do.
-        return file.read(limits.max_bytes + 1)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -29,7 +29,7 @@ def told(monkeypatch, tmp_path):
     """Runs the command line with a `train` that only takes note of what it is told."""
     calls = []
 
-    def note(config, run, *, watch):
+    def note(config, run, *, watch, progress):
         calls.append((config, run))
         return TrainResult(1, {"set maxF": 0.5}, run / "best.safetensors", run / "model.onnx")
 

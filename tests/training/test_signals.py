@@ -68,6 +68,25 @@ def test_a_signal_stops_the_run_at_the_steps_end_with_a_snapshot(configured, tmp
     assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2]
 
 
+@BOTH
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_a_signal_while_the_data_is_opened_ends_that_at_once(configured, tmp_path, number, cache):
+    looked_at = []
+
+    def progress(pairs):
+        for pair in pairs:
+            looked_at.append(pair)
+            os.kill(os.getpid(), number)
+            yield pair
+
+    config = configured(cache=cache)
+    with pytest.raises(TrainingInterrupted, match="while the data was opened") as caught:
+        train(config, tmp_path / "run", progress=progress)
+    assert caught.value.signum == number
+    assert len(looked_at) == 1
+    assert train(config, tmp_path / "run").num_steps == config.max_steps
+
+
 @pytest.mark.usefixtures("lean")
 def test_an_interrupted_run_goes_on_to_the_same_bits(configured, tmp_path):
     config = configured(max_steps=6, validate_every=2, ema=0.9, augment="modern")

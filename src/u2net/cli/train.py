@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -87,15 +88,20 @@ def train(
     """
     with one_line_errors():
         config = _configured(run, data, preset, config_path, given)
+        from tqdm import tqdm
+
         from u2net.training import train as train_
 
         logging.basicConfig(format="u2net: %(message)s")
+        leads = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
         try:
             if find_batch:
                 config = replace(config, batch_size=_largest_batch(run, config))
                 click.echo(f"batch size {config.batch_size}", err=True)
             with _Progress() as progress:
-                result = train_(config, run, watch=progress)
+                quiet = None if leads else True  # None: quiet unless there is a terminal
+                opening = partial(tqdm, desc="looking at the data", unit="pair", leave=False, disable=quiet)
+                result = train_(config, run, watch=progress, progress=opening)
         except ConfigMismatch as error:
             click.echo(
                 f"u2net: {printable(run)} was begun otherwise; it can go on as it was, or name another:", err=True
@@ -115,7 +121,7 @@ def train(
             raise
         except ValueError as error:
             raise Refusal(str(error)) from None
-    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
+    if not leads:
         return
     shown = {name: value for name, value in result.scores.items() if name.split()[-1] in _TOLD}
     told = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())

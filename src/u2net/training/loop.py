@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -23,6 +24,7 @@ from u2net.net.checkpoint import save_checkpoint
 from u2net.report import save_text
 from u2net.training.config import TrainConfig
 from u2net.training.data import Data, open_data
+from u2net.training.examples import Progress
 from u2net.training.loader import Batch, normalise
 from u2net.training.norms import has_folded_norms, reopen_norms
 from u2net.training.objective import Objective, find_precision, new_network
@@ -57,11 +59,14 @@ class TrainResult:
     """The same as an ONNX file."""
 
 
-def train(config: TrainConfig, run: str | PathLike[str], *, watch: Watch = lambda *_: None) -> TrainResult:
+def train(
+    config: TrainConfig, run: str | PathLike[str], *, watch: Watch = lambda *_: None, progress: Progress = iter
+) -> TrainResult:
     """Train as configured in the folder `run`; called again, go on where that run was cut off.
 
     On the CPU a run that was cut off anywhere ends in the same bits as one that was not, if the number of threads and
     the versions are the same. Started by torchrun, its processes train together. docs/train.md has what a run leaves.
+    `progress` wraps the numbers of pairs that are looked at before the first step, as tqdm does.
 
     Raises InvalidDataset (BadPictures with each name, unless `on_bad` is "skip"), InvalidModel, ConfigMismatch for
     a run that was begun otherwise, TrainingDiverged for a loss that is not finite, TrainingInterrupted after SIGINT
@@ -78,7 +83,7 @@ def train(config: TrainConfig, run: str | PathLike[str], *, watch: Watch = lambd
         if config.deterministic:
             stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
             torch.use_deterministic_algorithms(True)
-        training = _Training(config, place, world, signals)
+        training = _Training(config, place, world, signals, progress)
         if world.leads:
             place.save_config(config)
         record = stack.enter_context(Record(place.folder, training.state.step)) if world.leads else None
@@ -88,14 +93,15 @@ def train(config: TrainConfig, run: str | PathLike[str], *, watch: Watch = lambd
 class _Training:
     """One run, from its first step or from its newest snapshot."""
 
-    def __init__(self, config: TrainConfig, place: Run, world: World, signals: Signals) -> None:
+    def __init__(self, config: TrainConfig, place: Run, world: World, signals: Signals, progress: Progress) -> None:
         self.config, self.place, self.world, self.signals = config, place, world, signals
         network, transform = new_network(config)
         if config.sync_norm:
             if world.device.type != "cuda":
                 raise ValueError("sync_norm is for GPUs")
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        self.data: Data = open_data(config, transform, place.cache, world)
+        looked_at = partial(self._until_signal, progress)
+        self.data: Data = open_data(config, transform, place.cache, world, looked_at)
         self.card = place.new_card(config, transform)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
         if snapshot is None and config.init is not None and not config.freeze_norm and has_folded_norms(network):
@@ -122,6 +128,13 @@ class _Training:
         num_steps = math.ceil(config.epochs * len(self.data.order) / self.global_batch)
         self.num_steps = min(num_steps, config.max_steps or num_steps)
         self.readings: deque[Reading] = deque()
+
+    def _until_signal(self, progress: Progress, pairs: range) -> Iterator[int]:
+        """The pairs that are looked at before the first step; a signal ends that at once, for nothing is to be kept."""
+        for pair in progress(pairs):
+            if self.signals.received:
+                raise TrainingInterrupted(self.signals.received)
+            yield pair
 
     def run(self, record: Record | None, watch: Watch) -> TrainResult:
         """Train to the end, or until a signal or too many validations without a better result."""
