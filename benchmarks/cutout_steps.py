@@ -17,7 +17,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from u2net import background, batch, cutout, encoding, finish, png, remove, session, transform
+from u2net import background, cutout, encoding, finish, png, remove, session, transform
+from u2net.batch import Job
+from u2net.batch.run import run
 from u2net.image import Picture, load_image
 from u2net.png import to_png
 from u2net.zoo import find
@@ -145,14 +147,14 @@ def wide_profile() -> bytes:
 def folder_step(photo: Path, folder: Path) -> Step:
     """Four pictures of a folder, two at a time or one by one."""
     model = background.new_session()
-    jobs = [batch.Job(photo, folder / f"{i}.png") for i in range(4)]
+    jobs = [Job(photo, folder / f"{i}.png") for i in range(4)]
 
     def make(source: Path, target: Path) -> None:
         picture = load_image(source)
         encoding.save_image(background.render(picture, model), target)
 
     def way(workers: int) -> Way:
-        return lambda: list(batch.run(jobs, make, overwrite=True, workers=workers))
+        return lambda: list(run(jobs, make, overwrite=True, workers=workers))
 
     return Step("a folder of four: two at a time", way(2), way(1))
 
@@ -179,7 +181,7 @@ def graph_step(folder: Path) -> Step:
 LATER = """
 import sys
 from u2net.__main__ import main
-import u2net.cli.remove
+import u2net.batch.cutter
 class Later:
     def __init__(self, *_): pass
     def __enter__(self): return self
@@ -187,7 +189,7 @@ class Later:
     def submit(self, function, *given):
         self.result = lambda: function(*given)
         return self
-sys.modules["u2net.cli.remove"].ThreadPoolExecutor = Later
+sys.modules["u2net.batch.cutter"].ThreadPoolExecutor = Later
 main()
 """
 

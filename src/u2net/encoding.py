@@ -111,7 +111,7 @@ def save_image(
     The format follows the suffix (`SUFFIXES`) unless given. `options` are those of `encode`. Raises what it does, and
     `OSError`.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     format = format or SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:
         raise UnsupportedFormat(f"cannot tell the format from the name: end it in {', '.join(SUFFIXES)}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from u2net.batch import Job, plan, run
+from u2net.batch import Job, plan
+from u2net.batch.run import run
 from u2net.errors import InvalidImage, NoSubject
 
 

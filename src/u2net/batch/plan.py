@@ -1,16 +1,14 @@
-"""Folders: which picture becomes which file, and what came of each."""
+"""Which picture of a folder becomes which file."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from u2net.errors import InvalidImage, NoSubject, reason
+from u2net.errors import reason
 from u2net.image import SUFFIXES
 
 
@@ -66,62 +64,6 @@ def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outco
     return jobs, failures
 
 
-def run(
-    jobs: Iterable[Job],
-    make: Callable[[Path, Path], float | None],
-    *,
-    overwrite: bool,
-    workers: int = 1,
-    empty: Literal["skipped", "failed"] = "failed",
-) -> Iterator[Outcome]:
-    """Call `make(source, target)` for each job in turn; a picture that fails does not stop the others.
-
-    It gives the confidence that there is a subject, or None. What it raises NoSubject for counts as `empty` says.
-
-    With two `workers`, threads, one picture is decoded or encoded while another is in the network; outcomes keep the
-    order of the jobs. When nobody asks for more, or the program is to end, what is begun is finished, and nothing else
-    is begun. One worker is the caller's own thread. A target that is there already is skipped unless `overwrite`.
-    """
-    if workers == 1:
-        yield from (_do(job, make, overwrite, empty) for job in jobs)
-        return
-    begun: deque[Future[Outcome]] = deque()
-
-    def first() -> Outcome:
-        outcome = begun[0].result()
-        begun.popleft()
-        return outcome
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for job in jobs:
-                if len(begun) == workers:
-                    yield first()
-                begun.append(pool.submit(_do, job, make, overwrite, empty))
-            while begun:
-                yield first()
-        except (KeyboardInterrupt, SystemExit):
-            # Their files appear all the same: they are told before the program ends.
-            while begun:
-                yield first()
-            raise
-
-
-def _do(
-    job: Job, make: Callable[[Path, Path], float | None], overwrite: bool, empty: Literal["skipped", "failed"]
-) -> Outcome:
-    try:
-        if not overwrite and os.path.lexists(job.target):
-            return Outcome(job.source, job.target, "skipped", f"{job.target} is there already")
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        confidence = make(job.source, job.target)
-    except NoSubject as error:
-        return Outcome(job.source, job.target, empty, reason(error), error.confidence)
-    except (InvalidImage, OSError, MemoryError) as error:
-        return Outcome(job.source, job.target, "failed", _reason(error, job.source))
-    return Outcome(job.source, job.target, "done", confidence=confidence)
-
-
 def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
     """Pictures below a folder in the order of their names, and folders that cannot be read."""
     pictures: list[Path] = []
@@ -136,12 +78,6 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
         folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.realpath(here / f) != own)
         pictures += (here / f for f in sorted(files) if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES)
     return pictures, unreadable
-
-
-def _reason(error: Exception, source: Path) -> str:
-    """What went wrong, and where, unless that is the picture itself."""
-    where = getattr(error, "filename", None)
-    return reason(error) + ("" if where in (None, str(source)) else f": {where}")
 
 
 def _spot(name: Path) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -101,59 +100,54 @@ def remove(
         if as_json and target == PIPE:
             raise Refusal("the picture and --json cannot both go to stdout")
 
-        from u2net.background import new_session
-        from u2net.batch import Job, plan, run
-        from u2net.confidence import EMPTY
-        from u2net.encoding import LOSSY, encode, save_image
+        from u2net.batch import CutoutConfig, Cutter, Job, plan
+        from u2net.batch.run import run
+        from u2net.encoding import LOSSY, save_bytes
         from u2net.errors import InvalidImage, NoSubject
-        from u2net.exif import kept_exif
-        from u2net.image import LIMITS, Picture, load_image
+        from u2net.image import LIMITS
         from u2net.zoo import DEFAULT
 
         if lossy_quality is not None and format_ not in LOSSY:
             raise Refusal(f"{format_} is exact: --lossy-quality is for {', '.join(LOSSY)}")
         if alpha_quality is not None and format_ != "webp":
             raise Refusal("--alpha-quality is for webp")
-        outline, finish = asked.outline(), asked.finish(format_)
-        written: dict[str, Any] = {"png_level": png_level, "quality": lossy_quality, "alpha_quality": alpha_quality}
-
+        config = CutoutConfig(
+            model=DEFAULT if model is None else model,
+            runtime=runtime,
+            precision=precision,
+            threads=threads,
+            outline=asked.outline(),
+            finish=asked.finish(format_),
+            format=format_,
+            png_level=png_level,
+            lossy_quality=lossy_quality,
+            alpha_quality=alpha_quality,
+            exif=exif,
+            on_empty=on_empty,
+        )
         jobs, failures = plan(source, target, f".{format_}") if folder else ([Job(source, target)], [])
-        model = DEFAULT if model is None else model
         terminal = sys.stderr is not None and sys.stderr.isatty()
+        cutter = Cutter(config, progress=terminal)
 
         # Here, for nothing interrupts a thread that waits for more.
         piped = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == PIPE else None
 
-        def load(source: Path) -> Picture:
+        def make(source: Path, target: Path) -> float | None:
             if piped == b"":
                 raise InvalidImage("nothing was received")
-            return load_image(piped or source)
-
-        def make(source: Path, target: Path) -> float:
-            assert session is not None
-            picture = ahead.pop().result() if ahead else load(source)
-            prediction = outline.predict(picture, session)
-            if not folder:
-                session.close()  # the network's memory then serves the picture
-            if on_empty != "keep" and prediction.confidence < EMPTY:
-                raise NoSubject(prediction.confidence)
-            image = finish.apply(picture, outline.alpha(picture, prediction.mask, session), in_place=True)
-            if format_ == "jpg" and not finish.only_mask:
-                image = image.convert("RGB")
-            camera = None if exif == "strip" else kept_exif(picture.exif, place=exif == "all")
+            cut = cutter(piped or source, is_last=not folder)
+            if cut.status != "done":
+                raise InvalidImage(cut.reason) if cut.confidence is None else NoSubject(cut.confidence)
             if target == PIPE:
                 with open(1, "wb", closefd=False) as stdout:  # sys.stdout may be unbuffered, and then writes in part
-                    stdout.write(encode(image, format_, picture.icc_profile, exif=camera, **written))
+                    stdout.write(cut.content)
             else:
-                save_image(image, target, picture.icc_profile, exif=camera, **written)
-            return prediction.confidence
+                save_bytes(cut.content, target)
+            return cut.confidence
 
-        with quiet_decoders(), ThreadPoolExecutor(1) as pool:
-            # A single picture is decoded while the runtime is loaded and reads the model.
-            ahead = [] if folder else [pool.submit(load, source)]
-            session = None
-            if jobs:
-                session = new_session(model, runtime=runtime, precision=precision, threads=threads, progress=terminal)
+        with quiet_decoders():
+            if folder and jobs:
+                cutter.open()
             finished: list[Outcome] = []
             done = run(
                 jobs,

@@ -1,0 +1,167 @@
+"""How pictures are cut out, as one value, and the callable made of it: one way for a picture, a pool and a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from u2net.background import new_session
+from u2net.confidence import EMPTY
+from u2net.encoding import Format, encode
+from u2net.errors import InvalidImage, NoSubject, reason
+from u2net.exif import kept_exif
+from u2net.finish import Finish
+from u2net.image import load_image
+from u2net.outline import Outline
+from u2net.picture import Picture
+from u2net.session import Precision, Runtime, Session
+from u2net.zoo import DEFAULT
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class CutoutConfig:
+    """What is made of every picture, and by what. May be pickled."""
+
+    model: str = DEFAULT
+    """A name in `MODELS`, or a file's path."""
+    runtime: Runtime = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+    """Of the runtime, in each process; None leaves their number to it."""
+    outline: Outline = field(default_factory=Outline)
+    finish: Finish = field(default_factory=Finish)
+    """Its backdrop is one of `u2net.backdrop`, which may be pickled."""
+    format: Format = "png"
+    png_level: int = 1
+    lossy_quality: int | None = None
+    """1 to 100, of the colours of a lossy format; None is the format's own."""
+    alpha_quality: int | None = None
+    """0 to 100, of WebP's transparency; None is exact."""
+    exif: Literal["strip", "keep", "all"] = "strip"
+    """What the camera noted: "keep" leaves out where it was."""
+    on_empty: Literal["keep", "skip", "fail"] = "keep"
+    """What becomes of pictures that all but surely show no subject."""
+
+    def asked(self) -> dict[str, Any]:
+        """Everything that decides what files hold, as values of JSON; pictures are their digests.
+
+        Threads are left out: with more of them the same is made.
+        """
+        return {f.name: _told(getattr(self, f.name)) for f in fields(self) if f.name != "threads"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What came of one picture."""
+
+    status: Status
+    content: bytes = b""
+    """The encoded file; empty unless it is done."""
+    reason: str = ""
+    """One line for what was not done."""
+    confidence: float | None = None
+    """How sure it is that the picture shows a subject, 0 to 1; None where nobody looked."""
+
+
+class Cutter:
+    """Makes an encoded cut-out of a path or of an encoded picture's bytes.
+
+    Its session is opened with the first picture and serves all that come; it may be pickled, and then is opened anew.
+    `progress` shows a download of the model on stderr.
+    """
+
+    def __init__(self, config: CutoutConfig, *, progress: bool = False) -> None:
+        self.config = config
+        self._progress = progress
+        self._session: Session | None = None
+
+    def __reduce__(self) -> tuple[type[Cutter], tuple[CutoutConfig]]:
+        return Cutter, (self.config,)
+
+    def __call__(self, source: Path | bytes, *, is_last: bool = False) -> Cut:
+        """What comes of a picture; one that cannot be cut out has failed, with a reason, and raises nothing.
+
+        After the last one's mask the session is closed: the network's memory then serves the picture.
+        Raises what `open` does.
+        """
+        load: Callable[[], Picture]
+        if self._session is None:
+            # The first picture is decoded while the runtime is loaded and reads the model.
+            with ThreadPoolExecutor(1) as pool:
+                load = pool.submit(load_image, source).result
+                self.open()
+        else:
+            load = partial(load_image, source)
+        try:
+            return self._cut(load(), is_last=is_last)
+        except NoSubject as error:
+            status: Status = "skipped" if self.config.on_empty == "skip" else "failed"
+            return Cut(status, reason=reason(error), confidence=error.confidence)
+        except (InvalidImage, OSError, MemoryError) as error:
+            return Cut("failed", reason=reason(error))
+
+    def open(self) -> Session:
+        """The session, opened now if it is not. Raises what `u2net.new_session` does."""
+        if self._session is None:
+            asked = self.config
+            self._session = new_session(
+                asked.model,
+                runtime=asked.runtime,
+                precision=asked.precision,
+                threads=asked.threads,
+                progress=self._progress,
+            )
+        return self._session
+
+    def close(self) -> None:
+        """Let go of the session; the next picture opens another."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _cut(self, picture: Picture, *, is_last: bool) -> Cut:
+        config, session = self.config, self.open()
+        prediction = config.outline.predict(picture, session)
+        if is_last:
+            self.close()
+        if config.on_empty != "keep" and prediction.confidence < EMPTY:
+            raise NoSubject(prediction.confidence)
+        alpha = config.outline.alpha(picture, prediction.mask, session)
+        image = config.finish.apply(picture, alpha, in_place=True)
+        return Cut("done", self._encode(image, picture), confidence=prediction.confidence)
+
+    def _encode(self, image: Image.Image, picture: Picture) -> bytes:
+        config = self.config
+        if config.format == "jpg" and not config.finish.only_mask:
+            image = image.convert("RGB")
+        return encode(
+            image,
+            config.format,
+            picture.icc_profile,
+            png_level=config.png_level,
+            quality=config.lossy_quality,
+            alpha_quality=config.alpha_quality,
+            exif=None if config.exif == "strip" else kept_exif(picture.exif, place=config.exif == "all"),
+        )
+
+
+def _told(value: Any) -> Any:
+    """A value of JSON that stands for a field's."""
+    if is_dataclass(value):
+        return {f.name: _told(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, partial):
+        return [_told(value.func), *map(_told, value.args)]
+    if isinstance(value, Image.Image):
+        return hashlib.sha256(repr((value.mode, value.size)).encode() + value.tobytes()).hexdigest()
+    if isinstance(value, tuple):
+        return list(value)
+    return value.__name__.strip("_") if callable(value) else value
