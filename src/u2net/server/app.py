@@ -14,11 +14,11 @@ from starlette.middleware import Middleware
 from u2net import __version__
 from u2net.background import new_session
 from u2net.errors import U2NetError
+from u2net.heaps import trim_heaps
 from u2net.server import about, api, removebg
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
 from u2net.server.lifetime import Lifetime
-from u2net.server.memory import trim_heaps
 from u2net.server.problems import answer_problem
 from u2net.server.service import Service
 from u2net.server.static import add_page

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from u2net.machine import num_processors
+
 if TYPE_CHECKING:
     from u2net.image import Limits
 
@@ -144,11 +146,6 @@ class ServerConfig:
             raise ValueError(f"{unknown[0]} is no setting of the service")
         hints = get_type_hints(cls)
         return cls(**{known[name]: _parse(name, text, hints[known[name]]) for name, text in given.items() if text})
-
-
-def num_processors() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _called(model: str) -> str:

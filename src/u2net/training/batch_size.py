@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from u2net.errors import NotEnoughRoom
+from u2net.machine import available_memory
 from u2net.training.config import TrainConfig
 from u2net.training.objective import Objective, find_precision, new_network
 from u2net.training.optimizer import set_training
 from u2net.training.parallel import World, find_device
-from u2net.training.room import available_memory
 from u2net.training.state import State
 
 _TRIED = (2, 4)  # batches that are measured; memory grows by the same amount for each further picture

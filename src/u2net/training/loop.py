@@ -22,6 +22,7 @@ from torch import nn
 from u2net.errors import ConfigMismatch, NotEnoughRoom, TrainingDiverged, TrainingInterrupted, U2NetError
 from u2net.net.checkpoint import save_checkpoint
 from u2net.report import save_text
+from u2net.signals import Signals
 from u2net.training.config import TrainConfig
 from u2net.training.data import Data, open_data
 from u2net.training.examples import Progress
@@ -33,7 +34,6 @@ from u2net.training.parallel import World, joined, with_shared_gradients
 from u2net.training.reading import Later, Reading
 from u2net.training.record import Record
 from u2net.training.run import Run
-from u2net.training.signals import Signals
 from u2net.training.snapshot import load_newest, save_snapshot
 from u2net.training.state import State
 from u2net.training.validation import Validator

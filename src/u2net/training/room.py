@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from pathlib import Path
 
 import torch
 
 from u2net.errors import NotEnoughRoom
+from u2net.machine import available_memory
 
 _SHARED = Path("/dev/shm")  # noqa: S108  (where Linux keeps memory that processes share)
 
@@ -36,20 +35,6 @@ def check_device(num_bytes: int, device: torch.device) -> None:
         _check(num_bytes, free, f"{device}; cache 'memory', 'disk' or 'none' takes none")
     else:
         check_memory(num_bytes, shared=False)
-
-
-def available_memory() -> int | None:
-    """Bytes that can be taken without swapping, within the limit of the container; None where no one says."""
-    known = []
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        known.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-        known.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    if not known:
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none on Windows
-            known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(known, default=None)
 
 
 def _check(num_bytes: int, available: int, place: str) -> None:

@@ -12,9 +12,9 @@ from u2net.net.backend import torch_backend
 from u2net.net.model import U2Net
 from u2net.report import save_examples
 from u2net.session import Session
+from u2net.signals import Signals
 from u2net.training.config import TrainConfig
 from u2net.training.parallel import World
-from u2net.training.signals import Signals
 
 
 class Validator:

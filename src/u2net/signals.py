@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish to stop at the next step's end."""
+"""SIGINT and SIGTERM as a wish to stop at the end of what is begun."""
 
 from __future__ import annotations
 
