@@ -200,6 +200,8 @@ def openvino_backend(
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         properties["INFERENCE_NUM_THREADS"] = threads
+        # Threads are counted where several processes share the machine: tied to processors, all would take the first.
+        properties["ENABLE_CPU_PINNING"] = False
     if folder is not None and _may_write(folder):
         # Blobs are found by a digest of model, properties and OpenVINO's version; damaged ones are compiled again.
         properties["CACHE_DIR"] = str(folder)
