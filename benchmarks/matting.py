@@ -1,13 +1,11 @@
 """Refined alphas and foregrounds beside rembg's alpha matting, from the same coarse masks.
 
-    python benchmarks/matting.py MATTES [--ecssd DATA] [--large] [--rounds 5] [--json FILE] [--peer PYTHON]
+    python benchmarks/matting.py MATTES [--rounds 5] [--json FILE] [--peer PYTHON]
 
 MATTES holds images/NAME.png and alphas/NAME.png. Theirs is what rembg 2.0.86 does for alpha_matting=True: its trimap by
 scipy, then pymatting's closed form and multi-level foreground, in an environment of its own, which the first time needs
 a network. Times are the processor's, of all threads, of which both sides have one; each side answers in a process of
-its own, in turn. "best" is "balanced" on the mean of the masks of a photograph and its mirror image. With --ecssd,
-outlines of every fifth of its pictures are measured too. With --large, a picture is enlarged to 48 megapixels, and each
-stage has a process of its own whose peak memory counts (Linux).
+its own, in turn. "best" is "balanced" on the mean of the masks of a photograph and its mirror image.
 """
 
 import argparse
@@ -39,27 +37,20 @@ STEPS = {
     "balanced and foreground": (["balanced", "foreground"], ["alpha", "foreground"]),
 }
 """What is timed: our steps, and rembg's that lead to the same."""
-STAGES = ("mask", "fast", "balanced", "foreground", "cut out")
 
 
 def main() -> None:
     """Predict masks, ask both sides in turn, print, write if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mattes", type=Path)
-    parser.add_argument("--ecssd", metavar="DATA", help="a folder or tar of pictures and masks")
-    parser.add_argument("--large", action="store_true", help="time and memory of 48 megapixels, too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has pymatting  [default: one in .peers]")
     parser.add_argument("--answer", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
-    parser.add_argument("--stage", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if arguments.answer:
         answer(arguments.answer[0], Path(arguments.answer[1]))
-        return
-    if arguments.stage:
-        run_stage(arguments.stage[0], Path(arguments.stage[1]))
         return
 
     python = arguments.peer or install_peer("pymatting", "1.1.16")
@@ -78,10 +69,6 @@ def main() -> None:
             "foreground": score_foregrounds(folder, truths),
             "band": rounds[0][0]["band"],
         }
-        if arguments.ecssd:
-            result["ecssd"] = score_outlines(arguments.ecssd)
-        if arguments.large:
-            result["large"] = measure_large(folder, next(iter(truths)))
     text = to_markdown(result)
     print(text)
     if arguments.json:
@@ -98,7 +85,7 @@ def predict_masks(mattes: Path, folder: Path) -> dict[str, Pixels]:
     from u2net.image import load_image
     from u2net.looks import with_mirrored
 
-    session, truths = new_session(threads=1), {}
+    session, truths = new_session(runtime="onnxruntime", threads=1), {}
     for path in sorted((mattes / "images").glob("*.png")):
         image = np.array(Image.open(path).convert("RGB"))
         save(folder, path.stem, "image", image)
@@ -261,89 +248,6 @@ def score_foregrounds(folder: Path, truths: dict[str, Pixels]) -> dict[str, floa
     return dict(zip(("all", "mixed", "mixed, times alpha"), (sums / len(truths)).tolist(), strict=True))
 
 
-def score_outlines(data: str) -> list[dict[str, Any]]:
-    """maxF, MAE and boundary IoU of every fifth picture, by the mask alone and by each quality."""
-    from u2net import new_session
-    from u2net.dataset import load_grey, open_dataset
-    from u2net.image import load_image
-    from u2net.looks import with_mirrored
-    from u2net.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
-    from u2net.refine import refine
-
-    session = new_session(threads=1)
-    measures = {kind: (FMeasure(), MAE(), BoundaryIoU(), RelaxedF()) for kind in ("mask", *OURS)}
-    for example in open_dataset(data).examples[::5]:
-        picture, truth = load_image(example.image.read()), load_grey(example.mask)
-        image = np.asarray(picture.rgb)
-        mask = session.mask(image)
-        alphas = {"mask": mask} | {quality: refine(image, mask, quality) for quality in ("fast", "balanced")}
-        alphas["best"] = refine(image, with_mirrored(session.predict)(picture).mask)
-        for kind, alpha in alphas.items():
-            pair = Pair(alpha, truth)
-            for measure in measures[kind]:
-                measure.step(pair)
-    results = {kind: {k: v for one in ones for k, v in one.results().items()} for kind, ones in measures.items()}
-    return [
-        {"alpha": kind} | {key: float(scores[key]) for key in ("maxF", "MAE", "BIoU", "relaxF")}
-        for kind, scores in results.items()
-    ]
-
-
-# ---- Large pictures ------------------------------------------------------------------------------------------
-
-
-def measure_large(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Seconds and peak memory of each stage at 48 megapixels."""
-    image = load(folder, name, "image")
-    scale = (48e6 / (image.shape[0] * image.shape[1])) ** 0.5
-    large = folder / "large"
-    large.mkdir()
-    save(large, "x", "image", enlarged(image, scale))
-    rows = []
-    for stage in STAGES:
-        command = [sys.executable, HERE, "MATTES", "--stage", stage, large]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    return rows
-
-
-def run_stage(stage: str, folder: Path) -> None:
-    """Runs in a process of its own: one stage of the large picture; prints its seconds and memory."""
-    from u2net import new_session
-    from u2net.cutout import cut_out
-    from u2net.foreground import foreground
-    from u2net.refine import refine
-
-    image = load(folder, "x", "image")
-    mask, alpha = (
-        load(folder, "x", kind) if (folder / f"x.{kind}.npy").exists() else None for kind in ("mask", "alpha")
-    )
-    session = new_session(threads=1) if stage == "mask" else None
-    works = {
-        "mask": lambda: session.mask(image),
-        "fast": lambda: refine(image, mask, "fast"),
-        "balanced": lambda: refine(image, mask),
-        "foreground": lambda: foreground(image, alpha),
-        "cut out": lambda: cut_out(Image.fromarray(image), Image.fromarray(alpha)),
-    }
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
-    before = memory("VmRSS")
-    found, seconds = timed(works[stage])
-    grown = memory("VmHWM") - before
-    if stage in ("mask", "balanced"):
-        save(folder, "x", {"mask": "mask", "balanced": "alpha"}[stage], found)
-    print(
-        json.dumps(
-            {"stage": stage, "megapixels": image.shape[0] * image.shape[1] / 1e6, "seconds": seconds, "MiB": grown}
-        )
-    )
-
-
-def memory(which: str) -> float:
-    """MiB of this process: VmRSS for now, VmHWM for the peak."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
-
-
 def enlarged(pixels: Pixels, scale: float) -> Pixels:
     """A picture or mask, larger."""
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
@@ -383,14 +287,6 @@ def to_markdown(result: dict[str, Any]) -> str:
     lines += [f"| {r['megapixels']:.2f} MP | {r['mixed']} | {1000 * r['seconds']:.0f} |" for r in result["band"]]
     lines += ["", "| foreground beside pymatting's, MSE | |", "|---|---:|"]
     lines += [f"| {name} | {value:.1e} |" for name, value in result["foreground"].items()]
-    if "ecssd" in result:
-        lines += ["", "| ECSSD, every fifth | maxF | MAE | BIoU | relaxF |", "|---|---:|---:|---:|---:|"]
-        for row in result["ecssd"]:
-            scores = " | ".join(f"{row[key]:.4f}" for key in ("maxF", "MAE", "BIoU", "relaxF"))
-            lines.append(f"| {words.get(row['alpha'], row['alpha'])} | {scores} |")
-    if "large" in result:
-        lines += ["", "| stage at 48 MP | s | MiB more than the picture |", "|---|---:|---:|"]
-        lines += [f"| {row['stage']} | {row['seconds']:.2f} | {row['MiB']:.0f} |" for row in result["large"]]
     return "\n".join(lines) + "\n"
 
 

@@ -90,10 +90,11 @@ class _System:
 
     def product(self, values: Floats) -> Floats:
         """These rows times alphas of the padded, flattened picture: float32 (N,)."""
-        result = self.weights[0] * values[self.pixels + self.offsets[0]]
-        for offset, weight in zip(self.offsets[1:], self.weights[1:], strict=True):
-            result += weight * values[self.pixels + offset]
-        return np.asarray(result)
+        first = self.pixels + self.offsets[0]  # from here the neighbours are counted: no index is made for each
+        result = np.zeros(len(first), dtype=np.float32)
+        for offset, weight in zip(self.offsets - self.offsets[0], self.weights, strict=True):
+            result += weight * values[offset:].take(first)
+        return result
 
 
 def _strips(unknown: Mask) -> Iterator[tuple[slice, Mask]]:

@@ -142,9 +142,9 @@ class _Windows:
 def _mean(values: Floats, radius: int) -> Floats:
     """Mean over each window; beyond the border, its pixels are repeated."""
     side = 2 * radius + 1
+    values = np.pad(values, radius, mode="edge")
     for axis in (0, 1):
-        padded = np.pad(values, [(radius, radius) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-        shifts = sliding_window_view(padded, side, axis=axis)
+        shifts = sliding_window_view(values, side, axis=axis)
         values = np.add(shifts[..., 0], shifts[..., 1])
         for shift in range(2, side):
             values += shifts[..., shift]

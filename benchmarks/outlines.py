@@ -1,0 +1,103 @@
+"""What refinement does to the masks of salient-object data.
+
+    python benchmarks/outlines.py DATA [--every 5] [--model NAME] [--json FILE]
+    python benchmarks/outlines.py --run RUN [--json FILE]
+
+measures the mask as it is and refined by each quality. DATA is a folder or tar of pictures and masks, of which every
+so many are taken. With --run, they are the pictures that a training run kept back, masked by the network that came of
+it: whose outlines no network can have learnt by heart. "best" is "balanced" on the mean of the masks of a picture and
+its mirror image.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from machine import commit, cpu
+
+from u2net import Session, new_session
+from u2net.dataset import Example, load_grey, open_dataset
+from u2net.image import load_image
+from u2net.looks import with_mirrored
+from u2net.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
+from u2net.refine import refine
+
+MEASURES = (FMeasure, MAE, BoundaryIoU, RelaxedF)
+COLUMNS = ("maxF", "MAE", "BIoU", "relaxF")
+
+
+def main() -> None:
+    """Measure, print, write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", metavar="DATA")
+    parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--model", default="u2netp", metavar="NAME")
+    parser.add_argument("--run", type=Path, metavar="RUN")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    arguments = parser.parse_args()
+    if (arguments.data is None) == (arguments.run is None):
+        parser.error("give DATA or --run")
+    if arguments.run:
+        examples, model, asked = kept_back(arguments.run), arguments.run / "model.onnx", "--run RUN"
+    else:
+        examples, model = open_dataset(arguments.data).examples[:: arguments.every], arguments.model
+        asked = f"{Path(arguments.data).name} --every {arguments.every} --model {Path(model).name}"
+    result = {
+        "command": f"python benchmarks/outlines.py {asked}",
+        "cpu": cpu(),
+        "commit": commit(),
+        "pictures": len(examples),
+        "rows": score(examples, new_session(model, runtime="onnxruntime")),
+    }
+    text = to_markdown(result)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def kept_back(run: Path) -> list[Example]:
+    """The pictures that a training run validated on and never trained on."""
+    from u2net.training.config import TrainConfig
+    from u2net.training.examples import open_examples
+
+    _, validation = open_examples(TrainConfig.from_json((run / "config.json").read_text(encoding="utf-8")))
+    return [example for dataset in validation for example in dataset]
+
+
+def score(examples: list[Example], session: Session) -> list[dict[str, Any]]:
+    """A row for the mask and one for each quality."""
+    measures = {kind: [measure() for measure in MEASURES] for kind in ("mask", "fast", "balanced", "best")}
+    for example in examples:
+        picture, truth = load_image(example.image.read()), load_grey(example.mask)
+        mask = session.mask(picture)
+        alphas = {
+            "mask": mask,
+            "fast": refine(picture.rgb, mask, "fast"),
+            "balanced": refine(picture.rgb, mask, "balanced"),
+            "best": refine(picture.rgb, with_mirrored(session.predict)(picture).mask, "balanced"),
+        }
+        for kind, alpha in alphas.items():
+            for measure in measures[kind]:
+                measure.step(Pair(alpha, truth))
+    results = {kind: {k: v for one in ones for k, v in one.results().items()} for kind, ones in measures.items()}
+    return [{"alpha": kind} | {key: float(found[key]) for key in COLUMNS} for kind, found in results.items()]
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """The table, and where it comes from."""
+    lines = [
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
+        "",
+        f"| | {' | '.join(COLUMNS)} |",
+        "|---" + "|---:" * len(COLUMNS) + "|",
+    ]
+    for row in result["rows"]:
+        kind = "the mask as it is" if row["alpha"] == "mask" else row["alpha"]
+        lines.append(f"| {kind} | " + " | ".join(f"{row[key]:.4f}" for key in COLUMNS) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
