@@ -57,7 +57,7 @@ class Picture:
 def _pick(image: Image.Image, columns: NDArray[np.intp], rows: NDArray[np.intp]) -> Image.Image:
     width, height = image.size
     if height < 4 * len(rows):
-        return Image.fromarray(np.asarray(image)[np.ix_(rows, columns)])
+        return Image.fromarray(np.asarray(image).take(rows, axis=0).take(columns, axis=1))
     # An array of a whole large picture takes longer than all else that is done to its samples. Rows are taken two by
     # two, for they come as neighbours.
     picked = []

@@ -79,7 +79,7 @@ class Transform:
         if of is None:
             of = image.size
             columns, rows = self._taps(of)
-            pixels = pixels[np.ix_(rows.index, columns.index)]
+            pixels = pixels.take(rows.index, axis=0).take(columns.index, axis=1)
         return _blend(pixels, *self._taps(of))
 
     def samples(self, size: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
