@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from u2net import background, cutout, encoding, finish, png, remove, session, transform
-from u2net.batch import Job
-from u2net.batch.run import run
 from u2net.image import Picture, load_image
 from u2net.png import to_png
 from u2net.zoo import find
@@ -44,7 +42,6 @@ def measure_steps(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
         place = Path(folder)
         for step in (
             *steps(photo.read_bytes()),
-            folder_step(photo, place),
             start_step(photo, place),
             graph_step(place),
         ):
@@ -142,21 +139,6 @@ def wide_profile() -> bytes:
     """A profile that is not sRGB's: its red and green primaries change places."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return srgb.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
-
-
-def folder_step(photo: Path, folder: Path) -> Step:
-    """Four pictures of a folder, two at a time or one by one."""
-    model = background.new_session()
-    jobs = [Job(photo, folder / f"{i}.png") for i in range(4)]
-
-    def make(source: Path, target: Path) -> None:
-        picture = load_image(source)
-        encoding.save_image(background.render(picture, model), target)
-
-    def way(workers: int) -> Way:
-        return lambda: list(run(jobs, make, overwrite=True, workers=workers))
-
-    return Step("a folder of four: two at a time", way(2), way(1))
 
 
 def graph_step(folder: Path) -> Step:

@@ -73,6 +73,14 @@ class ConfigMismatch(U2NetError, ValueError):
         super().__init__(f"{run} was begun otherwise: {'; '.join(differences)}")
 
 
+class FolderInUse(U2NetError, RuntimeError):
+    """Another run writes to the same folder."""
+
+
+class WorkersDied(U2NetError, RuntimeError):
+    """Processes ended by themselves before they were ready for a picture, and none is left."""
+
+
 class TrainingDiverged(U2NetError, ArithmeticError):
     """The loss or its gradient is not finite; the last checkpoint is from before."""
 

@@ -3,10 +3,8 @@ import json
 import os
 import pty
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,8 @@ import pytest
 from pictures import read_image
 from PIL import ExifTags, Image
 
+from cli.command import u2net
 from u2net import remove
-
-
-def u2net(*arguments: str | Path, stdin: bytes | None = None, **options) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "u2net", *map(str, arguments)]
-    given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-    return subprocess.run(command, capture_output=True, **given, **options)
-
 
 EXACT = ("--precision", "fp32", "--runtime", "onnxruntime")
 """What makes the command's maps those of the fixture `packaged`."""
@@ -157,56 +149,6 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, packaged):
     assert np.abs(mask - packaged.mask(photograph)).max() <= 1
 
 
-def _shop(root: Path, photograph: Path) -> Path:
-    """A folder with a clash of names, a broken picture, one that cannot be read, and other files."""
-    folder = root / "shop"
-    (folder / "red/cups").mkdir(parents=True)
-    image = read_image(photograph).resize((90, 60))
-    for name in ("cup.jpg", "cup.png", "red/cup.jpg", "red/cups/cup.webp"):
-        image.save(folder / name)
-    (folder / "red/broken.jpg").write_bytes(photograph.read_bytes()[:5000])
-    (folder / "red/gone.png").symlink_to(root / "nowhere.png")
-    (folder / "notes.txt").write_text("not a picture")
-    return folder
-
-
-def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
-    folder = _shop(tmp_path, photograph)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    result = u2net("p", folder, tmp_path / "out")
-    assert result.returncode == 1
-    assert result.stdout.decode() == "4 done, 0 skipped, 2 failed\n"
-    failed, gone = sorted(result.stderr.decode().splitlines())
-    assert "broken.jpg: " in failed
-    assert "gone.png: No such file" in gone
-    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
-    assert made == ["cup.jpg.png", "cup.png.png", "red/cup.png", "red/cups/cup.png"]
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-
-
-def test_a_second_run_replaces_nothing_unless_asked(tmp_path, photograph):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    read_image(photograph).resize((60, 40)).save(folder / "a.jpg")
-    target = tmp_path / "in.out/a.png"
-    assert u2net("remove", folder).stdout == b"1 done, 0 skipped, 0 failed\n"
-    target.write_bytes(b"mine")
-    assert u2net("remove", folder).stdout == b"0 done, 1 skipped, 0 failed\n"
-    assert target.read_bytes() == b"mine"
-    assert u2net("remove", folder, "--overwrite").stdout == b"1 done, 0 skipped, 0 failed\n"
-    assert read_image(target).mode == "RGBA"
-
-
-def test_a_folder_reports_in_json(tmp_path, photograph):
-    rows = json.loads(u2net("remove", _shop(tmp_path, photograph), "--json").stdout)["pictures"]
-    assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"] * 2
-
-
-def test_an_empty_folder_is_no_failure(tmp_path):
-    result = u2net("remove", tmp_path, tmp_path / "out")
-    assert (result.returncode, result.stdout) == (0, b"0 done, 0 skipped, 0 failed\n")
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -274,11 +216,6 @@ def test_stdin_that_is_a_terminal_is_not_waited_for():
     _assert_refused(result, 2, "give a picture")
 
 
-def test_no_progress_bar_where_there_is_no_terminal(tmp_path, photograph):
-    shutil.copy(photograph, tmp_path / "a.jpg")
-    assert u2net("remove", tmp_path, tmp_path / "out").stderr == b""
-
-
 @pytest.mark.parametrize("arguments", [["a.jpg"], ["a.jpg", "."], ["a.jpg", "b.jpg"]])
 def test_no_file_is_replaced_unasked(tmp_path, photograph, arguments):
     for name in ("a.jpg", "b.jpg", "a.png", "a.out.png"):
@@ -301,46 +238,11 @@ def test_names_that_say_nothing_are_refused(tmp_path, photograph, arguments):
     _assert_refused(u2net("remove", *arguments, cwd=tmp_path), 2)
 
 
-def test_the_current_folder_goes_beside_itself(tmp_path, photograph):
-    (tmp_path / "shop").mkdir()
-    shutil.copy(photograph, tmp_path / "shop/a.jpg")
-    assert u2net("remove", ".", cwd=tmp_path / "shop").returncode == 0
-    assert (tmp_path / "shop.out/a.png").exists()
-
-
-def test_a_link_to_itself_does_not_stop_a_folder(tmp_path, photograph):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/loop.jpg").symlink_to("loop.jpg")
-    shutil.copy(photograph, tmp_path / "in/a.jpg")
-    result = u2net("remove", tmp_path / "in")
-    assert (result.returncode, result.stdout) == (1, b"1 done, 0 skipped, 1 failed\n")
-
-
 def test_a_full_disk_behind_stdout_is_an_error(photograph):
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "-u", "-m", "u2net", "remove", str(photograph), "-"]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
-
-
-def test_names_cannot_forge_lines_of_the_report(tmp_path):
-    (tmp_path / "evil\nu2net: all done.jpg").write_bytes(b"broken")
-    assert u2net("remove", tmp_path, tmp_path / "out").stderr.count(b"\n") == 1
-
-
-def test_an_interrupted_run_still_reports(tmp_path, photograph):
-    (tmp_path / "in").mkdir()
-    for i in range(40):
-        shutil.copy(photograph, tmp_path / f"in/{i}.jpg")
-    command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-        while not list(tmp_path.glob("in.out/*.png")):
-            time.sleep(0.05)
-        child.send_signal(signal.SIGINT)
-        rows = json.loads(child.communicate()[0])["pictures"]
-    assert child.returncode != 0
-    assert 0 < len(rows) < 40
-    assert not list((tmp_path / "in.out").glob(".*"))
 
 
 @pytest.fixture
@@ -366,13 +268,6 @@ def test_a_picture_without_a_subject_is_skipped_or_fails_on_request(nothing, tmp
     assert "no subject found" in row["reason"]
     assert "no subject found" in result.stderr.decode()
     assert not (tmp_path / "out.png").exists()
-
-
-def test_a_folder_goes_on_behind_a_picture_without_a_subject(nothing, photograph, tmp_path):
-    shutil.copy(photograph, tmp_path / "cup.jpg")
-    result = u2net("remove", tmp_path, tmp_path / "out", "--on-empty", "skip")
-    assert (result.returncode, result.stdout) == (0, b"1 done, 1 skipped, 0 failed\n")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cup.png"]
 
 
 def test_cropped_to_a_square_with_a_margin(tmp_path, photograph):

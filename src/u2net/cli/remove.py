@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections import Counter
-from dataclasses import asdict
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,12 +13,11 @@ import click
 
 from u2net.cli.appearance import Appearance, appearance_options
 from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
+from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_folder
 from u2net.cli.places import PIPE, source_and_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from u2net.batch import Outcome
+    from u2net.batch import CutoutConfig
     from u2net.encoding import Format
 
 
@@ -66,6 +62,12 @@ if TYPE_CHECKING:
     help="What the camera noted: keep leaves out where it was, all does not.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), help="Processes for a folder.  [default: as the machine bears]"
+)
+@click.option("--watch", is_flag=True, help="Go on for ever with what is put into the folder; Ctrl-C ends it.")
+@click.option("--report", type=click.Path(dir_okay=False), metavar="FILE.html", help="What of a folder wants a look.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a picture of a folder failed.")
 @click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime.  [default: its own choice]")
@@ -81,6 +83,10 @@ def remove(
     alpha_quality: int | None,
     exif: Literal["strip", "keep", "all"],
     overwrite: bool,
+    workers: int | None,
+    watch: bool,
+    report: str | None,
+    strict: bool,
     runtime: Literal["auto", "onnxruntime", "openvino"],
     precision: Literal["auto", "fp32", "bf16", "int8"],
     threads: int | None,
@@ -100,11 +106,8 @@ def remove(
         if as_json and target == PIPE:
             raise Refusal("the picture and --json cannot both go to stdout")
 
-        from u2net.batch import CutoutConfig, Cutter, Job, plan
-        from u2net.batch.run import run
-        from u2net.encoding import LOSSY, save_bytes
-        from u2net.errors import InvalidImage, NoSubject
-        from u2net.image import LIMITS
+        from u2net.batch import CutoutConfig
+        from u2net.encoding import LOSSY
         from u2net.zoo import DEFAULT
 
         if lossy_quality is not None and format_ not in LOSSY:
@@ -125,65 +128,46 @@ def remove(
             exif=exif,
             on_empty=on_empty,
         )
-        jobs, failures = plan(source, target, f".{format_}") if folder else ([Job(source, target)], [])
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        cutter = Cutter(config, progress=terminal)
-
-        # Here, for nothing interrupts a thread that waits for more.
-        piped = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == PIPE else None
-
-        def make(source: Path, target: Path) -> float | None:
-            if piped == b"":
-                raise InvalidImage("nothing was received")
-            cut = cutter(piped or source, is_last=not folder)
-            if cut.status != "done":
-                raise InvalidImage(cut.reason) if cut.confidence is None else NoSubject(cut.confidence)
-            if target == PIPE:
-                with open(1, "wb", closefd=False) as stdout:  # sys.stdout may be unbuffered, and then writes in part
-                    stdout.write(cut.content)
-            else:
-                save_bytes(cut.content, target)
-            return cut.confidence
-
-        with quiet_decoders():
-            if folder and jobs:
-                cutter.open()
-            finished: list[Outcome] = []
-            done = run(
-                jobs,
-                make,
-                overwrite=overwrite or not folder,
-                workers=2 if folder else 1,
-                empty="skipped" if on_empty == "skip" else "failed",
-            )
-            outcomes: Iterable[Outcome] = chain(failures, done)
-            tell: Callable[[str], None] = partial(click.echo, err=True)
-            if folder:
-                from tqdm import tqdm
-
-                num = len(failures) + len(jobs)
-                outcomes = tqdm(outcomes, total=num, unit="picture", disable=not terminal)
-                tell = partial(tqdm.write, file=sys.stderr)
+        if folder:
+            html = None if report is None else Path(report)
+            options = FolderOptions(overwrite, workers, watch, strict, html, as_json)
             try:
-                for outcome in outcomes:
-                    finished.append(outcome)
-                    if outcome.status == "failed" or (outcome.status == "skipped" and not folder):
-                        tell(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}")
-            finally:
-                _report(finished, folder=folder, as_json=as_json)
-    if any(outcome.status == "failed" for outcome in finished):
-        sys.exit(1)
+                sys.exit(remove_folder(source, target, config, options))
+            except KeyboardInterrupt:  # a second one, which did not wait for what was begun
+                sys.exit(128 + signal.SIGINT)
+        if workers or watch or report or strict:
+            raise Refusal("--workers, --watch, --report and --strict are for folders")
+        sys.exit(_remove_one(source, target, config, as_json=as_json))
 
 
-def _report(outcomes: list[Outcome], *, folder: bool, as_json: bool) -> None:
-    """What was done, on stdout, unless the picture itself goes there."""
+def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bool) -> int:
+    """Cut out one picture, from stdin and to stdout if need be; gives the exit code."""
+    from u2net.batch import Cut, Cutter
+    from u2net.batch.outcome import Outcome
+    from u2net.encoding import save_bytes
+    from u2net.errors import reason
+    from u2net.image import LIMITS
+
+    piped = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == PIPE else None
+    with quiet_decoders():
+        if piped == b"":
+            cut = Cut("failed", reason="nothing was received")
+        else:
+            cut = Cutter(config, progress=is_terminal())(piped or source, is_last=True)
+        if target == PIPE:
+            with open(1, "wb", closefd=False) as stdout:  # sys.stdout may be unbuffered, and then writes in part
+                stdout.write(cut.content)
+        elif cut.status == "done":
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                save_bytes(cut.content, target)
+            except OSError as error:
+                cut = Cut("failed", reason=f"{reason(error)}: {error.filename or target}")
+    if cut.status != "done":
+        click.echo(f"u2net: {printable(source)}: {printable(cut.reason)}", err=True)
     if as_json:
-        rows = [asdict(outcome) for outcome in outcomes]
-        for row in rows:
-            row["confidence"] = None if row["confidence"] is None else round(row["confidence"], 4)
-        click.echo(json.dumps({"pictures": rows}, indent=2, default=str))
-    elif folder:
-        counts = Counter(outcome.status for outcome in outcomes)
-        click.echo(", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed")))
-    elif outcomes and outcomes[0].status == "done" and outcomes[0].target != PIPE:
-        click.echo(f"wrote {printable(outcomes[0].target)}")
+        outcome = Outcome(source, target, cut.status, cut.reason, cut.confidence)
+        click.echo(json.dumps({"pictures": [as_row(outcome)]}, indent=2))
+    elif cut.status == "done" and target != PIPE:
+        click.echo(f"wrote {printable(target)}")
+    return 1 if cut.status == "failed" else 0

@@ -6,8 +6,8 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from u2net.batch.outcome import Outcome
 from u2net.errors import reason
 from u2net.image import SUFFIXES
 
@@ -18,20 +18,6 @@ class Job:
 
     source: Path
     target: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one picture."""
-
-    source: Path
-    target: Path | None
-    """None if there is no file that it could become."""
-    status: Literal["done", "skipped", "failed"]
-    reason: str = ""
-    """One line for what was not done."""
-    confidence: float | None = None
-    """How sure it is that the picture shows a subject, 0 to 1; None where nobody looked."""
 
 
 def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outcome]]:

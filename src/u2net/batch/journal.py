@@ -1,0 +1,176 @@
+"""What was asked of a folder, and what came of each picture: lines that are sound wherever a run was killed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from u2net.atomic import sync
+from u2net.batch.outcome import Outcome
+from u2net.errors import ConfigMismatch, FolderInUse
+
+try:
+    import fcntl
+except ImportError:  # there is none on Windows
+    fcntl = None  # type: ignore[assignment]
+
+NAME = "u2net-journal.jsonl"
+"""Of the journal in an output folder."""
+
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+
+
+class Journal:
+    """The journal of an output folder, open for one run; a context manager.
+
+    Each line is a JSON object, appended by one write: {"run": …}, what was asked; {"begun": name}, before a picture is
+    begun; {"name": name, "status": …}, what came of it; {"ended": true}, when all are told. Names are relative to the
+    source folder, targets to the output folder.
+
+    A run goes on with what earlier runs of the same source folder told. Only with `overwrite` it begins anew, unless
+    the last run with it was cut off. Raises ConfigMismatch if what was told came of another request, FolderInUse while
+    another run has the journal, and OSError.
+    """
+
+    def __init__(self, output: Path, source: Path, asked: dict[str, Any], *, overwrite: bool = False) -> None:
+        self.path = output / NAME
+        self._source, self._output = source, output
+        # Lines as they are, to be parsed when they are asked for: there may be millions.
+        self._told: dict[str, bytes] = {}
+        self._begun: set[str] = set()
+        output.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self.path, _FLAGS, 0o666)
+        try:
+            self._lock()
+            self._start({"source": os.path.realpath(source), "overwrite": overwrite, "asked": asked})
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.fsync(self._file)
+        os.close(self._file)
+        sync(self._output)
+
+    def told(self, source: Path) -> Outcome | None:
+        """What came of a picture when it was last finished; None if it was not."""
+        line = self._told.get(self._name(source))
+        return None if line is None else self._outcome(json.loads(line))
+
+    def was_begun(self, source: Path) -> bool:
+        """Whether a picture was begun and never finished: its file, if there is one, is of this journal."""
+        return self._name(source) in self._begun
+
+    def begin(self, source: Path) -> None:
+        """Note that a picture is begun."""
+        self._append({"begun": self._name(source)})
+
+    def finish(self, outcome: Outcome) -> None:
+        """Note what came of a picture."""
+        row = {
+            "name": self._name(outcome.source),
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "confidence": outcome.confidence,
+            "size": outcome.size,
+            "mtime_ns": outcome.mtime_ns,
+            "sha256": outcome.sha256,
+            "target": None if outcome.target is None else outcome.target.relative_to(self._output).as_posix(),
+            "target_sha256": outcome.target_sha256,
+        }
+        self._append({key: value for key, value in row.items() if value not in ("", None)})
+
+    def end(self) -> None:
+        """Note that every picture was told."""
+        self._append({"ended": True})
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUse(f"another run writes to {self._output}") from None
+        except OSError:  # a disk of another machine that knows no locks
+            return
+
+    def _start(self, run: dict[str, Any]) -> None:
+        last, has_ended = self._read(run["source"])
+        goes_on = last is not None and not (
+            run["overwrite"] and (has_ended or not last["overwrite"] or last["asked"] != run["asked"])
+        )
+        if not goes_on:
+            self._told.clear()
+            self._begun.clear()
+        elif last is not None and (differences := list(_differences(last["asked"], run["asked"]))):
+            raise ConfigMismatch(str(self._output), differences)
+        self._append({"run": {"goes_on": goes_on, **run}})
+
+    def _read(self, source: str) -> tuple[dict[str, Any] | None, bool]:
+        """The last run of a source folder, and whether it told everything. A last line that was cut off is dropped."""
+        last, has_ended, is_ours, end = None, False, False, 0
+        with open(os.dup(self._file), "rb") as lines:  # noqa: PTH123
+            lines.seek(0)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    os.ftruncate(self._file, end)
+                    break
+                end += len(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:  # a disk lost it; what it told is found out again
+                    continue
+                if "run" in row:
+                    is_ours = row["run"]["source"] == source
+                if not is_ours:
+                    continue
+                if "run" in row:
+                    last, has_ended = row["run"], False
+                    if not last["goes_on"]:
+                        self._told.clear()
+                        self._begun.clear()
+                elif "begun" in row:
+                    self._begun.add(row["begun"])
+                elif "name" in row:
+                    self._begun.discard(row["name"])
+                    self._told[row["name"]] = line
+                has_ended = has_ended or "ended" in row
+        return last, has_ended
+
+    def _append(self, row: dict[str, Any]) -> None:
+        line = f"{json.dumps(row)}\n".encode()
+        if os.write(self._file, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def _name(self, source: Path) -> str:
+        return source.relative_to(self._source).as_posix()
+
+    def _outcome(self, row: dict[str, Any]) -> Outcome:
+        return Outcome(
+            self._source / row.pop("name"),
+            self._output / row.pop("target") if "target" in row else None,
+            **row,
+        )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """A few words for each field that differs."""
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _differences(was, now, f"{prefix}{name}.")
+        elif was != now:
+            yield f"{prefix}{name} was {_short(was)} and now is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

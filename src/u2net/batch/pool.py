@@ -1,0 +1,178 @@
+"""Processes that cut pictures out, each one at a time; one that dies takes no other picture with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any, Self
+
+from u2net.batch.cutter import Cutter
+from u2net.batch.outcome import Outcome
+from u2net.batch.task import Task, make
+from u2net.errors import WorkersDied
+from u2net.heaps import bound_heaps
+from u2net.machine import available_memory, num_processors
+
+_TICK_S = 0.2  # after so long it is asked again whether there is more to do
+_MEMORY = 2**30  # bytes of a process: runtime and network take a third of it, a picture of 50 megapixels the rest
+
+
+def num_workers(num_tasks: int | None = None) -> int:
+    """Processes that cut out fastest here: one for each processor, as far as there is memory and as there are tasks."""
+    most = num_processors()
+    memory = available_memory()
+    if memory is not None:
+        most = min(most, memory // _MEMORY)
+    return max(1, most if num_tasks is None else min(most, num_tasks))
+
+
+class Pool:
+    """Processes with a copy of a Cutter each; a context manager, whose end they do not outlive.
+
+    They take no notice of signals: what is begun is finished, unless the block is left by an exception.
+    """
+
+    def __init__(self, cutter: Cutter, num: int) -> None:
+        self._cutter = cutter
+        self._workers = [_Worker(cutter) for _ in range(num)]
+        self._suspects: deque[Task] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        for worker in self._workers:
+            worker.end(at_once=error is not None)
+        self._workers = []
+
+    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome]:
+        """What came of each task, as they are finished. The next task is asked for when a process is free.
+
+        None means that there is nothing to do for the moment; it is asked again soon. A task whose process dies is
+        tried once more while no other is at work, and then has failed. Raises what `Cutter.open` does, WorkersDied if
+        no process came to be ready, and what a mistake in the program raises.
+        """
+        pending = iter(tasks)
+        has_more = True
+        while has_more or self._suspects or any(worker.task for worker in self._workers):
+            has_more = self._hand_out(pending) if has_more or self._suspects else False
+            yield from self._collect()
+
+    def _hand_out(self, pending: Iterator[Task | None]) -> bool:
+        """Give free processes something to do; tells whether there may be more."""
+        for worker in self._workers:
+            if not worker.is_free:
+                continue
+            if self._suspects:
+                if not any(other.task for other in self._workers):
+                    worker.begin(self._suspects.popleft(), is_suspect=True)
+                break
+            try:
+                task = next(pending)
+            except StopIteration:
+                return False
+            if task is None:
+                break
+            worker.begin(task)
+        return True
+
+    def _collect(self) -> Iterator[Outcome]:
+        """What was finished, if anything was within a moment."""
+        expected: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers if not worker.is_free}
+        if not expected:
+            time.sleep(_TICK_S)
+        for pipe in wait(list(expected), _TICK_S) if expected else []:
+            worker = expected[pipe]
+            try:
+                answer = worker.pipe.recv()
+            except (EOFError, OSError):
+                yield from self._replace(worker)
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            if worker.task:
+                yield answer
+            worker.task, worker.is_free = None, True
+
+    def _replace(self, dead: _Worker) -> Iterator[Outcome]:
+        self._workers.remove(dead)
+        task, how = dead.task, dead.end(at_once=True)
+        if task is None:
+            if not self._workers:
+                raise WorkersDied(f"the processes ended by themselves before they were ready ({how})")
+            return
+        self._workers.append(_Worker(self._cutter))
+        if dead.is_suspected:
+            yield Outcome(task.source, task.target, "failed", f"the process that worked on it died twice ({how})")
+        else:
+            self._suspects.append(task)
+
+
+class _Worker:
+    """A process at the other end of a pipe. It is free when it has told that it is ready, and between tasks."""
+
+    def __init__(self, cutter: Cutter) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks in any state
+        self.pipe, theirs = context.Pipe()
+        self.is_free = False
+        self.is_suspected = False
+        self.task: Task | None = None
+        self._process = context.Process(target=_work, args=(cutter, theirs), name="u2net-remove", daemon=True)
+        with _without_signals():
+            self._process.start()
+        theirs.close()  # so that only the process holds it, and its death is an end of what is read
+
+    def begin(self, task: Task, *, is_suspect: bool = False) -> None:
+        self.task, self.is_suspected, self.is_free = task, is_suspect, False
+        try:
+            self.pipe.send(task)
+        except OSError:  # it died while it was free; what is read next tells so
+            return
+
+    def end(self, *, at_once: bool) -> str:
+        """End the process, when it has finished what it does unless `at_once`; tells how it ended."""
+        self.pipe.close()
+        if at_once:
+            self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        self._process.close()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+@contextmanager
+def _without_signals() -> Iterator[None]:
+    """Have what is started meanwhile never hear SIGINT and SIGTERM: Ctrl-C is sent to all processes of a terminal."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets signals through again when it starts
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _work(cutter: Cutter, pipe: Connection) -> None:
+    """Tell that a session is open by None, then what comes of each task, until nobody gives any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot keep it away
+    bound_heaps()
+    try:
+        cutter.open()
+        pipe.send(None)
+        while True:
+            pipe.send(make(cutter, pipe.recv()))
+    except (EOFError, ConnectionError):
+        os._exit(0)  # whoever gave the tasks is gone, and with it whom an orderly end would serve
+    except Exception as error:
+        error.add_note(f"in a process of the pool:\n{traceback.format_exc()}")
+        pipe.send(error)

@@ -1,0 +1,156 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain, repeat
+from pathlib import Path
+
+import pytest
+
+from batch.folders import QuickCutter, statuses, write_words
+from u2net.batch import pool
+from u2net.batch.pool import Pool, num_workers
+from u2net.batch.task import Task
+from u2net.errors import InvalidModel, WorkersDied
+
+
+class BrokenCutter(QuickCutter):
+    def open(self) -> None:
+        raise InvalidModel("a broken model")
+
+
+class DyingCutter(QuickCutter):
+    def open(self) -> None:
+        os._exit(3)
+
+
+def _tasks(folder: Path, **words: str) -> list[Task]:
+    return [Task(path, folder / f"{name}.png") for name, path in write_words(folder / "in", **words).items()]
+
+
+def test_every_task_is_told_once_and_failures_take_nobody_with_them(tmp_path):
+    words = {f"p{i}": f"picture {i}" for i in range(12)} | {"b": "bad", "e": "empty"}
+    with Pool(QuickCutter(), 2) as processes:
+        outcomes = list(processes.run(_tasks(tmp_path, **words)))
+    assert len(outcomes) == 14
+    assert statuses(outcomes) == dict.fromkeys(words, "done") | {"b": "failed", "e": "skipped"}
+    assert len(list(tmp_path.glob("*.png"))) == 12
+
+
+def test_processes_are_at_work_at_once(tmp_path):
+    tasks = _tasks(tmp_path, long="wait 60", **{f"p{i}": "quick" for i in range(6)})
+    told = []
+    with contextlib.suppress(KeyboardInterrupt), Pool(QuickCutter(), 2) as processes:
+        for outcome in processes.run(tasks):
+            told.append(outcome.source.stem)
+            if len(told) == 6:
+                raise KeyboardInterrupt  # the long one is not waited for
+    assert told == [f"p{i}" for i in range(6)]
+
+
+def test_no_task_is_asked_for_before_a_process_is_free(tmp_path):
+    asked = []
+    tasks = _tasks(tmp_path, **{f"p{i}": "quick" for i in range(9)})
+    with Pool(QuickCutter(), 2) as processes:
+        for num_told, _ in enumerate(processes.run(asked.append(task) or task for task in tasks), 1):
+            assert len(asked) <= num_told + 2
+
+
+def test_a_picture_that_kills_its_process_twice_has_failed_and_the_others_are_made(tmp_path):
+    words = {"killer": "kill"} | {f"p{i}": "wait 0.05" for i in range(6)}
+    with Pool(QuickCutter(), 2) as processes:
+        outcomes = list(processes.run(_tasks(tmp_path, **words)))
+    assert statuses(outcomes) == dict.fromkeys(words, "done") | {"killer": "failed"}
+    (reason,) = (outcome.reason for outcome in outcomes if outcome.status == "failed")
+    assert "died twice (SIGKILL)" in reason
+
+
+def test_a_picture_whose_process_was_killed_by_another_is_made_after_all(tmp_path):
+    words = {"victim": f"kill-once {tmp_path / 'killed'}", "p": "quick"}
+    with Pool(QuickCutter(), 2) as processes:
+        outcomes = list(processes.run(_tasks(tmp_path, **words)))
+    assert (tmp_path / "killed").exists()
+    assert statuses(outcomes) == dict.fromkeys(words, "done")
+
+
+def test_what_killed_its_process_is_tried_again_while_no_other_is_at_work(tmp_path):
+    words = {"killer": "kill"} | {f"p{i}": "wait 0.2" for i in range(4)}
+    told, at_work = [], []
+    begin = pool._Worker.begin
+
+    def watch(worker, task, *, is_suspect=False):
+        if is_suspect:
+            at_work.append([other.task for other in processes._workers if other.task])
+        begin(worker, task, is_suspect=is_suspect)
+
+    with pytest.MonkeyPatch.context() as patch, Pool(QuickCutter(), 3) as processes:
+        patch.setattr(pool._Worker, "begin", watch)
+        told += processes.run(_tasks(tmp_path, **words))
+    assert len(told) == 5
+    assert at_work == [[]]
+
+
+def test_a_model_that_cannot_be_opened_is_told_as_by_the_library():
+    with pytest.raises(InvalidModel, match="a broken model"), Pool(BrokenCutter(), 2) as processes:
+        list(processes.run(repeat(None)))
+
+
+def test_processes_that_die_before_they_are_ready_are_not_begun_for_ever():
+    with pytest.raises(WorkersDied, match="exit code 3"), Pool(DyingCutter(), 2) as processes:
+        list(processes.run(repeat(None)))
+
+
+def test_a_mistake_in_the_program_is_not_reported_as_a_bad_picture(tmp_path):
+    with pytest.raises(ZeroDivisionError) as caught, Pool(QuickCutter(), 1) as processes:
+        list(processes.run(_tasks(tmp_path, a="bug")))
+    assert "in __call__" in caught.value.__notes__[0]
+
+
+def test_where_there_is_nothing_to_do_for_the_moment_it_is_asked_again(tmp_path):
+    (task,) = _tasks(tmp_path, a="picture")
+    with Pool(QuickCutter(), 1) as processes:
+        (outcome,) = processes.run(chain([None, None], [task], [None]))
+    assert outcome.status == "done"
+
+
+def test_processes_hear_no_interruption_and_end_with_the_pool(tmp_path):
+    with Pool(QuickCutter(), 1) as processes:
+        (worker,) = processes._workers
+        pid = worker._process.pid
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+        (outcome,) = processes.run(_tasks(tmp_path, a="picture"))
+    assert outcome.status == "done"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_processes_do_not_outlive_who_began_them(tmp_path):
+    code = f"""
+import os, sys
+sys.path[:0] = {sys.path!r}
+from batch.folders import QuickCutter
+from u2net.batch.pool import Pool
+if __name__ == "__main__":
+    with Pool(QuickCutter(), 1) as processes:
+        print(processes._workers[0]._process.pid, flush=True)
+        os.kill(os.getpid(), 9)
+"""
+    (tmp_path / "killed.py").write_text(code)
+    result = subprocess.run([sys.executable, tmp_path / "killed.py"], capture_output=True, text=True)
+    status = Path(f"/proc/{int(result.stdout)}/stat")
+    for _ in range(200):
+        if not status.exists() or " Z " in status.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("the process is still there")
+
+
+@pytest.mark.parametrize(("memory", "num_tasks", "expected"), [(None, None, 8), (3 * 2**30, None, 3), (1, 9, 1)])
+def test_there_are_as_many_processes_as_processors_memory_and_tasks_allow(monkeypatch, memory, num_tasks, expected):
+    monkeypatch.setattr(pool, "num_processors", lambda: 8)
+    monkeypatch.setattr(pool, "available_memory", lambda: memory)
+    assert num_workers(num_tasks) == expected
+    assert num_workers(1) == 1

@@ -1,0 +1,265 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from batch.folders import digest, write_pictures
+from pictures import read_image
+from PIL import Image
+
+from cli.command import u2net
+from u2net.batch.journal import NAME
+
+QUICK = ("--runtime", "onnxruntime", "--threads", "1")
+
+
+def _lines(output: Path) -> list[dict]:
+    """Of the journal."""
+    return [json.loads(line) for line in (output / NAME).read_text().splitlines()]
+
+
+@pytest.fixture
+def nothing(tmp_path) -> Path:
+    """A picture of nothing: a grey wall."""
+    path = tmp_path / "wall.png"
+    Image.fromarray(np.random.default_rng(0).integers(118, 138, (90, 120, 3), np.uint8)).save(path)
+    return path
+
+
+def _shop(root: Path, photograph: Path) -> Path:
+    """A folder with a clash of names, a broken picture, one that cannot be read, and other files."""
+    folder = root / "shop"
+    (folder / "red/cups").mkdir(parents=True)
+    image = read_image(photograph).resize((90, 60))
+    for name in ("cup.jpg", "cup.png", "red/cup.jpg", "red/cups/cup.webp"):
+        image.save(folder / name)
+    (folder / "red/broken.jpg").write_bytes(photograph.read_bytes()[:5000])
+    (folder / "red/gone.png").symlink_to(root / "nowhere.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
+    folder = _shop(tmp_path, photograph)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = u2net("p", folder, tmp_path / "out")
+    assert result.returncode == 0
+    assert result.stdout.decode() == "4 done, 0 skipped, 2 failed\n"
+    failed, gone = sorted(result.stderr.decode().splitlines())
+    assert "broken.jpg: " in failed
+    assert "gone.png: No such file" in gone
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert made == ["cup.jpg.png", "cup.png.png", "red/cup.png", "red/cups/cup.png", NAME]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_run_replaces_nothing_unless_asked(tmp_path, photograph):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    read_image(photograph).resize((60, 40)).save(folder / "a.jpg")
+    target = tmp_path / "in.out/a.png"
+    assert u2net("remove", folder).stdout == b"1 done, 0 skipped, 0 failed\n"
+    target.write_bytes(b"mine")
+    assert u2net("remove", folder).stdout == b"0 done, 1 skipped, 0 failed\n"
+    assert target.read_bytes() == b"mine"
+    assert u2net("remove", folder, "--overwrite").stdout == b"1 done, 0 skipped, 0 failed\n"
+    assert read_image(target).mode == "RGBA"
+
+
+def test_a_folder_reports_in_json(tmp_path, photograph):
+    rows = json.loads(u2net("remove", _shop(tmp_path, photograph), "--json").stdout)["pictures"]
+    assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"] * 2
+
+
+def test_an_empty_folder_is_no_failure(tmp_path):
+    result = u2net("remove", tmp_path, tmp_path / "out")
+    assert (result.returncode, result.stdout) == (0, b"0 done, 0 skipped, 0 failed\n")
+
+
+def test_no_progress_bar_where_there_is_no_terminal(tmp_path, photograph):
+    shutil.copy(photograph, tmp_path / "a.jpg")
+    assert u2net("remove", tmp_path, tmp_path / "out").stderr == b""
+
+
+def test_the_current_folder_goes_beside_itself(tmp_path, photograph):
+    (tmp_path / "shop").mkdir()
+    shutil.copy(photograph, tmp_path / "shop/a.jpg")
+    assert u2net("remove", ".", cwd=tmp_path / "shop").returncode == 0
+    assert (tmp_path / "shop.out/a.png").exists()
+
+
+def test_a_link_to_itself_does_not_stop_a_folder(tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/loop.jpg").symlink_to("loop.jpg")
+    shutil.copy(photograph, tmp_path / "in/a.jpg")
+    result = u2net("remove", tmp_path / "in")
+    assert (result.returncode, result.stdout) == (0, b"1 done, 0 skipped, 1 failed\n")
+
+
+def test_names_cannot_forge_lines_of_the_report(tmp_path):
+    (tmp_path / "evil\nu2net: all done.jpg").write_bytes(b"broken")
+    assert u2net("remove", tmp_path, tmp_path / "out").stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_finishes_what_is_begun_and_still_reports(tmp_path, number, code):
+    write_pictures(tmp_path / "in", 60)
+    command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        while not list(tmp_path.glob("in.out/*.png")):
+            time.sleep(0.05)
+        child.send_signal(number)
+        out, error = child.communicate()
+    rows = json.loads(out)["pictures"]
+    assert child.returncode == code
+    assert 0 < len(rows) < 60
+    assert error.decode() == "u2net: interrupted; the same command goes on from here\n"
+    lines = _lines(tmp_path / "in.out")
+    assert {line["begun"] for line in lines if "begun" in line} == {line["name"] for line in lines if "name" in line}
+    assert {Path(row["target"]) for row in rows} == set((tmp_path / "in.out").glob("*.png"))
+    assert not list((tmp_path / "in.out").glob(".*"))
+
+
+def test_a_folder_goes_on_behind_a_picture_without_a_subject(nothing, photograph, tmp_path):
+    shutil.copy(photograph, tmp_path / "cup.jpg")
+    result = u2net("remove", tmp_path, tmp_path / "out", "--on-empty", "skip")
+    assert (result.returncode, result.stdout) == (0, b"1 done, 1 skipped, 0 failed\n")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cup.png", NAME]
+
+
+def _settle(folder: Path, output: Path, num_kills: int, seed: int, *flags: str) -> None:
+    """Run to the end a command that was killed so often, by turns alone and with its processes, at random places."""
+    command = [sys.executable, "-m", "u2net", "remove", str(folder), str(output), *flags]
+    rng, num = random.Random(seed), len(list(folder.iterdir()))
+    places = sorted(rng.sample(range(num - 1), num_kills))
+    for turn, place in enumerate(places):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as child:
+            while len(list(output.glob("*.png"))) <= place:
+                assert child.poll() is None
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.1))
+            (os.killpg if turn % 2 else os.kill)(child.pid, signal.SIGKILL)
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
+def _assert_each_was_made_once(folder: Path, output: Path, undisturbed: Path) -> None:
+    made = {path.name: digest(path) for path in output.iterdir() if path.name != NAME}
+    assert made == {path.name: digest(path) for path in undisturbed.iterdir() if path.name != NAME}
+    told = [line for line in _lines(output) if "name" in line]
+    assert Counter(line["name"] for line in told) == Counter(path.name for path in folder.iterdir())
+    for line in told:
+        assert line["status"] == "done"
+        assert line["sha256"] == digest(folder / line["name"])
+        assert line["target_sha256"] == made[line["target"]]
+
+
+def test_wherever_a_run_is_killed_each_file_is_made_once(tmp_path):
+    folder = tmp_path / "in"
+    write_pictures(folder, 24)
+    assert u2net("remove", folder, tmp_path / "undisturbed", *QUICK).returncode == 0
+    _settle(folder, tmp_path / "out", 3, 1, *QUICK)
+    _assert_each_was_made_once(folder, tmp_path / "out", tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_two_thousand_photographs_are_made_once_though_the_run_is_killed_ten_times(tmp_path, data):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with tarfile.open(data / "ecssd.tar") as archive:
+        for member in archive:
+            if member.name.endswith(".webp"):
+                content = archive.extractfile(member).read()
+                for copy in "ab":
+                    (folder / f"{copy}-{Path(member.name).name}").write_bytes(content)
+    assert len(list(folder.iterdir())) == 2000
+    assert u2net("remove", folder, tmp_path / "undisturbed").returncode == 0
+    _settle(folder, tmp_path / "out", 10, 2)
+    _assert_each_was_made_once(folder, tmp_path / "out", tmp_path / "undisturbed")
+
+
+def test_the_same_command_again_decodes_nothing(tmp_path):
+    write_pictures(tmp_path / "in", 2)
+    u2net("remove", tmp_path / "in")
+    before = _lines(tmp_path / "in.out")
+    result = u2net("remove", tmp_path / "in", "--json")
+    rows = json.loads(result.stdout)["pictures"]
+    assert [(row["status"], row["reason"]) for row in rows] == [("skipped", "done before")] * 2
+    assert [set(line) for line in _lines(tmp_path / "in.out")[len(before) :]] == [{"run"}, {"ended"}]
+
+
+def test_what_changed_is_made_again_and_what_failed_tried_again(tmp_path):
+    one, two, *_ = write_pictures(tmp_path / "in", 3)
+    content = two.read_bytes()
+    two.write_bytes(b"broken")
+    assert u2net("remove", tmp_path / "in").stdout == b"2 done, 0 skipped, 1 failed\n"
+    before = digest(tmp_path / "in.out/0000.png")
+    two.write_bytes(content)
+    Image.open(one).transpose(Image.Transpose.ROTATE_180).save(one)
+    assert u2net("remove", tmp_path / "in").stdout == b"2 done, 1 skipped, 0 failed\n"
+    assert digest(tmp_path / "in.out/0000.png") != before
+
+
+def test_strictly_a_failure_is_an_exit_code(tmp_path):
+    write_pictures(tmp_path / "in", 1)
+    (tmp_path / "in/bad.jpg").write_bytes(b"broken")
+    assert u2net("remove", tmp_path / "in").returncode == 0
+    assert u2net("remove", tmp_path / "in", "--strict").returncode == 1
+
+
+def test_another_request_does_not_mix_with_what_is_there(tmp_path):
+    write_pictures(tmp_path / "in", 1)
+    u2net("remove", tmp_path / "in", *QUICK)
+    before = digest(tmp_path / "in.out/0000.png")
+    result = u2net("remove", tmp_path / "in", *QUICK, "--mask")
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert b"finish.only_mask was false and now is true" in result.stderr
+    assert b"--overwrite" in result.stderr
+    assert digest(tmp_path / "in.out/0000.png") == before
+    assert u2net("remove", tmp_path / "in", *QUICK, "--mask", "--overwrite").returncode == 0
+    assert read_image(tmp_path / "in.out/0000.png").mode == "L"
+
+
+@pytest.mark.parametrize("flag", [["--workers", "2"], ["--watch"], ["--report", "r.html"], ["--strict"]])
+def test_what_is_for_folders_is_refused_for_a_picture(tmp_path, photograph, flag):
+    result = u2net("remove", photograph, tmp_path / "a.png", *flag)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_cannot_be_opened_is_one_line(tmp_path):
+    write_pictures(tmp_path / "in", 3)
+    (tmp_path / "model.onnx").write_bytes(b"broken")
+    result = u2net("remove", tmp_path / "in", "-m", tmp_path / "model.onnx", "--workers", "2")
+    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+    assert b"model.onnx" in result.stderr
+
+
+def test_a_watched_folder_is_worked_on_until_it_is_ended(tmp_path, photograph):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    content = photograph.read_bytes()
+    command = [sys.executable, "-m", "u2net", "remove", str(folder), str(output), "--watch", "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        (folder / "whole.jpg").write_bytes(content)
+        with (folder / "slow.jpg").open("wb") as file:
+            for start in range(0, len(content), 1 + len(content) // 6):
+                file.write(content[start : start + 1 + len(content) // 6])
+                file.flush()
+                time.sleep(0.5)
+        while len(list(output.glob("*.png"))) < 2:
+            assert child.poll() is None
+            time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        out, error = child.communicate()
+    assert (child.returncode, out, error) == (0, b"2 done, 0 skipped, 0 failed\n", b"")
+    assert digest(output / "slow.png") == digest(output / "whole.png")
