@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import random
@@ -185,6 +186,38 @@ def test_two_thousand_photographs_are_made_once_though_the_run_is_killed_ten_tim
     assert u2net("remove", folder, tmp_path / "undisturbed").returncode == 0
     _settle(folder, tmp_path / "out", 10, 2)
     _assert_each_was_made_once(folder, tmp_path / "out", tmp_path / "undisturbed")
+
+
+def _memory(pid: int) -> int:
+    """Bytes that a process and its children hold."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    pages = (int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in (pid, *children))
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_five_thousand_pictures_of_mixed_sizes(tmp_path, photograph):
+    image, rng = read_image(photograph), random.Random(0)
+    (tmp_path / "in").mkdir()
+    for i in range(5000):
+        source = tmp_path / f"in/{i:04}.jpg"
+        if i < 50:
+            width = rng.randrange(32, 600)
+            image.resize((width, rng.randrange(32, 400))).save(source)
+        else:
+            source.hardlink_to(tmp_path / f"in/{i % 50:04}.jpg")
+    command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--workers", "2"]
+    held: dict[int, list[int]] = {}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
+        while child.poll() is None:
+            with contextlib.suppress(OSError):  # it ends while we look
+                num = sum(1 for _ in os.scandir(tmp_path / "in.out"))
+                held.setdefault(num // 500, []).append(_memory(child.pid))
+            time.sleep(0.5)
+    assert child.returncode == 0
+    early, late = (sum(held[part]) / len(held[part]) for part in (1, 9))
+    print(f"{early / 2**20:.0f} MiB over pictures 500 to 1,000, {late / 2**20:.0f} MiB over 4,500 to 5,000")  # noqa: T201
+    assert late < 1.05 * early
 
 
 def test_the_same_command_again_decodes_nothing(tmp_path):
