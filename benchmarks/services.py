@@ -31,15 +31,29 @@ class Server:
     pid: int
     port: int
 
+    @property
+    def processes(self) -> list[int]:
+        """The service's own and its children, which are its workers where it has several."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return [self.pid, *map(int, children)]
+
     def mib(self, field: str) -> float:
-        """Memory: VmRSS now, VmHWM at its most."""
-        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+        """Memory of all processes: VmRSS now, VmHWM at its most."""
+        return sum(_mib(pid, field) for pid in self.processes)
+
+    def largest_mib(self, field: str) -> float:
+        """That of the largest process."""
+        return max(_mib(pid, field) for pid in self.processes)
+
+    def forget_peak(self) -> None:
+        """Begin VmHWM anew."""
+        for pid in self.processes:
+            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
     def cpu_seconds(self) -> float:
-        """Of the processor, so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Of the processor, of all processes, so far."""
+        stats = [Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2] for pid in self.processes]
+        return sum(int(ticks) for stat in stats for ticks in stat.split()[11:13]) / os.sysconf("SC_CLK_TCK")
 
     def ask(self, body: bytes, kind: str, connection: http.client.HTTPConnection | None = None) -> tuple[int, bytes]:
         """Status and content of an answer, 0 if there was none."""
@@ -51,6 +65,11 @@ class Server:
         except (OSError, http.client.HTTPException):
             connection.close()
             return 0, b""
+
+
+def _mib(pid: int, field: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 @dataclass

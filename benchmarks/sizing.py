@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import commit, cpu
-from services import SIZES, Server, form, load, ours, photograph
+from services import SIZES, form, load, ours, photograph
 
 
 def main() -> None:
@@ -47,10 +47,7 @@ def measure(num_workers: int, num: int, concurrency: int) -> list[dict[str, Any]
         for (name, size), share in zip(SIZES.items(), (1, 2, 4), strict=True):
             asked = form(photograph(size))
             load(server, *asked, concurrency, concurrency)  # warms up
-            processes = workers_of(server)
-            before = [one.cpu_seconds() for one in processes]
             found = load(server, *asked, num // share, concurrency)
-            spent = sum(one.cpu_seconds() - then for one, then in zip(processes, before, strict=True))
             rows.append(
                 {
                     "workers": num_workers,
@@ -58,19 +55,11 @@ def measure(num_workers: int, num: int, concurrency: int) -> list[dict[str, Any]
                     "per_s": found.per_s,
                     "p50_s": found.p50_s,
                     "p99_s": found.p99_s,
-                    "per_core_s": num // share / spent,
-                    "worker_mib": max(one.mib("VmHWM") for one in processes),
+                    "per_core_s": 1 / found.cpu_s,
+                    "worker_mib": server.largest_mib("VmHWM"),
                 }
             )
     return rows
-
-
-def workers_of(server: Server) -> list[Server]:
-    """The processes that answer: the service's own, or its children."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()
-    found = [Server("worker", int(pid), server.port) for pid in children]
-    working = [one for one in found if one.cpu_seconds() > 1]  # multiprocessing has a child that only tidies up
-    return working or [server]
 
 
 def to_markdown(result: dict[str, Any]) -> str:

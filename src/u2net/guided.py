@@ -95,7 +95,8 @@ def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> F
 
 def enlarged(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> NDArray[np.bool_]:
     """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
-    return mask[np.ix_(*_nearest(mask.shape, area, full))]
+    rows, columns = _nearest(mask.shape, area, full)
+    return mask[rows].take(columns, axis=1)
 
 
 def _touched(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> bool:

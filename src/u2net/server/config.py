@@ -54,7 +54,7 @@ class ServerConfig:
     bodies_at_once: int = 256 * _MIB
     """Bytes of requests that are kept in memory in a process, and of answers once more."""
     pool: int = 0
-    """Threads that decode and encode in each process; 0 for four per processor that it has a share of."""
+    """Threads that decode and encode in each process; 0 for two per processor that it has a share of."""
     queue: int = 64
     """Pictures that may wait in a process, besides one for each thread of the pool; more are refused with 429."""
 
@@ -134,7 +134,7 @@ class ServerConfig:
     @property
     def pool_size(self) -> int:
         """Threads that decode and encode."""
-        return self.pool or 4 * max(1, num_processors() // self.workers)
+        return self.pool or 2 * max(1, num_processors() // self.workers)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
