@@ -1,8 +1,9 @@
 """Each runtime at each precision: time of one picture beside ONNX Runtime's in float32, and accuracy on a data set.
 
-    python benchmarks/runtimes.py [--data ECSSD] [--every N] [--rounds N] [--json FILE]
+    python benchmarks/runtimes.py [--data ECSSD] [--every N] [--threads N] [--rounds N] [--json FILE]
 
-Times are those of the processor for one thread, so that other work on the machine does not count; the ways take turns.
+Times are those of the processor for one thread, so that other work on the machine does not count; with more threads
+they are the clock's, and the machine should have nothing else to do. The ways take turns.
 U²-Net† is the packaged file; the full network has drawn weights, for its time alone. The floor is the network's
 multiplications at the rate of a wide convolution in torch. Accuracy is that of every N-th picture of the data set (all
 of them by default), its mean over the data set. With --json, results are written to FILE, and as Markdown beside it.
@@ -11,10 +12,12 @@ of them by default), its mean over the data set. With --json, results are writte
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,7 @@ from u2net.session import open_session
 from u2net.zoo import resolve
 
 SIZE = (320, 320)
+PACKAGES = ("u2net", "onnxruntime", "openvino", "ncnn", "torch")
 Ways = dict[tuple[str, str], Session]
 
 
@@ -43,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time and score every runtime at every precision.")
     parser.add_argument("--data", type=Path, help="data set to score on  [default: none]")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th picture alone")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each runtime")
     parser.add_argument("--rounds", type=int, default=9, help="turns that each way takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
@@ -51,9 +56,10 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in (("U²-Net†", resolve("u2netp")), ("U²-Net", draw(Path(folder)))):
-            ways = open_all(path)
-            floors = {p: 1000 * measure(path, SIZE).num_macs / rate for p, rate in rates.items()}
-            found = time_all(ways, floors, arguments.rounds)
+            ways = open_all(path, arguments.threads)
+            macs = measure(path, SIZE).num_macs
+            floors = {p: 1000 * macs / rate / arguments.threads for p, rate in rates.items()}
+            found = time_all(ways, floors, arguments.rounds, process_time if arguments.threads == 1 else perf_counter)
             if name == "U²-Net†" and arguments.data:
                 data = open_dataset(arguments.data).part(0, arguments.every)
                 for row, session in zip(found, ways.values(), strict=True):
@@ -64,7 +70,8 @@ def main() -> None:
         "command": command(arguments),
         "cpu": cpu(),
         "commit": commit(),
-        "versions": {package: version(package) for package in ("u2net", "onnxruntime", "openvino", "torch")},
+        "threads": arguments.threads,
+        "versions": {name: version(name) for name in PACKAGES if find_spec(name)},
         "rows": rows,
     }
     text = to_markdown(result)
@@ -76,8 +83,9 @@ def main() -> None:
 
 def command(arguments: argparse.Namespace) -> str:
     """What was asked for, without where the data lies."""
-    asked = f"--data {arguments.data.name} --every {arguments.every}" if arguments.data else ""
-    return f"python benchmarks/runtimes.py {asked}".strip()
+    data = f"--data {arguments.data.name} --every {arguments.every}" if arguments.data else ""
+    threads = f"--threads {arguments.threads}" if arguments.threads > 1 else ""
+    return " ".join(part for part in ("python benchmarks/runtimes.py", data, threads) if part)
 
 
 def draw(folder: Path) -> Path:
@@ -99,27 +107,27 @@ def draw(folder: Path) -> Path:
     return path
 
 
-def open_all(path: Path) -> Ways:
-    """A session of each way that can be had here, with one thread."""
+def open_all(path: Path, threads: int) -> Ways:
+    """A session of each way that can be had here."""
     ways = {}
     for runtime, precision in WAYS:
         try:
-            ways[runtime, precision] = open_session(path, runtime=runtime, precision=precision, threads=1)
+            ways[runtime, precision] = open_session(path, runtime=runtime, precision=precision, threads=threads)
         except (MissingExtra, ValueError, InvalidModel) as error:
             print(f"without {runtime} {precision}: {error}")
     return ways
 
 
-def time_all(ways: Ways, floors: dict[str, float], rounds: int) -> list[dict[str, Any]]:
+def time_all(ways: Ways, floors: dict[str, float], rounds: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
     """Milliseconds of each way, its ratio to the first of them by round, and to the floor of its precision."""
     picture = np.random.default_rng(0).standard_normal((1, 3, 320, 320), np.float32)
     times: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     for turn in range(rounds + 1):
         for way, session in ways.items():
-            start = process_time()
+            start = clock()
             session.backend(picture)
             if turn:
-                times[way].append(1000 * (process_time() - start))
+                times[way].append(1000 * (clock() - start))
     base = next(iter(times.values()))
     rows = []
     for (runtime, precision), taken in times.items():
@@ -157,8 +165,10 @@ def macs_per_second(kind: torch.dtype, channels: int = 256, side: int = 64) -> f
 def to_markdown(result: dict[str, Any]) -> str:
     """The table and where it comes from."""
     versions = ", ".join(" ".join(item) for item in result["versions"].items())
+    one = "one thread, its own time"
+    times = one if result["threads"] == 1 else f"{result['threads']} threads, by the clock"
     lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}, one thread, its own time; {versions}.",
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}, {times}; {versions}.",
         "",
         "| network | runtime | precision | ms | ratio to ONNX Runtime fp32 | times the floor | maxF | MAE |",
         "|---|---|---|---:|---:|---:|---:|---:|",

@@ -2,6 +2,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from pictures import ROOT
 
 import u2net.runtime
 from u2net import Transform
-from u2net.errors import InvalidModel
+from u2net.errors import InvalidModel, MissingExtra
 from u2net.runtime import choose
 from u2net.session import open_session
 
@@ -90,6 +91,29 @@ def test_bfloat16_needs_openvino_and_a_processor_that_has_it(machine):
     machine(bf16=False)
     with pytest.raises(ValueError, match="bf16 needs"):
         choose(FLOAT, SIZE, "auto", "bf16")
+
+
+def test_ncnn_is_only_ever_asked_for_and_computes_in_float32_alone(machine):
+    machine()
+    assert choose(FLOAT, SIZE, "ncnn", "auto") == choose(FLOAT, SIZE, "ncnn", "fp32") == (FLOAT, "ncnn", "fp32")
+    for path, precision in ((FLOAT, "bf16"), (FLOAT, "int8"), (INTEGERS, "auto")):
+        with pytest.raises(ValueError, match="ncnn computes in fp32 alone"):
+            choose(path, SIZE, "ncnn", precision)
+
+
+@pytest.mark.parametrize("lacking", ["ncnn", "onnx"])
+def test_the_extra_of_ncnn_is_named_where_it_lacks(monkeypatch, lacking):
+    monkeypatch.setitem(sys.modules, lacking, None)
+    with pytest.raises(MissingExtra, match=r"pip install 'u2net\[ncnn\]'"):
+        open_session(FLOAT, runtime="ncnn")
+
+
+def test_threads_that_share_a_session_of_ncnn_get_their_own_maps():
+    pytest.importorskip("ncnn")
+    backend = open_session(FLOAT, runtime="ncnn", threads=1, transform=Transform(size=(96, 64))).backend
+    batches = np.random.default_rng(0).standard_normal((8, 1, 3, 64, 96), np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        np.testing.assert_array_equal(list(pool.map(backend, batches)), [backend(batch) for batch in batches])
 
 
 def test_a_precision_that_does_not_exist_is_refused():

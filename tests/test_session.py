@@ -18,7 +18,7 @@ from u2net.image import load_image
 from u2net.session import open_session
 
 WEIGHTS = ROOT / "src/u2net/weights/u2netp.onnx"
-RUNTIMES = ["onnxruntime", "openvino", "torch"]
+RUNTIMES = ["onnxruntime", "openvino", "ncnn", "torch"]
 
 
 def _open(runtime: str, transform: Transform | None = None) -> Session:

@@ -19,6 +19,7 @@ WAYS: tuple[tuple[Runtime, Precision], ...] = (
     ("openvino", "fp32"),
     ("openvino", "bf16"),
     ("openvino", "int8"),
+    ("ncnn", "fp32"),
 )
 """Every runtime and precision, the one to compare with first."""
 

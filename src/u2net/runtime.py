@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from u2net.card import METADATA_KEY, PRECISION_KEY, Card
 from u2net.errors import InvalidModel, MissingExtra
+from u2net.ncnn_graph import fold_sizes, from_onnx
 from u2net.onnx_file import read_metadata
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
 
-Runtime = Literal["auto", "onnxruntime", "openvino"]
-"""What runs a model. "auto" is OpenVINO where it is installed, else ONNX Runtime."""
+Runtime = Literal["auto", "onnxruntime", "openvino", "ncnn"]
+"""What runs a model. "auto" is OpenVINO where it is installed, else ONNX Runtime; ncnn is only ever asked for."""
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """In what numbers it computes. "auto" leaves fp32 only if the runtime is "auto" too, as `choose` says."""
@@ -50,13 +52,13 @@ _one_core = threading.Lock()
 
 def choose(
     path: Path, size: tuple[int, int], runtime: Runtime, precision: Precision
-) -> tuple[Path, Literal["onnxruntime", "openvino"], Literal["fp32", "bf16", "int8"]]:
+) -> tuple[Path, Literal["onnxruntime", "openvino", "ncnn"], Literal["fp32", "bf16", "int8"]]:
     """File, runtime and precision for pictures of `size` = (width, height).
 
     Nothing is changed that was named. Otherwise OpenVINO is taken where it is installed and there is no GPU for ONNX
     Runtime; and integers, if runtime and precision are both left open, OpenVINO is taken, the processor multiplies
     bytes without loss, and beside `NAME.onnx` there is a `NAME-int8.onnx` of the same weights for this size.
-    bfloat16 is only ever asked for.
+    bfloat16 and ncnn, which knows float32 alone, are only ever asked for.
 
     Raises ValueError for a runtime or precision that does not exist or cannot be had here, InvalidModel if there is
     no file of integers.
@@ -64,15 +66,18 @@ def choose(
     for kind, found, known in (("runtime", runtime, get_args(Runtime)), ("precision", precision, get_args(Precision))):
         if found not in known:
             raise ValueError(f"{kind} is one of {', '.join(known)}, got {found!r}")
-    chosen: Literal["onnxruntime", "openvino"] = "onnxruntime"
-    if runtime == "openvino" or (runtime == "auto" and find_spec("openvino") and not _has_gpu()):
-        chosen = "openvino"
-    if read_metadata(path).get(PRECISION_KEY) == "int8":
+    chosen = runtime
+    if chosen == "auto":
+        chosen = "openvino" if find_spec("openvino") and not _has_gpu() else "onnxruntime"
+    has_integers = read_metadata(path).get(PRECISION_KEY) == "int8"
+    if chosen == "ncnn" and (has_integers or precision in ("bf16", "int8")):
+        raise ValueError("ncnn computes in fp32 alone")
+    if has_integers:
         if precision not in ("auto", "int8"):
             raise ValueError(f"{path.name} computes with integers, not in {precision}")
         return path, chosen, "int8"
     if precision == "bf16":
-        if chosen == "onnxruntime" or "BF16" not in _capabilities():
+        if chosen != "openvino" or "BF16" not in _capabilities():
             raise ValueError("bf16 needs the runtime openvino and a processor that computes with it")
         return path, chosen, precision
     beside = integers_beside(path)
@@ -233,6 +238,50 @@ def openvino_backend(
         with suppress(queue.Full):
             kept.put_nowait(request)
         return maps
+
+    return backend
+
+
+def ncnn_backend(path: Path, card: Card, threads: int | None) -> Backend:
+    """A file in ncnn, in fp32. Raises MissingExtra, and InvalidModel for all that is not like a U²-Net."""
+    try:
+        import ncnn
+        import onnx
+    except ImportError:
+        raise MissingExtra("the ncnn runtime needs: pip install 'u2net[ncnn]'") from None
+    net = ncnn.Net()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if threads is not None:
+        net.opt.num_threads = threads
+    with TemporaryDirectory() as folder:
+        try:
+            model = fold_sizes(path, card.transform.size, Path(folder, "folded.onnx"))
+        except Exception as error:  # ONNX Runtime's share no base class
+            raise InvalidModel(f"ncnn cannot open {path.name}: {_first_line(error)}") from None
+        types = [i.type.tensor_type for i in model.graph.input]
+        ends = [(t.elem_type == onnx.TensorProto.FLOAT, [d.dim_value or None for d in t.shape.dim]) for t in types]
+        _check_ends(path, card, ends, len(model.graph.output))
+        try:
+            graph = from_onnx(model)
+        except (InvalidModel, KeyError, ValueError) as error:  # names and shapes that no exporter writes
+            raise InvalidModel(f"ncnn cannot open {path.name}: {_first_line(error)}") from None
+        weights = Path(folder, "weights")
+        with weights.open("wb") as file:  # given in memory, ncnn would go on reading what Python has freed
+            for values in graph.weights:
+                file.write(np.ascontiguousarray(values).data)
+        if net.load_param_mem(graph.layers) != 0 or net.load_model(str(weights)) != 0:
+            raise InvalidModel(f"ncnn cannot open {path.name}")
+
+    def backend(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        maps = []
+        for picture in np.ascontiguousarray(batch):
+            extractor = net.create_extractor()  # serves one thread at a time
+            extractor.input(graph.source, ncnn.Mat(picture).clone())  # layers may write over maps that ncnn owns alone
+            failed, result = extractor.extract(graph.result)
+            if failed:
+                raise InvalidModel(f"ncnn cannot run {path.name}")
+            maps.append(np.array(result))
+        return np.stack(maps)
 
     return backend
 

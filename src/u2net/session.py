@@ -19,7 +19,7 @@ from u2net.confidence import subject_confidence
 from u2net.errors import InvalidModel, SessionClosed
 from u2net.image import ImageData, Picture, load_image
 from u2net.onnx_file import read_metadata
-from u2net.runtime import Backend, Precision, Runtime, choose, onnxruntime_backend, openvino_backend
+from u2net.runtime import Backend, Precision, Runtime, choose, ncnn_backend, onnxruntime_backend, openvino_backend
 from u2net.transform import Transform
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def open_session(
     OSError for a file that cannot be read.
     """
     if providers is not None or session_options is not None:
-        if runtime == "openvino":
+        if runtime not in ("auto", "onnxruntime"):
             raise ValueError("providers and session_options are for ONNX Runtime")
         runtime = "onnxruntime"
     if (threads is not None and threads < 1) or (providers is not None and not providers):
@@ -169,6 +169,8 @@ def open_session(
         threads = _threads_from_environment()
     path, runtime, precision = choose(path, card.transform.size, runtime, precision)
     _log.debug("%s runs %s in %s", runtime, path.name, precision)
+    if runtime == "ncnn":
+        return Session(ncnn_backend(path, card, threads), card)
     if runtime == "openvino":
         return Session(openvino_backend(path, card, threads, precision, cache), card)
     return Session(onnxruntime_backend(path, card, threads, providers, session_options), card)

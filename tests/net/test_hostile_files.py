@@ -402,11 +402,10 @@ USELESS = {
 }
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "ncnn"])
 @pytest.mark.parametrize("make", USELESS.values(), ids=USELESS)
 def test_a_model_that_takes_no_picture_is_refused(tmp_path, make, runtime):
-    if runtime == "openvino":
-        pytest.importorskip("openvino")
+    pytest.importorskip(runtime)
     (tmp_path / "a.onnx").write_bytes(make())
     with pytest.raises(InvalidModel, match=r"a\.onnx"):
         open_session(tmp_path / "a.onnx", runtime=runtime, threads=1)
