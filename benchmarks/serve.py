@@ -141,7 +141,8 @@ def table(rows: list[dict[str, object]], figures: dict[str, object], arguments: 
     """Markdown."""
     lines = [
         f"`u2net serve --workers {os.cpu_count()}` and `rembg s` {VERSION}, with u2netp;",
-        f"{arguments.concurrency} clients, {arguments.num} requests a round, {arguments.rounds} rounds in turns, medians. {cpu()}.",
+        f"{arguments.concurrency} clients, {arguments.num} requests a round, {arguments.rounds} rounds in turns,",
+        f"medians. {cpu()}.",
         "",
         "| JPEG of the size, PNG back | u2net | rembg | better by |",
         "|---|---|---|---|",

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from io import BytesIO
 
+import numpy as np
 from PIL import Image
 
 from .running import Running, multipart, picture
@@ -70,7 +71,8 @@ def load(place: Running, asked: list[tuple[int, int]], concurrency: int) -> Outc
             seconds = time.monotonic() - start
             if answer.status == 200:
                 image = Image.open(BytesIO(content))
-                is_right = image.size == asked[index] and image.convert("RGB").getpixel((0, 0)) == color
+                pixels = np.asarray(image)
+                is_right = image.size == asked[index] and bool((pixels[pixels[:, :, 3] > 0, :3] == color).all())
             else:
                 is_right = answer.status in (429, 503) and answer.headers["Retry-After"] is not None
             with lock:
