@@ -91,6 +91,29 @@ def test_a_line_that_the_disk_lost_is_found_out_again(places):
         assert journal.told(folder / "b.jpg") is not None
 
 
+@pytest.mark.parametrize("line", [b"5", b"[]", b"{}", b"null", b'{"name": "a.jpg", "kind": 1}', b'{"other": 1}', b"{"])
+def test_a_line_that_is_not_ours_is_passed_over(places, line):
+    output, folder = places
+    with Journal(output, folder, ASKED) as journal:
+        journal.finish(_outcome(folder / "b.jpg", output))
+    with (output / NAME).open("ab") as file:
+        file.write(line + b"\n")
+    with Journal(output, folder, ASKED) as journal:
+        assert journal.told(folder / "a.jpg") is None
+        assert journal.told(folder / "b.jpg") is not None
+
+
+@pytest.mark.parametrize("target", ["../elsewhere.png", "/elsewhere.png", "a/../../elsewhere.png"])
+def test_a_journal_does_not_lead_out_of_its_folder(places, target):
+    output, folder = places
+    with Journal(output, folder, ASKED) as journal:
+        journal.finish(_outcome(folder / "a.jpg", output))
+    content = (output / NAME).read_text().replace('"a.png"', f'"{target}"')
+    (output / NAME).write_text(content)
+    with Journal(output, folder, ASKED) as journal:
+        assert journal.told(folder / "a.jpg") is None
+
+
 def test_another_request_does_not_go_on_and_changes_nothing(places):
     output, folder = places
     with Journal(output, folder, ASKED):

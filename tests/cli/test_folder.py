@@ -220,6 +220,16 @@ def test_memory_stays_flat_over_five_thousand_pictures_of_mixed_sizes(tmp_path, 
     assert late < 1.05 * early
 
 
+def test_a_report_of_what_wants_a_look(tmp_path, photograph):
+    write_pictures(tmp_path / "in", 2)
+    (tmp_path / "in/bad.jpg").write_bytes(b"broken")
+    for _ in range(2):  # the second time all is known already
+        u2net("remove", tmp_path / "in", "--report", tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert page.count("<figure>") == 2
+        assert "bad.jpg" in page
+
+
 def test_the_same_command_again_decodes_nothing(tmp_path):
     write_pictures(tmp_path / "in", 2)
     u2net("remove", tmp_path / "in")
@@ -260,6 +270,14 @@ def test_another_request_does_not_mix_with_what_is_there(tmp_path):
     assert digest(tmp_path / "in.out/0000.png") == before
     assert u2net("remove", tmp_path / "in", *QUICK, "--mask", "--overwrite").returncode == 0
     assert read_image(tmp_path / "in.out/0000.png").mode == "L"
+
+
+@pytest.mark.parametrize("flags", [["--watch", "--json"], ["--report", "not/there.html"]])
+def test_what_could_not_be_told_in_the_end_is_refused_at_once(tmp_path, flags):
+    write_pictures(tmp_path / "in", 1)
+    result = u2net("remove", tmp_path / "in", *flags)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert not (tmp_path / "in.out").exists()
 
 
 @pytest.mark.parametrize("flag", [["--workers", "2"], ["--watch"], ["--report", "r.html"], ["--strict"]])

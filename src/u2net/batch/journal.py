@@ -21,7 +21,8 @@ except ImportError:  # there is none on Windows
 NAME = "u2net-journal.jsonl"
 """Of the journal in an output folder."""
 
-
+_TOLD = ("name", "status", "reason", "confidence", "size", "mtime_ns", "sha256", "target", "target_sha256")
+_KINDS = {"run": {"run"}, "begun": {"begun"}, "name": set(_TOLD), "ended": {"ended"}}  # keys of a line by its first
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
@@ -63,7 +64,7 @@ class Journal:
     def told(self, source: Path) -> Outcome | None:
         """What came of a picture when it was last finished; None if it was not."""
         line = self._told.get(self._name(source))
-        return None if line is None else self._outcome(json.loads(line))
+        return None if line is None else self._outcome(_parsed(line))
 
     def was_begun(self, source: Path) -> bool:
         """Whether a picture was begun and never finished: its file, if there is one, is of this journal."""
@@ -124,10 +125,7 @@ class Journal:
                     os.ftruncate(self._file, end)
                     break
                 end += len(line)
-                try:
-                    row = json.loads(line)
-                except ValueError:  # a disk lost it; what it told is found out again
-                    continue
+                row = _parsed(line)
                 if "run" in row:
                     is_ours = row["run"]["source"] == source
                 if not is_ours:
@@ -153,12 +151,20 @@ class Journal:
     def _name(self, source: Path) -> str:
         return source.relative_to(self._source).as_posix()
 
-    def _outcome(self, row: dict[str, Any]) -> Outcome:
-        return Outcome(
-            self._source / row.pop("name"),
-            self._output / row.pop("target") if "target" in row else None,
-            **row,
-        )
+    def _outcome(self, row: dict[str, Any]) -> Outcome | None:
+        name, target = row.pop("name"), row.pop("target", None)
+        if target is not None and (Path(target).is_absolute() or ".." in Path(target).parts):
+            return None  # a journal that came with strangers' files must not say where to write
+        return Outcome(self._source / name, None if target is None else self._output / target, **row)
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """A line's object; an empty one where a disk lost it, or it is not ours: what it told is found out again."""
+    try:
+        row = json.loads(line)
+        return row if _KINDS[next(iter(row))] >= row.keys() else {}
+    except (ValueError, TypeError, LookupError, StopIteration, AttributeError):
+        return {}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:

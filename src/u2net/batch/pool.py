@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections import deque
@@ -104,14 +105,14 @@ class Pool:
 
     def _replace(self, dead: _Worker) -> Iterator[Outcome]:
         self._workers.remove(dead)
-        task, how = dead.task, dead.end(at_once=True)
+        task, how = dead.task, dead.end(at_once=False)
         if task is None:
             if not self._workers:
                 raise WorkersDied(f"the processes ended by themselves before they were ready ({how})")
             return
         self._workers.append(_Worker(self._cutter))
         if dead.is_suspected:
-            yield Outcome(task.source, task.target, "failed", f"the process that worked on it died twice ({how})")
+            yield task.fail(f"the process that worked on it died twice ({how})")
         else:
             self._suspects.append(task)
 
@@ -165,6 +166,7 @@ def _without_signals() -> Iterator[None]:
 def _work(cutter: Cutter, pipe: Connection) -> None:
     """Tell that a session is open by None, then what comes of each task, until nobody gives any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot keep it away
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]  # as in u2net.__main__: a third of the start
     bound_heaps()
     try:
         cutter.open()

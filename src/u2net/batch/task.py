@@ -24,6 +24,11 @@ class Task:
     """What came of it in another state, or perhaps the same. The file of then is replaced, but not if it was changed
     by somebody since."""
 
+    def fail(self, reason: str) -> Outcome:
+        """What came of it where nothing was made; what is there stays, and stays known."""
+        known = self.before.target_sha256 if self.before else ""
+        return Outcome(self.source, self.target, "failed", reason, target_sha256=known)
+
 
 def make(cutter: Cutter, task: Task) -> Outcome:
     """Cut out a picture into its file, which appears whole or not at all, and tell what came of it.
@@ -32,17 +37,16 @@ def make(cutter: Cutter, task: Task) -> Outcome:
     pictures and files.
     """
     before = task.before
-    known = Outcome(task.source, task.target, "failed", target_sha256=before.target_sha256 if before else "")
     try:
         status = task.source.stat()
         content = read_encoded(task.source)
         after = task.source.stat()
         if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-            return replace(known, reason="changed while it was read")
+            return task.fail("changed while it was read")
     except (InvalidImage, OSError, MemoryError) as error:
-        return replace(known, reason=_reason(error, task.source))
+        return task.fail(_reason(error, task.source))
     sha256 = hashlib.sha256(content).hexdigest()
-    known = replace(known, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
+    known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
     try:
         if before and before.target_sha256 and os.path.lexists(task.target):
             if before.is_settled and before.sha256 == sha256:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -49,6 +50,10 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     from u2net.errors import ConfigMismatch
     from u2net.signals import Signals
 
+    if options.report and not options.report.parent.is_dir():
+        raise Refusal(f"there is no folder {options.report.parent} for the report")
+    if options.watch and options.as_json:
+        raise Refusal("--watch has no end to report at: the journal in OUTPUT tells what --json would")
     with ExitStack() as stack:
         stack.enter_context(quiet_decoders())
         asked = {**config.asked(), "model_sha256": _digest(config.model)}
@@ -111,7 +116,7 @@ def _engine(stack: ExitStack, config: CutoutConfig, workers: int | None, num_tas
     from u2net.machine import num_processors
 
     num = workers or num_workers(num_tasks)
-    threads = config.threads or max(1, num_processors() // num)
+    threads = config.threads or (None if "OMP_NUM_THREADS" in os.environ else max(1, num_processors() // num))
     return stack.enter_context(Pool(Cutter(replace(config, threads=threads)), num)).run
 
 
