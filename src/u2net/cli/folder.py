@@ -142,7 +142,7 @@ class _Told:
         """Show progress towards so many pictures, if anybody looks."""
         from tqdm import tqdm
 
-        self._bar = tqdm(total=num_tasks, unit="picture", smoothing=0.1, disable=not is_terminal())
+        self._bar = tqdm(total=num_tasks, unit=" pictures", smoothing=0.1, disable=not is_terminal())
 
     def tell(self, outcome: Outcome, *, is_new: bool = True) -> None:
         """Tell of one picture; what was known before is no progress."""
