@@ -55,6 +55,12 @@ def _settled(place):
     return place.mib()
 
 
+def _ticks(place):
+    """Of the processor, hundredths of a second, so far."""
+    fields = Path(f"/proc/{place.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def _growth(model, num, command=("-m", "u2net", "serve")):
     """MiB that a service grows by over requests of mixed sizes, after 200 others; and how much that is of it."""
     with serving("--models", model, "--timeout-s", "600", command=command) as place:
@@ -164,7 +170,7 @@ def test_sigterm_loses_none_of_32(model, repetition):
 
 
 def test_2000_cases_made_from_the_openapi_document_meet_no_5xx(model):
-    schemathesis = shutil.which("schemathesis")
+    schemathesis = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     if schemathesis is None:
         pytest.skip("schemathesis is not installed (dependency group soak)")
     with serving("--models", model) as place:
@@ -192,21 +198,20 @@ def test_2000_cases_made_from_the_openapi_document_meet_no_5xx(model):
 
 def test_start_to_ready_takes_5_seconds_of_the_processor(model):
     with serving("--models", model) as place:
-        ticks = Path(f"/proc/{place.process.pid}/stat").read_text().rpartition(")")[2].split()
-        seconds = (int(ticks[11]) + int(ticks[12])) / 100
+        seconds = _ticks(place) / 100
         place.process.send_signal(signal.SIGTERM)
         place.process.wait(60)
     report(f"{seconds:.1f} s")
     assert seconds <= 5
 
 
-def test_batches_are_no_slower_than_one_by_one(model):
-    rates = {}
+def test_batches_cost_no_more_of_the_processor_than_one_by_one(model):
+    spent = {}
     for max_batch in ("1", "8"):
         with serving("--models", model, "--max-batch", max_batch) as place:
             load(place, sizes(100, 400), concurrency=16)
-            start = time.monotonic()
+            before = _ticks(place)
             load(place, sizes(500, 400), concurrency=16)
-            rates[max_batch] = 500 / (time.monotonic() - start)
-    report(f"requests a second by largest batch: {rates}")
-    assert rates["8"] > 0.9 * rates["1"]
+            spent[max_batch] = (_ticks(place) - before) / 500
+    report(f"hundredths of a second a request, by largest batch: {spent}")
+    assert spent["8"] < 1.1 * spent["1"]

@@ -33,7 +33,7 @@ class ServerConfig:
 
     models: tuple[str, ...] = ("u2netp",)
     """Name or file of a model that requests may ask for, a file by its name alone; the first where none is."""
-    runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    runtime: Literal["auto", "onnxruntime", "openvino", "ncnn"] = "auto"
     """What runs ONNX models; auto is OpenVINO, in integers where the model has them, if it is installed."""
     threads: int = 0
     """Threads of the runtime in each process; 0 for its share of the processors."""
