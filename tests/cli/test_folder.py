@@ -166,9 +166,9 @@ def _assert_each_was_made_once(folder: Path, output: Path, undisturbed: Path) ->
 
 def test_wherever_a_run_is_killed_each_file_is_made_once(tmp_path):
     folder = tmp_path / "in"
-    write_pictures(folder, 24)
+    write_pictures(folder, 12)
     assert u2net("remove", folder, tmp_path / "undisturbed", *QUICK).returncode == 0
-    _settle(folder, tmp_path / "out", 3, 1, *QUICK)
+    _settle(folder, tmp_path / "out", 2, 1, *QUICK)
     _assert_each_was_made_once(folder, tmp_path / "out", tmp_path / "undisturbed")
 
 
