@@ -81,6 +81,10 @@ class WorkersDied(U2NetError, RuntimeError):
     """Processes ended by themselves before they were ready for a picture, and none is left."""
 
 
+class ClusterFailed(U2NetError, RuntimeError):
+    """A cluster's engine gave up, or was lost; what was written before is whole."""
+
+
 class TrainingDiverged(U2NetError, ArithmeticError):
     """The loss or its gradient is not finite; the last checkpoint is from before."""
 

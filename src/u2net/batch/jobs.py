@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,31 +24,39 @@ class Job:
 def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outcome]]:
     """A target under `output` for every picture below `folder`, and the failures known beforehand.
 
-    The sub-tree is kept. A target is named after its source with `suffix` instead of the source's own; sources
-    that would meet there (a.jpg, a.png) keep their whole names and get `suffix` behind it (a.jpg.png, a.png.png).
-    If targets still meet, or one is a picture of `folder`, none of these is made. Names that start with a dot,
-    other files, and `output` itself where it lies inside are left out; links to folders are not followed.
+    The sub-tree is kept, and `target_names` names the targets. If targets meet even so, or one is a picture of
+    `folder`, none of these is made. Names that start with a dot, other files, and `output` itself where it lies inside
+    are left out; links to folders are not followed.
     """
     sources, failures = _find(folder, output)
-    relative = [source.relative_to(folder) for source in sources]
-    short = [path.with_suffix(suffix) for path in relative]
-    times = Counter(map(_spot, short))
-    names = [
-        path.with_name(path.name + suffix) if times[_spot(name)] > 1 else name
-        for path, name in zip(relative, short, strict=True)
-    ]
-    times = Counter(map(_spot, names))
+    names = target_names([source.relative_to(folder) for source in sources], suffix)
     taken = {os.path.realpath(source) for source in sources}  # unlike Path.resolve, it bears loops of links
     jobs = []
-    for source, name in zip(sources, names, strict=True):
+    for source, (name, is_alone) in zip(sources, names, strict=True):
         target = output / name
-        if times[_spot(name)] > 1:
+        if not is_alone:
             failures.append(Outcome(source, None, "failed", f"another picture would become {name} too"))
         elif os.path.realpath(target) in taken:
             failures.append(Outcome(source, None, "failed", f"would replace the picture {target}"))
         else:
             jobs.append(Job(source, target))
     return jobs, failures
+
+
+def target_names(sources: Sequence[Path], suffix: str) -> list[tuple[Path, bool]]:
+    """What each path of a folder becomes, and whether nothing else becomes the same.
+
+    It is named with `suffix` instead of its own; those that would meet there (a.jpg, a.png) keep their whole names and
+    get `suffix` behind it (a.jpg.png, a.png.png).
+    """
+    short = [path.with_suffix(suffix) for path in sources]
+    times = Counter(map(_spot, short))
+    names = [
+        path.with_name(path.name + suffix) if times[_spot(name)] > 1 else name
+        for path, name in zip(sources, short, strict=True)
+    ]
+    times = Counter(map(_spot, names))
+    return [(name, times[_spot(name)] == 1) for name in names]
 
 
 def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:

@@ -56,13 +56,13 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         raise Refusal("--watch has no end to report at: the journal in OUTPUT tells what --json would")
     with ExitStack() as stack:
         stack.enter_context(quiet_decoders())
-        asked = {**config.asked(), "model_sha256": _digest(config.model)}
+        asked = {**config.asked(), "model_sha256": model_digest(config.model)}
         signals = stack.enter_context(Signals())
         try:
             journal = stack.enter_context(Journal(target, source, asked, overwrite=options.overwrite))
         except ConfigMismatch as error:
             raise Refusal(f"{error}: give another OUTPUT, or --overwrite to make all anew") from None
-        told = _Told(options, Gallery(source, target, asked) if options.report else None)
+        told = Told(options, Gallery(source, target, asked) if options.report else None)
         stack.callback(told.end)
         look = partial(plan, source, target, f".{config.format}")
         known = partial(look_up, journal=journal, overwrite=options.overwrite)
@@ -101,7 +101,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     return 1 if options.strict and told.counts["failed"] else 0
 
 
-def _digest(model: str) -> str:
+def model_digest(model: str) -> str:
     """Of a model's file, which is downloaded if need be."""
     from u2net.zoo import resolve
 
@@ -128,7 +128,7 @@ def _until(signals: Signals, tasks: Iterable[Task | None]) -> Iterator[Task | No
         yield task
 
 
-class _Told:
+class Told:
     """What is told of pictures: failures and progress at once, all of it at the end, or where a run is cut off."""
 
     def __init__(self, options: FolderOptions, gallery: Gallery | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from u2net.cli.appearance import Appearance, appearance_options
+from u2net.cli.cluster import remove_by_cluster
 from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
 from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_folder
 from u2net.cli.places import PIPE, source_and_target
@@ -63,6 +64,13 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option(
+    "--engine",
+    type=click.Choice(["pool", "ray"]),
+    default="pool",
+    show_default=True,
+    help="Who does a folder: this machine's processes, or the Ray cluster at RAY_ADDRESS.",
+)
+@click.option(
     "--workers", type=click.IntRange(1, 1024), help="Processes for a folder.  [default: as the machine bears]"
 )
 @click.option("--watch", is_flag=True, help="Go on for ever with what is put into the folder; Ctrl-C ends it.")
@@ -83,6 +91,7 @@ def remove(
     alpha_quality: int | None,
     exif: Literal["strip", "keep", "all"],
     overwrite: bool,
+    engine: Literal["pool", "ray"],
     workers: int | None,
     watch: bool,
     report: str | None,
@@ -97,12 +106,15 @@ def remove(
 
     INPUT is a file, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout; without it a.jpg becomes
     a.out.png beside it, and a folder becomes FOLDER.out. A folder's sub-folders are kept; no picture is lost by
-    another's name.
+    another's name. With --engine ray, INPUT and OUTPUT may be URIs such as s3://bucket/folder, and INPUT Parquet files.
     """
     with one_line_errors():
         asked = Appearance(**appearance)
         folder = os.path.isdir(input)  # unlike Path.is_dir, it bears folders that may not be looked into
-        source, target, format_ = source_and_target(input, output, format_, folder=folder, overwrite=overwrite)
+        if engine == "ray":
+            source, target, format_ = Path(input), Path(output or ""), format_ or "png"
+        else:
+            source, target, format_ = source_and_target(input, output, format_, folder=folder, overwrite=overwrite)
         if as_json and target == PIPE:
             raise Refusal("the picture and --json cannot both go to stdout")
 
@@ -128,9 +140,11 @@ def remove(
             exif=exif,
             on_empty=on_empty,
         )
-        if folder:
+        if folder or engine == "ray":
             html = None if report is None else Path(report)
             options = FolderOptions(overwrite, workers, watch, strict, html, as_json)
+            if engine == "ray":
+                sys.exit(remove_by_cluster(input, output, config, options))
             try:
                 sys.exit(remove_folder(source, target, config, options))
             except KeyboardInterrupt:  # a second one, which did not wait for what was begun

@@ -1,0 +1,178 @@
+"""Pictures cut out by a Ray cluster: a Cutter is what Ray Data maps over their names, or over their bytes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from u2net.batch.cutter import CutoutConfig, Cutter
+from u2net.batch.jobs import plan, target_names
+from u2net.batch.outcome import Outcome
+from u2net.errors import ClusterFailed, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
+from u2net.heaps import bound_heaps
+from u2net.machine import num_processors
+
+try:
+    import ray
+    from ray.data import DataContext, Dataset
+
+    from u2net.batch.storage import Storage
+except ImportError as error:
+    raise MissingExtra(f"--engine ray needs: pip install 'u2net[ray]' ({error.name} is missing)") from None
+
+_ROWS = 8  # pictures of a task: they are done again when an actor dies, and share what a task costs Ray
+_MEMORY = 2**30  # bytes of an actor, as of a process of the pool
+
+
+class Remover:
+    """The actor: makes the file of a row's picture, and a row of what came of it."""
+
+    def __init__(self, config: CutoutConfig, source: Storage, output: Storage, overwrite: bool) -> None:
+        bound_heaps()
+        self._cutter = Cutter(config)
+        self._source, self._output, self._overwrite = source, output, overwrite
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row has a `name` and either its `target`, to be read from `source`, or its `bytes`.
+
+        Raises what `Cutter.open` does, and nothing for pictures and files.
+        """
+        name = str(row["name"])
+        target = row.get("target") or _target(name, self._cutter.config.format)
+        told = {"name": name, "target": target or "", "status": "failed", "reason": "", "confidence": None}
+        if target is None:
+            return told | {"reason": "its name leads out of OUTPUT"}
+        try:
+            if not self._overwrite and self._output.holds(target):
+                return told | {"status": "skipped", "reason": f"{target} is there already"}
+            cut = self._cutter(row["bytes"] or b"" if "bytes" in row else self._source.read(name))
+            if cut.status == "done":
+                self._output.write(target, cut.content)
+        except (InvalidImage, OSError, MemoryError) as error:
+            return told | {"reason": reason(error)}
+        return told | {"status": cut.status, "reason": cut.reason, "confidence": cut.confidence}
+
+
+def cut_out(
+    source: Storage, output: Storage, config: CutoutConfig, *, overwrite: bool, workers: int | None
+) -> Iterator[Outcome]:
+    """What came of each picture of a folder or of Parquet files, as Ray tells it; paths are relative.
+
+    A folder's targets are named as `plan` does, a row's after its column `name`. What is in `output` stays, unless
+    `overwrite`. Raises InvalidDataset for Parquet files with other columns, ClusterFailed, OSError, and what
+    `Cutter.open` does.
+    """
+    with _joined(), _named_errors():
+        if source.is_parquet:
+            pictures = _read_parquet(source)
+        else:
+            targets, failures = _targets(source, output, f".{config.format}")
+            yield from failures
+            items = [{"name": name, "target": target} for name, target in targets.items()]
+            pictures = ray.data.from_items(items, override_num_blocks=max(1, len(items) // _ROWS))
+        given = replace(config, threads=config.threads or 1), source, output, overwrite
+        actors = actor_options(config, workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
+        told = pictures.map(Remover, fn_constructor_args=given, **actors)  # type: ignore[arg-type]
+        for row in told.iter_rows():
+            target = Path(row["target"]) if row["target"] else None
+            yield Outcome(Path(row["name"]), target, row["status"], row["reason"], row["confidence"])
+
+
+def actor_options(config: CutoutConfig, workers: int | None, resources: dict[str, float]) -> dict[str, Any]:
+    """What each actor takes of a cluster's resources, and how many there are at most: as many as it has room for.
+
+    With a GPU each where there are GPUs and this ONNX Runtime computes on them.
+    """
+    import onnxruntime
+
+    threads = config.threads or 1
+    needs = {"CPU": threads}
+    computes_on_gpus = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if resources.get("GPU") and config.runtime in ("auto", "onnxruntime") and computes_on_gpus:
+        needs["GPU"] = 1
+    room = min(int(resources.get(name, 0) // num) for name, num in needs.items())
+    return {
+        "concurrency": (1, workers or max(1, room)),
+        "num_cpus": threads,
+        "num_gpus": needs.get("GPU", 0),
+        "memory": _MEMORY,
+    }
+
+
+def _targets(source: Storage, output: Storage, suffix: str) -> tuple[dict[str, str], list[Outcome]]:
+    """What the pictures of a folder become, by their names, and the failures known beforehand."""
+    if source.is_local:
+        folder = Path(source.path)
+        nowhere = Path(output.path if output.is_local else os.devnull)
+        jobs, known = plan(folder, nowhere, suffix)
+        pairs = [(job.source.relative_to(folder), job.target.relative_to(nowhere)) for job in jobs]
+        failures = [replace(outcome, source=outcome.source.relative_to(folder)) for outcome in known]
+    else:
+        names = source.pictures(besides=output)
+        pairs, failures = [], []
+        for name, (target, is_alone) in zip(names, target_names(names, suffix), strict=True):
+            if is_alone:
+                pairs.append((name, target))
+            else:
+                failures.append(Outcome(name, None, "failed", f"another picture would become {target} too"))
+    targets = {}
+    for name, target in pairs:
+        try:
+            name.as_posix().encode()
+            targets[name.as_posix()] = target.as_posix()
+        except UnicodeEncodeError:
+            failures.append(Outcome(name, None, "failed", "its name is not in UTF-8, which Ray passes on alone"))
+    return targets, failures
+
+
+def _read_parquet(source: Storage) -> Dataset:
+    """Rows of a few pictures a task. Raises InvalidDataset if the columns are not there."""
+    rows = ray.data.read_parquet(source.path, filesystem=source.system, num_cpus=0)
+    names = rows.schema().names
+    if not {"name", "bytes"} <= set(names):
+        raise InvalidDataset(f"Parquet files need the columns name and bytes, and have {', '.join(names)}")
+    return rows.select_columns(["name", "bytes"]).repartition(target_num_rows_per_block=_ROWS)
+
+
+def _target(name: str, suffix: str) -> str | None:
+    """What a row's name becomes; None where it would lie elsewhere. cup is cup.png, and cup.jpg is cup.jpg.png."""
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        return None
+    return f"{path}.{suffix}"
+
+
+@contextmanager
+def _joined() -> Iterator[None]:
+    """Be part of the cluster at RAY_ADDRESS, or of one on this machine alone, of which nothing is left afterwards."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    DataContext.get_current().enable_progress_bars = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    with ExitStack() as stack:
+        if "RAY_ADDRESS" not in os.environ:
+            # Paths of sockets are short: a folder of temporary files that is a user's own may lie too deep.
+            folder = stack.enter_context(TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True))
+            quiet |= {"address": "local", "num_cpus": num_processors(), "include_dashboard": False, "_temp_dir": folder}
+        ray.init(**quiet)
+        stack.callback(ray.shutdown)
+        yield
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Raise what is meant to be shown as it was in an actor, and ClusterFailed for all else."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, (U2NetError, OSError)):
+            raise cause from None
+        raise ClusterFailed(f"Ray gave up: {reason(error)}") from error

@@ -1,0 +1,266 @@
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cli.command import u2net
+
+from batch.folders import write_pictures
+from u2net.batch import CutoutConfig, Cutter
+from u2net.errors import ConfigMismatch
+
+pytest.importorskip("ray", reason="u2net[ray] is not installed")
+
+from u2net.batch.cluster import Remover, actor_options
+from u2net.batch.request import begin, end
+from u2net.batch.storage import Storage, open_storage
+
+QUICK = CutoutConfig(runtime="onnxruntime", threads=1)
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[Storage, Storage]:
+    """One with two pictures, and one for what is made of them."""
+    write_pictures(tmp_path / "in", 2)
+    return open_storage(str(tmp_path / "in")), open_storage(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def store() -> Storage:
+    """Folders that lie on no disk."""
+    from pyarrow.fs import FileSystem
+
+    system, _ = FileSystem.from_uri("mock:///")
+    system.create_dir("shop")
+    return Storage(system, "shop")
+
+
+def test_a_row_of_a_name_becomes_the_file_that_a_cutter_makes(folders, tmp_path):
+    told = Remover(QUICK, *folders, overwrite=False)({"name": "0001.png", "target": "deep/er.png"})
+    cut = Cutter(QUICK)(tmp_path / "in" / "0001.png")
+    assert (tmp_path / "out" / "deep" / "er.png").read_bytes() == cut.content
+    assert told == {
+        "name": "0001.png",
+        "target": "deep/er.png",
+        "status": "done",
+        "reason": "",
+        "confidence": cut.confidence,
+    }
+
+
+def test_a_row_of_bytes_is_named_after_its_name(folders, tmp_path):
+    remover = Remover(QUICK, *folders, overwrite=False)
+    content = (tmp_path / "in" / "0000.png").read_bytes()
+    assert [remover({"name": name, "bytes": content})["target"] for name in ("cup", "red/cup.jpg", 7)] == [
+        "cup.png",
+        "red/cup.jpg.png",
+        "7.png",
+    ]
+    assert (tmp_path / "out/red/cup.jpg.png").read_bytes() == (tmp_path / "out/7.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../cup.jpg", "a/../../cup.jpg", "/tmp/cup.jpg", "a\0b"])
+def test_names_that_lead_elsewhere_are_refused(folders, name):
+    told = Remover(QUICK, *folders, overwrite=True)({"name": name, "bytes": b""})
+    assert (told["status"], told["reason"]) == ("failed", "its name leads out of OUTPUT")
+
+
+@pytest.mark.parametrize("row", [{"name": "a.png", "bytes": b"no picture"}, {"name": "b.png", "bytes": None}])
+def test_bytes_that_are_no_picture_fail_with_a_reason(folders, row):
+    told = Remover(QUICK, *folders, overwrite=False)(row)
+    assert told["status"] == "failed"
+    assert "picture" in told["reason"]
+
+
+def test_a_picture_that_is_gone_fails_with_a_reason(folders):
+    told = Remover(QUICK, *folders, overwrite=False)({"name": "gone.png", "target": "gone.png"})
+    assert (told["status"], told["reason"]) == ("failed", "No such file or directory")
+
+
+def test_what_is_there_stays_unless_it_is_to_be_replaced(folders, tmp_path):
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / "0000.png"
+    file.write_text("mine")
+    row = {"name": "0000.png", "target": "0000.png"}
+    assert Remover(QUICK, *folders, overwrite=False)(row)["status"] == "skipped"
+    assert file.read_text() == "mine"
+    assert Remover(QUICK, *folders, overwrite=True)(row)["status"] == "done"
+    assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_of_a_store_appear_whole_and_are_found_again(store):
+    store.write("red/cup.jpg", b"first")
+    store.write("red/cup.jpg", b"second")
+    store.write(".hidden/cup.jpg", b"")
+    store.write("notes.txt", b"")
+    store.write("out/cup.png", b"")
+    assert store.read("red/cup.jpg") == b"second"
+    assert (store.holds("red/cup.jpg"), store.holds("blue/cup.jpg")) == (True, False)
+    assert store.pictures(besides=Storage(store.system, "shop/out")) == [Path("red/cup.jpg")]
+
+
+def test_places_are_paths_or_addresses_and_may_be_pickled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = open_storage("here")
+    assert (here.path, here.is_local) == (str(tmp_path / "here"), True)
+    there = open_storage("s3://key:secret@bucket/folder/?region=eu-central-1")
+    assert (there.path, there.is_local) == ("bucket/folder", False)
+    assert pickle.loads(pickle.dumps(there)) == there
+    with pytest.raises(ValueError, match="nowhere"):
+        open_storage("nowhere://bucket")
+
+
+def test_another_request_for_the_same_folder_is_refused(store):
+    begin(store, {"format": "png"}, overwrite=False)
+    begin(store, {"format": "png"}, overwrite=False)
+    with pytest.raises(ConfigMismatch, match="format"):
+        begin(store, {"format": "webp"}, overwrite=False)
+    begin(store, {"format": "webp"}, overwrite=True)
+    with pytest.raises(ConfigMismatch, match="cut off"):
+        begin(store, {"format": "webp"}, overwrite=False)
+    end(store, {"format": "webp"})
+    begin(store, {"format": "webp"}, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "resources", "most", "gpus"),
+    [
+        ({}, {"CPU": 16.0}, 16, 0),
+        ({"threads": 3}, {"CPU": 16.0}, 5, 0),
+        ({"threads": 3}, {"CPU": 2.0}, 1, 0),
+        ({}, {"CPU": 16.0, "GPU": 4.0}, 4, 1),
+        ({"runtime": "openvino"}, {"CPU": 16.0, "GPU": 4.0}, 16, 0),
+    ],
+)
+def test_actors_take_what_the_cluster_has(monkeypatch, asked, resources, most, gpus):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    options = actor_options(CutoutConfig(**asked), None, resources)
+    assert (options["concurrency"], options["num_gpus"]) == ((1, most), gpus)
+    assert actor_options(CutoutConfig(**asked), 40, resources)["concurrency"] == (1, 40)
+
+
+def test_gpus_are_left_alone_where_the_runtime_is_built_without_them(monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert actor_options(CutoutConfig(), None, {"CPU": 16.0, "GPU": 4.0})["num_gpus"] == 0
+
+
+@pytest.mark.slow
+def test_parquet_files_are_done_here_and_leave_nothing_behind(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    paths = write_pictures(tmp_path / "in", 12)
+    names = [path.name for path in paths] + ["../away.png", "broken.png"]
+    contents = [path.read_bytes() for path in paths] + [paths[0].read_bytes(), b"no picture"]
+    (tmp_path / "rows").mkdir()
+    parquet.write_table(pyarrow.table({"name": names, "bytes": contents}), tmp_path / "rows" / "part-0.parquet")
+    before = set(Path("/tmp").glob("ray*"))
+    result = _by_ray(tmp_path / "rows", tmp_path / "out", "--strict")
+    assert result.returncode == 1
+    assert result.stdout.decode() == "12 done, 0 skipped, 2 failed\n"
+    assert len(result.stderr.splitlines()) == 2
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {f"{path.name}.png" for path in paths}
+    assert set(Path("/tmp").glob("ray*")) == before
+
+
+@pytest.mark.slow
+def test_when_one_of_two_nodes_is_killed_everything_is_made_once_and_as_by_the_pool(tmp_path):
+    paths = write_pictures(tmp_path / "in", 160)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
+    options = ("--runtime", "onnxruntime", "--json")
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True))
+        address = f"127.0.0.1:{_free_port()}"
+        head = _node(stack, "--head", f"--port={address[10:]}", f"--temp-dir={folder}", "--include-dashboard=false")
+        _until(lambda: _answers(address))
+        other = _node(stack, f"--address={address}")
+        _until(lambda: any("raylet" in line for line in _processes(other).values()))
+        command = [sys.executable, "-m", "u2net", "remove", tmp_path / "in", tmp_path / "ray", "--engine=ray", *options]
+        environment = os.environ | {"RAY_ADDRESS": address}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+            _until(lambda: run.poll() is not None or all(map(_is_at_work, (head, other))))
+            _until(lambda: run.poll() is not None or 10 < len(list((tmp_path / "ray").glob("*.png"))) < 120)
+            assert run.poll() is None, "ended before a node could be killed"
+            _kill(other)
+            stdout, stderr = run.communicate(timeout=200)
+    assert run.returncode == 0, stderr
+    rows = json.loads(stdout)["pictures"]
+    assert Counter(row["source"] for row in rows) == Counter([path.name for path in paths] + ["broken.jpg"])
+    assert [row["source"] for row in rows if row["status"] == "failed"] == ["broken.jpg"]
+    assert u2net("remove", tmp_path / "in", tmp_path / "pool", *options).returncode == 0
+    assert _contents(tmp_path / "ray") == _contents(tmp_path / "pool")
+    assert not list((tmp_path / "ray").glob(".*"))
+
+
+def _by_ray(source: Path, output: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return u2net("remove", source, output, "--engine", "ray", "--runtime", "onnxruntime", *options, env=environment)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def _node(stack: ExitStack, *options: str) -> subprocess.Popen:
+    """A node with one processor, in processes of its own."""
+    command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
+    command += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={_free_port()}", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    node = stack.enter_context(subprocess.Popen(command, **quiet))
+    stack.callback(_kill, node)
+    return node
+
+
+def _kill(node: subprocess.Popen) -> None:
+    """As a power cut would, so that nothing of it can say goodbye."""
+    for pid in (*_processes(node), node.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    node.wait()
+
+
+def _processes(node: subprocess.Popen) -> dict[int, str]:
+    """Those that a node has, and what they call themselves."""
+    found, parents = {}, [node.pid]
+    while parents:
+        for task in Path(f"/proc/{parents.pop()}/task").glob("*/children"):
+            try:
+                for pid in map(int, task.read_text().split()):
+                    found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+                    parents.append(pid)
+            except OSError:  # it ended meanwhile
+                continue
+    return found
+
+
+def _is_at_work(node: subprocess.Popen) -> bool:
+    return any("Remover" in line for line in _processes(node).values())
+
+
+def _until(is_so) -> None:
+    end = time.monotonic() + 200
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _answers(address: str) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(address[10:]))) == 0
