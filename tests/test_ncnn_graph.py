@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from u2net.backends import ncnn_backend
 from u2net.card import Card
 from u2net.errors import InvalidModel
 from u2net.ncnn_graph import from_onnx
-from u2net.runtime import ncnn_backend
 from u2net.transform import Transform
 
 onnx = pytest.importorskip("onnx")

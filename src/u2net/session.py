@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.backends import Backend, ncnn_backend, onnxruntime_backend, openvino_backend
 from u2net.card import METADATA_KEY, Card
 from u2net.confidence import subject_confidence
 from u2net.errors import InvalidModel, SessionClosed
 from u2net.image import ImageData, Picture, load_image
 from u2net.onnx_file import read_metadata
-from u2net.runtime import Backend, Precision, Runtime, choose, ncnn_backend, onnxruntime_backend, openvino_backend
+from u2net.runtime import Precision, Runtime, choose
 from u2net.transform import Transform
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def open_session(
     `transform` replaces the card's. `runtime` and `precision` are as `u2net.runtime.choose` says: "auto" for both
     takes what is fastest here, and gives maps that may differ by some grey levels from those of "fp32", which every
     runtime gives alike. `threads` of None lets the runtime choose; `OMP_NUM_THREADS` is obeyed. `providers`, ONNX
-    Runtime's or their short names in `u2net.runtime.PROVIDERS`, and `session_options` are ONNX Runtime's; options are
+    Runtime's or their short names in `u2net.backends.PROVIDERS`, and `session_options` are ONNX Runtime's; options are
     taken as they are, threads included. `cache` is a folder in which OpenVINO may keep what it compiled.
 
     Raises InvalidModel for what is not a model of this kind, MissingExtra for a runtime that is not installed,

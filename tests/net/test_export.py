@@ -11,13 +11,13 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 import u2net.net.export
+from u2net.backends import openvino_core
 from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
 from u2net.net import U2NETP, Stage, U2Net, export_onnx
 from u2net.net.checkpoint import describe
 from u2net.net.export import to_onnx
 from u2net.onnx_file import read_metadata
-from u2net.runtime import openvino_core
 from u2net.session import open_session
 from u2net.transform import Transform
 from u2net.zoo import find
