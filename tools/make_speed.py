@@ -1,4 +1,4 @@
-"""Write the row of README.md that tells of speed, from what benchmarks/cutout.py has kept: `python tools/make_speed.py`."""
+"""Write the row of README.md that tells of speed, from the times that benchmarks/cutout.py has kept."""
 
 import json
 from pathlib import Path
