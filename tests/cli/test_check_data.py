@@ -4,7 +4,8 @@ import tarfile
 import pytest
 from pictures import read_image
 from planted import plant, save_pair, sound
-from test_remove import u2net
+
+from cli.command import u2net
 
 
 def _told(*arguments):

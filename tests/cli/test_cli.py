@@ -3,9 +3,9 @@ import subprocess
 import sys
 
 import pytest
-from test_remove import u2net
 
 import u2net as package
+from cli.command import u2net
 
 
 def test_the_version():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from test_remove import u2net
 
+from cli.command import u2net
 from u2net import new_session
 from u2net.session import open_session
 from u2net.zoo import find

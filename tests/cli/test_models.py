@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from test_remove import u2net
 
+from cli.command import u2net
 from u2net.zoo import MODELS, find
 
 

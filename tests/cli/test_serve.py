@@ -2,8 +2,8 @@ import os
 import socket
 
 import pytest
-from test_remove import u2net
 
+from cli.command import u2net
 from u2net.server import ServerConfig
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")

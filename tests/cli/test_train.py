@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from test_remove import u2net
 from training.pairs import write_pairs
 
+from cli.command import u2net
 from u2net import training
 from u2net.cli import cli
 from u2net.errors import MissingExtra
