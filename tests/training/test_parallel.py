@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,4 +172,24 @@ def test_the_command_line_trains_on_two_processes(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained 2 steps") == 1
+    assert (run / "model.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_two_launchers_that_meet_train_together_as_two_hosts_do(tmp_path):
+    root, run = write_pairs(tmp_path / "set"), tmp_path / "run"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
+    options = ["--size=40", "--crop=32", "--workers=0", "--device=cpu", "--preset=paper", "--max-steps=2"]
+    task = ["-m", "u2net", "train", str(run), str(root), "--batch-size=2", "--holdout=0.25", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    hosts = [
+        subprocess.Popen([*LAUNCH[:3], *meeting, f"--node-rank={rank}", *task], **pipes)  # each launcher is a host
+        for rank in (0, 1)
+    ]
+    told = [host.communicate(timeout=300) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], told
+    assert sum(stdout.count("trained 2 steps") for stdout, _ in told) == 1
     assert (run / "model.onnx").is_file()
