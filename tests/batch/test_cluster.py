@@ -24,6 +24,7 @@ from u2net.batch.cluster import Remover, actor_options
 from u2net.batch.request import begin, end
 from u2net.batch.storage import Storage, open_storage
 
+OPEN = {"RAY_AUTH_MODE": "disabled"}
 QUICK = CutoutConfig(runtime="onnxruntime", threads=1)
 
 
@@ -185,7 +186,7 @@ def test_when_one_of_two_nodes_is_killed_everything_is_made_once_and_as_by_the_p
         other = _node(stack, f"--address={address}")
         _until(lambda: any("raylet" in line for line in _processes(other).values()))
         command = [sys.executable, "-m", "u2net", "remove", tmp_path / "in", tmp_path / "ray", "--engine=ray", *options]
-        environment = os.environ | {"RAY_ADDRESS": address}
+        environment = os.environ | OPEN | {"RAY_ADDRESS": address}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
             _until(lambda: run.poll() is not None or all(map(_is_at_work, (head, other))))
             _until(lambda: run.poll() is not None or 10 < len(list((tmp_path / "ray").glob("*.png"))) < 120)
@@ -213,9 +214,10 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def _node(stack: ExitStack, *options: str) -> subprocess.Popen:
     """A node with one processor, in processes of its own."""
     command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
-    command += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={_free_port()}", *options]
+    mark = f"--dashboard-agent-listen-port={_free_port()}"
+    command += ["--object-store-memory=100000000", mark, *options]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    node = stack.enter_context(subprocess.Popen(command, **quiet))
+    node = stack.enter_context(subprocess.Popen(command, env=os.environ | OPEN | {"NODE": mark}, **quiet))
     stack.callback(_kill, node)
     return node
 
@@ -231,16 +233,15 @@ def _kill(node: subprocess.Popen) -> None:
 
 
 def _processes(node: subprocess.Popen) -> dict[int, str]:
-    """Those that a node has, and what they call themselves."""
-    found, parents = {}, [node.pid]
-    while parents:
-        for task in Path(f"/proc/{parents.pop()}/task").glob("*/children"):
-            try:
-                for pid in map(int, task.read_text().split()):
-                    found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-                    parents.append(pid)
-            except OSError:  # it ended meanwhile
-                continue
+    """Those that a node has, whoever started them, and what they call themselves."""
+    mark, found = next(one for one in node.args if "agent-listen-port" in str(one)), {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"NODE={mark}\0".encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+    found.pop(node.pid, None)
     return found
 
 

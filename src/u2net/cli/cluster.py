@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,8 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
     told = Told(options, None)
     told.begin(None)
     try:
-        with quiet_decoders():  # and Ray's processes
+        # Ray tells of nodes that died on stdout, where --json speaks.
+        with quiet_decoders(), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
             for outcome in cut_out(*places, config, overwrite=options.overwrite, workers=options.workers):
                 told.tell(outcome)
         end(places[1], asked)
