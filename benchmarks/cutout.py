@@ -31,7 +31,7 @@ from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
-from machine import commit, cpu
+from machine import commit, cpu, forget_peak, memory_mib
 from peer import install_peer
 from PIL import Image, ImageFilter
 
@@ -228,7 +228,6 @@ def answer(side: str, model: str, way: str) -> None:
         session = new_session("u2netp")
         feed_alike = lambda: session  # noqa: E731
         options = {}
-    status = Path("/proc/self/status")
     for line in sys.stdin:
         question, _, path = line.strip().partition(" ")
         content = Path(path).read_bytes()
@@ -237,12 +236,11 @@ def answer(side: str, model: str, way: str) -> None:
             Image.open(io.BytesIO(remove(content, session=feed_alike(), only_mask=True, **options))).save(target)
             print(json.dumps({"path": target}), flush=True)
             continue
-        Path("/proc/self/clear_refs").write_text("5")  # start a new count of the largest memory
+        forget_peak()
         start, start_cpu = perf_counter(), sum(os.times()[:2])
         result = remove(content, session=session, **options)
         figures: Figures = {"seconds": perf_counter() - start, "cpu": sum(os.times()[:2]) - start_cpu}
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        print(json.dumps(figures | {"bytes": len(result), "peak": int(peak.split()[1]) / 1024}), flush=True)
+        print(json.dumps(figures | {"bytes": len(result), "peak": memory_mib("VmHWM")}), flush=True)
 
 
 def steps_of(photo: Path, num_rounds: int) -> list[dict[str, Any]]:

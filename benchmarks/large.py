@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from cutout import VERSION, draw_apart
-from machine import commit, cpu
+from machine import commit, cpu, forget_peak, memory_mib
 from peer import install_peer
 from PIL import Image
 
@@ -88,10 +88,10 @@ def run_stage(side: str, stage: str, name: str) -> None:
     """Runs in a process of its own: one stage, timed; what it makes is left for the next."""
     folder = Path(name)
     work, left = (our_work if side == "ours" else their_work)(stage, folder)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
-    before, start = memory("VmRSS"), perf_counter()
+    forget_peak()
+    before, start = memory_mib("VmRSS"), perf_counter()
     found = work()
-    seconds, grown = perf_counter() - start, memory("VmHWM") - before
+    seconds, grown = perf_counter() - start, memory_mib("VmHWM") - before
     if left:
         np.save(folder / f"{left}.npy", np.asarray(found))
     print(json.dumps({"seconds": seconds, "MiB": grown}))
@@ -155,12 +155,6 @@ def their_work(stage: str, folder: Path) -> tuple[Work, str]:
 def picture(folder: Path, name: str) -> Image.Image:
     """What a stage has left, in pixels of its own."""
     return Image.fromarray(np.load(folder / f"{name}.npy")).copy()
-
-
-def memory(which: str) -> float:
-    """MiB of this process: VmRSS for now, VmHWM for the peak."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 
 
 def to_markdown(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Where a result was measured: written beside it."""
+"""Where a result was measured, written beside it; and what processes hold there (Linux)."""
 
 import os
 import platform
@@ -20,3 +20,14 @@ def commit() -> str:
     """Of this checkout."""
     asked = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def memory_mib(field: str, pid: int | str = "self") -> float:
+    """Memory of a process: VmRSS now, VmHWM at its most."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def forget_peak(pid: int | str = "self") -> None:
+    """Begin VmHWM anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")

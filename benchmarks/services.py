@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from machine import forget_peak, memory_mib
 from PIL import Image
 
 PHOTOGRAPH = Path(__file__).parents[1] / "docs/images/coffee.jpg"
@@ -39,16 +40,16 @@ class Server:
 
     def mib(self, field: str) -> float:
         """Memory of all processes: VmRSS now, VmHWM at its most."""
-        return sum(_mib(pid, field) for pid in self.processes)
+        return sum(memory_mib(field, pid) for pid in self.processes)
 
     def largest_mib(self, field: str) -> float:
         """That of the largest process."""
-        return max(_mib(pid, field) for pid in self.processes)
+        return max(memory_mib(field, pid) for pid in self.processes)
 
     def forget_peak(self) -> None:
         """Begin VmHWM anew."""
         for pid in self.processes:
-            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+            forget_peak(pid)
 
     def cpu_seconds(self) -> float:
         """Of the processor, of all processes, so far."""
@@ -65,11 +66,6 @@ class Server:
         except (OSError, http.client.HTTPException):
             connection.close()
             return 0, b""
-
-
-def _mib(pid: int, field: str) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 @dataclass

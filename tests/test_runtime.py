@@ -26,7 +26,7 @@ def machine(monkeypatch):
 
     def set_up(openvino: bool = True, gpu: bool = False, vnni: bool = True, bf16: bool = True) -> None:
         monkeypatch.setattr(u2net.runtime, "find_spec", lambda name: openvino and name == "openvino")
-        monkeypatch.setattr(u2net.runtime, "_has_gpu", lambda: gpu)
+        monkeypatch.setattr(u2net.runtime, "has_gpu", lambda: gpu)
         monkeypatch.setattr(u2net.runtime, "_multiplies_bytes", lambda: vnni)
         monkeypatch.setattr(u2net.runtime, "_capabilities", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
 

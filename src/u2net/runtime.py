@@ -36,7 +36,7 @@ def choose(
             raise ValueError(f"{kind} is one of {', '.join(known)}, got {found!r}")
     chosen = runtime
     if chosen == "auto":
-        chosen = "openvino" if find_spec("openvino") and not _has_gpu() else "onnxruntime"
+        chosen = "openvino" if find_spec("openvino") and not has_gpu() else "onnxruntime"
     has_integers = read_metadata(path).get(PRECISION_KEY) == "int8"
     if chosen == "ncnn" and (has_integers or precision in ("bf16", "int8")):
         raise ValueError("ncnn computes in fp32 alone")
@@ -77,7 +77,8 @@ def _serves(integers: Path, path: Path, size: tuple[int, int]) -> bool:
     return card.sha256 == expected.sha256 != "" and card.transform.size == size
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether ONNX Runtime, as it is installed, computes on GPUs."""
     import onnxruntime
 
     return PROVIDERS["cuda"] in onnxruntime.get_available_providers()

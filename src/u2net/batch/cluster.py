@@ -17,6 +17,7 @@ from u2net.batch.outcome import Outcome
 from u2net.errors import ClusterFailed, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
 from u2net.heaps import bound_heaps
 from u2net.machine import num_processors
+from u2net.runtime import has_gpu
 
 try:
     import ray
@@ -89,12 +90,9 @@ def actor_options(config: CutoutConfig, workers: int | None, resources: dict[str
 
     With a GPU each where there are GPUs and this ONNX Runtime computes on them.
     """
-    import onnxruntime
-
     threads = config.threads or 1
     needs = {"CPU": threads}
-    computes_on_gpus = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if resources.get("GPU") and config.runtime in ("auto", "onnxruntime") and computes_on_gpus:
+    if resources.get("GPU") and config.runtime in ("auto", "onnxruntime") and has_gpu():
         needs["GPU"] = 1
     room = min(int(resources.get(name, 0) // num) for name, num in needs.items())
     return {
