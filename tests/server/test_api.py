@@ -56,6 +56,24 @@ def test_old_backgrounds_are_taken_out_of_colours(photograph, packaged):
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
 
+def test_alpha_matting_is_rembgs_by_its_parameters(photograph, packaged):
+    thresholds = {"foreground_threshold": 230, "background_threshold": 20, "erode_size": 5}
+    asked = {f"alpha_matting_{name}": value for name, value in thresholds.items()}
+    expected = render(load_image(photograph), packaged, alpha_matting=True, **asked)
+    with running(opener(packaged.backend)) as place:
+        fields = {"a": "true", "af": "230", "ab": "20", "ae": "5"}
+        reply = place.post("/api/remove", {"file": photograph.read_bytes(), **fields})
+    assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
+
+
+def test_alpha_matting_of_too_large_a_picture_is_refused_in_words():
+    with running(max_matting_pixels=100) as place:
+        assert place.post("/api/remove", {"file": picture((10, 10)), "a": "true"}).status == 200
+        reply = place.post("/api/remove", {"file": picture((101, 1)), "a": "true"})
+    assert reply.status == 422
+    assert "100 pixels" in reply.json()["detail"]
+
+
 def test_a_mask_is_grey(place):
     reply = place.post("/api/mask", {"file": picture()})
     assert reply.status == 200
@@ -88,7 +106,8 @@ REFUSED = {
     "a threshold that is no number": ({"af": "x"}, 400),
     "extras": ({"extras": '{"session": 1}'}, 400),
     "a format that is none": ({"format": "bmp"}, 400),
-    "alpha matting": ({"a": "true"}, 400),
+    "ViTMatte": ({"vm": "true"}, 400),
+    "two ways to decide the outline": ({"a": "true", "quality": "best"}, 400),
     "a quality that is none": ({"quality": "ultra"}, 400),
     "JPEG that is to be transparent": ({"format": "jpg", "bgc": "1,2,3,4"}, 400),
     "a field that is not UTF-8": ({"model": "\udcff"}, 400),

@@ -28,6 +28,8 @@ from u2net.server.problems import Problem
 from u2net.server.service import Finish, Made, Task
 from u2net.session import Session
 
+_MATTING_ROOM = 3  # times a picture's own: closed form takes some 50 bytes for each of its pixels
+
 
 def admit(request: Request) -> None:
     """Refuse what would be refused later, before the body is read: 503, 401, 429."""
@@ -73,6 +75,12 @@ def add_routes(app: FastAPI) -> None:
     config = app.state.service.config
     models = tuple(config.offered)
     router = APIRouter(tags=["pictures"])
+
+    def made_of(asked: RemoveAsked) -> tuple[Finish, int]:
+        """What makes the answer, and how many more pixels it takes room for."""
+        finish = partial(_removed, asked, config.max_matting_pixels)
+        return finish, _MATTING_ROOM * config.max_matting_pixels if asked.a else 0
+
     file = {"file": "The picture: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF."}
 
     @router.post(
@@ -87,7 +95,7 @@ def add_routes(app: FastAPI) -> None:
         admit(request)
         form = await read_form(request, ("file",), RemoveAsked.model_fields)
         asked = parse(RemoveAsked, request, form)
-        return await answer(request, form.files.get("file"), asked.model, partial(_removed, asked))
+        return await answer(request, form.files.get("file"), asked.model, *made_of(asked))
 
     @router.post(
         "/api/mask",
@@ -102,7 +110,7 @@ def add_routes(app: FastAPI) -> None:
         form = await read_form(request, ("file",), MaskAsked.model_fields)
         asked = parse(MaskAsked, request, form)
         wanted = RemoveAsked(om=True, ppm=asked.ppm, quality=asked.quality, format=asked.format)
-        return await answer(request, form.files.get("file"), asked.model, partial(_removed, wanted))
+        return await answer(request, form.files.get("file"), asked.model, *made_of(wanted))
 
     if config.fetch_hosts:
 
@@ -121,13 +129,16 @@ def add_routes(app: FastAPI) -> None:
             async for _ in request.stream():
                 pass  # its end is where it begins to be noticed that the client has gone
             data = await take_url(request, given.url)
-            return await answer(request, data, asked.model, partial(_removed, asked))
+            return await answer(request, data, asked.model, *made_of(asked))
 
     app.include_router(router)
 
 
-def _removed(asked: RemoveAsked, picture: Picture, session: Session) -> Made:
+def _removed(asked: RemoveAsked, max_matting_pixels: int, picture: Picture, session: Session) -> Made:
     """The cut-out or mask that was asked for."""
+    width, height = picture.size
+    if asked.a and width * height > max_matting_pixels:
+        raise Problem(422, f"a: alpha matting is for {max_matting_pixels:,} pixels at most, ask for quality=best")
     color = asked.color
     if asked.format == "jpg" and not asked.om:
         color = color or (255, 255, 255)  # JPEG has no transparency
@@ -141,6 +152,10 @@ def _removed(asked: RemoveAsked, picture: Picture, session: Session) -> Made:
         bgcolor=None if asked.om else color,
         quality=asked.quality,
         decontaminate=asked.dc,
+        alpha_matting=asked.a,
+        alpha_matting_foreground_threshold=asked.af,
+        alpha_matting_background_threshold=asked.ab,
+        alpha_matting_erode_size=asked.ae,
         in_place=True,
     )
     return encoded(image, asked.format, picture.icc_profile)

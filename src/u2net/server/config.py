@@ -49,6 +49,9 @@ class ServerConfig:
     """Pixels of a picture."""
     max_side: int = 16_384
     """Longer side of a picture."""
+    max_matting_pixels: int = 4_000_000
+    """Pixels of a picture whose alpha matting is asked for, which takes a second of a processor for each million; 0
+    refuses it."""
     pixels_at_once: int = 100_000_000
     """Pixels that the pictures being worked on in a process have together: 18 bytes of memory at most for each."""
     bodies_at_once: int = 256 * _MIB
@@ -91,9 +94,10 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for name in ("workers", "max_bytes", "max_pixels", "max_side", "min_rate", "max_connections", "key_burst"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        for name in ("threads", "max_batch", "max_delay_ms", "pool", "queue", "drain_delay_s", "drain_timeout_s"):
+        for name in ("threads", "max_batch", "max_delay_ms", "max_matting_pixels", "pool", "queue", "key_rate"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
-        _check("key_rate", self.key_rate, self.key_rate >= 0, "0 or more")
+        for name in ("drain_delay_s", "drain_timeout_s"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         for name in ("read_timeout_s", "timeout_s", "keep_alive_s"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         _check("port", self.port, 0 <= self.port <= 65535, "0 to 65535")

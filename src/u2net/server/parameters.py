@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 
 from u2net.background import Color
@@ -35,7 +35,7 @@ def _four_numbers(text: object) -> object:
 
 def _refused(value: object) -> object:
     if str(value).strip().lower() not in ("false", "0", "no", "off", "f", "n"):
-        raise ValueError("is not offered here: ask for quality=balanced or quality=best")
+        raise ValueError("is not offered here: ask for quality=best or a=true")
     return False
 
 
@@ -81,18 +81,25 @@ class RemoveAsked(Asked):
     """Colour to put the cut-out over: red, green, blue, opacity, 0 to 255 each; 0,0,0,0 for none."""
     format: Literal["png", "webp", "jpg"] = "png"
     """Format of the answer; JPEG gets a white background unless `bgc` says another."""
-    a: _Unsupported = False
-    """Alpha matting, which is refused."""
+    a: bool = False
+    """Alpha matting: outlines in closed form, in place of `quality`; for pictures of few megapixels, since it takes
+    seconds."""
     af: _Byte = 240
-    """Goes with `a`."""
+    """For alpha matting: the mask above it is surely subject."""
     ab: _Byte = 10
-    """Goes with `a`."""
+    """For alpha matting: the mask below it is surely background."""
     ae: _Byte = 10
-    """Goes with `a`."""
+    """For alpha matting: how wide around a pixel the mask has to be sure, in pixels."""
     dc: bool = False
     """Take the old background out of the colours of soft outlines, as the better qualities do anyway."""
     vm: _Unsupported = False
     """ViTMatte, which is refused."""
+
+    @model_validator(mode="after")
+    def _decides_once(self) -> Self:
+        if self.a and self.quality not in (None, "coarse"):
+            raise ValueError("alpha matting (a) decides outlines in its own way: give no quality")
+        return self
 
     @property
     def color(self) -> Color | None:
@@ -123,7 +130,7 @@ def check(kind: type[Parameters], given: Mapping[str, object]) -> Parameters:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"]))
-        shown = name if name.isprintable() and len(name) < 40 else "a parameter"
+        shown = name if name and name.isprintable() and len(name) < 40 else "a parameter"
         raise Problem(400, f"{shown}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
