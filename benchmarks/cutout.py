@@ -33,7 +33,8 @@ from typing import Any, Self
 import numpy as np
 from machine import commit, cpu, forget_peak, memory_mib
 from peer import install_peer
-from PIL import Image, ImageFilter
+from photographs import enlarge
+from PIL import Image
 
 VERSION = "2.0.86"
 HERE = Path(__file__).resolve()
@@ -118,13 +119,7 @@ def draw_apart(names: list[str], folder: Path) -> dict[str, Path]:
 def draw(name: str, path: str) -> None:
     """Write the demo photograph at a size of `SIZES`, with fine detail, as a JPEG file."""
     width, height, quality = SIZES[name]
-    photograph = Image.open(PHOTOGRAPH).convert("RGB")
-    detail = np.asarray(photograph, np.int16) - np.asarray(photograph.filter(ImageFilter.GaussianBlur(1)), np.int16)
-    mirrored = np.concatenate([detail, detail[::-1]])
-    mirrored = np.concatenate([mirrored, mirrored[:, ::-1]], axis=1)  # so that tiles meet without a seam
-    tiles = np.tile(mirrored, (-(-height // len(mirrored)), -(-width // mirrored.shape[1]), 1))[:height, :width]
-    large = np.asarray(photograph.resize((width, height), Image.Resampling.BICUBIC))
-    Image.fromarray((large + tiles).clip(0, 255).astype(np.uint8)).save(path, quality=quality)
+    enlarge(Image.open(PHOTOGRAPH).convert("RGB"), (width, height)).save(path, quality=quality)
 
 
 # ---- Both sides ------------------------------------------------------------------------------------------------
