@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 _LOOK_S = 0.2
 _WORKERS = (b"spawn_main", b"Remover")  # in the command lines of the pool's processes and of Ray's actors
@@ -31,14 +32,14 @@ def run(command: list[str], environment: dict[str, str]) -> Taken:
     Processes are looked at five times a second, so that a fifth of a second of each may be missed; the kernel's account
     knows better, but only of processes that somebody waited for. So the larger of the two is taken.
     """
-    seen: dict[int, tuple[float, float, bool]] = {}  # seconds, MiB, whether it cuts out; by the process
+    seen: dict[int, tuple[Any, ...]] = {}  # seconds, MiB, whether it cuts out; by the process
     start = perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         ends = os.pidfd_open(child.pid)
         while not select.select([ends], [], [], _LOOK_S)[0]:
-            for pid, (seconds, mib, is_worker) in _look(child.pid).items():
-                # Ray's actors name themselves after what they do at the moment
-                seen[pid] = seconds, mib, is_worker or (pid in seen and seen[pid][2])
+            for pid, found in _look(child.pid).items():
+                # what ends has no memory left, and Ray's actors name themselves after what they do at the moment
+                seen[pid] = tuple(map(max, found, seen.get(pid, found)))
         wall = perf_counter() - start
         os.close(ends)
         assert child.stdout is not None

@@ -5,8 +5,9 @@
 ECSSD is a data set's folder or tar. Its first --num pictures are saved as JPEG files of their own size, and a dozen of
 them at 12 megapixels, with fine detail. `u2net remove` then cuts out a folder with a few of them and one with all, in
 turns: by a process of one thread, by one with its default threads, by the default pool, and by Ray on this machine
-alone; the large ones by the pool. What the larger folder takes more, for a picture that it has more, is what a
-picture costs; what is left of the smaller one's time is the start. Seconds of the processor are those of all processes.
+alone; the large ones by the pool. Pictures per second are told from the times of the files, without the first quarter;
+what is left of the run's time is the start. Seconds of the processor are those of all processes: what the larger folder
+takes more, for a picture that it has more.
 Then the parts are measured alone (benchmarks/scale_parts.py), and a million and a billion pictures are told on paper
 (benchmarks/scale_model.py). With --json, results are written to FILE, and as Markdown beside it.
 """
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -26,7 +28,8 @@ from typing import Any
 from machine import commit, cpu
 from photographs import enlarge
 from processes import Taken, run
-from scale_model import CORES, costs, heads, limits, shards
+from scale_model import costs, heads, limits, shards
+from scale_tables import to_markdown
 
 from u2net.dataset import open_dataset
 from u2net.image import load_image
@@ -41,9 +44,20 @@ SIDES = {
 }
 QUALITY = 92  # of the JPEG files
 MEGAPIXELS = 12e6
+FEW = 4  # times fewer pictures has the smaller folder, and as many of the larger one's are not timed
 NUM_LARGE = 12  # that are drawn; a folder has each several times
 RAY_PASSES = (4_000, 16_000)  # pictures of two folders
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A side's runs over few pictures and over all."""
+
+    few: Taken
+    all: Taken
+    per_s: float
+    """Pictures of the second run, once it is under way."""
 
 
 def main() -> None:
@@ -57,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw(arguments.ecssd, folder, arguments.num)
-        rounds = [{side: both(folder, side) for side in SIDES} for _ in range(arguments.rounds)]
+        rounds = [{side: turn(folder, side) for side in SIDES} for _ in range(arguments.rounds)]
         sides = [row(side, [one[side] for one in rounds], rounds, folder) for side in SIDES]
         result: Row = {
             "command": "python benchmarks/scale.py ECSSD",
@@ -99,14 +113,14 @@ def draw(ecssd: str, folder: Path, num: int) -> None:
             size = round(photograph.width * scale), round(photograph.height * scale)
             enlarge(photograph, size).save(large[-1], quality=QUALITY)
     for kind, paths, many in ((SMALL, small, len(small)), (LARGE, large, max(NUM_LARGE, num // 5))):
-        for part, count in (("few", many // 3), ("all", many)):
+        for part, count in (("few", many // FEW), ("all", many)):
             place = folder / kind / part
             place.mkdir(parents=True)
             for i in range(count):
                 (place / f"{i:05}.jpg").hardlink_to(paths[i % len(paths)])
 
 
-def both(folder: Path, side: str) -> tuple[Taken, Taken]:
+def turn(folder: Path, side: str) -> Turn:
     """A run over few pictures and one over all; what the last one made is left in `out`."""
     kind, options = SIDES[side]
     taken = []
@@ -114,8 +128,10 @@ def both(folder: Path, side: str) -> tuple[Taken, Taken]:
         output = folder / kind / "out"
         shutil.rmtree(output, ignore_errors=True)
         taken.append(remove(folder / kind / part, output, *options))
-        assert len(list(output.glob("*.png"))) == count(folder, kind, part)
-    return taken[0], taken[1]
+        times = sorted(path.stat().st_mtime_ns for path in output.glob("*.png"))
+        assert len(times) == count(folder, kind, part)
+    timed = times[len(times) // FEW :]
+    return Turn(*taken, per_s=1e9 * (len(timed) - 1) / (timed[-1] - timed[0]))
 
 
 def remove(source: Path, output: Path, *options: str) -> Taken:
@@ -145,32 +161,29 @@ def count(folder: Path, kind: str, part: str) -> int:
     return len(list((folder / kind / part).iterdir()))
 
 
-def row(side: str, runs: list[tuple[Taken, Taken]], rounds: list[dict[str, Any]], folder: Path) -> Row:
+def row(side: str, turns: list[Turn], rounds: list[dict[str, Turn]], folder: Path) -> Row:
     """What a side took in every round, each figure as its median, least and most."""
     kind, _ = SIDES[side]
-    few = count(folder, kind, "few")
-    more = count(folder, kind, "all") - few
+    num, more = (count(folder, kind, "all") - less for less in (0, count(folder, kind, "few")))
     cores = os.cpu_count() or 1
-    walls = [(b.wall_s - a.wall_s) / more for a, b in runs]
-    seconds = [(b.cpu_s - a.cpu_s) / more for a, b in runs]
+    seconds = [(turn.all.cpu_s - turn.few.cpu_s) / more for turn in turns]
+    of_workers = [(turn.all.worker_cpu_s - turn.few.worker_cpu_s) / more for turn in turns]
     found: Row = {
         "side": side,
-        "pictures": few + more,
-        "start_s": spread([a.wall_s - few * wall for (a, _), wall in zip(runs, walls, strict=True)]),
-        "per_s": spread([1 / wall for wall in walls]),
+        "pictures": num,
+        "start_s": spread([turn.all.wall_s - num / turn.per_s for turn in turns]),
+        "per_s": spread([turn.per_s for turn in turns]),
         "cpu_s": spread(seconds),
-        "own_cpu_s": spread(
-            [s - (b.worker_cpu_s - a.worker_cpu_s) / more for s, (a, b) in zip(seconds, runs, strict=True)]
-        ),
-        "core_usage": spread([s / wall / cores for s, wall in zip(seconds, walls, strict=True)]),
-        "core_usage_with_start": spread([b.cpu_s / b.wall_s / cores for _, b in runs]),
-        "with_start_per_s": spread([(few + more) / b.wall_s for _, b in runs]),
-        "worker_mib": spread([b.worker_mib for _, b in runs]),
+        "own_cpu_s": spread([every - own for every, own in zip(seconds, of_workers, strict=True)]),
+        "core_usage": spread([s * turn.per_s / cores for s, turn in zip(seconds, turns, strict=True)]),
+        "core_usage_with_start": spread([turn.all.cpu_s / turn.all.wall_s / cores for turn in turns]),
+        "with_start_per_s": spread([num / turn.all.wall_s for turn in turns]),
+        "worker_mib": spread([turn.all.worker_mib for turn in turns]),
     }
     for base in ("one process, one thread", "one process", "pool"):
         if kind == SMALL and side != base:
-            others = [(b.wall_s - a.wall_s) / more for a, b in (one[base] for one in rounds)]
-            found[f"to {base}"] = spread([other / wall for other, wall in zip(others, walls, strict=True)])
+            ratios = [turn.per_s / one[base].per_s for turn, one in zip(turns, rounds, strict=True)]
+            found[f"to {base}"] = spread(ratios)
     return found
 
 
@@ -220,87 +233,6 @@ def paper(result: Row) -> Row:
         "shards": shards(result["known"]["seconds_a_picture"], journal),
         "heads": heads(result["pool"]["seconds_a_picture"], result["ray"]["seconds_a_picture"], seconds),
     }
-
-
-# ---- What is told ----------------------------------------------------------------------------------------------
-
-
-def to_markdown(result: Row) -> str:
-    """All tables, and where they come from."""
-    versions = ", ".join(" ".join(item) for item in result["versions"].items())
-    small, large = (result["bytes"][kind] for kind in (SMALL, LARGE))
-    columns = {
-        "side": "",
-        "pictures": "pictures",
-        "start_s": "start, s",
-        "per_s": "pictures per second",
-        "cpu_s": "core-seconds of a picture",
-        "core_usage": "cores in use",
-        "core_usage_with_start": "with the start",
-        "own_cpu_s": "of these besides the workers",
-        "worker_mib": "MiB of a worker, at most",
-        "to one process, one thread": "times one process of one thread",
-        "to one process": "times one process",
-        "to pool": "times the pool",
-    }
-    every = dict.fromkeys(columns, "")
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {versions}.",
-        f"Medians of {result['rounds']} rounds in turns [least–most].",
-        "",
-        *table([{columns[k]: of(k, v) for k, v in (every | row).items() if k in columns} for row in result["sides"]]),
-        "",
-        f"A picture of {SMALL} has {small['in']:,} bytes, its cut-out {small['out']:,}; "
-        f"one of {LARGE} has {large['in']:,}, its cut-out {large['out']:,}.",
-        "",
-        *table([{"ms of one thread": kind, **result["steps"][kind]} for kind in result["steps"]]),
-        "",
-        *table(
-            [{"of the folder": name, "µs of a picture": microseconds} for name, microseconds in folder_costs(result)]
-        ),
-        "",
-        f"On paper, with the pool's core-seconds, and machines of {CORES} such cores:",
-        "",
-        *(line for name in ("costs", "limits", "heads", "shards") for line in (*table(result[name]), "")),
-    ]
-    return "\n".join(lines)
-
-
-def folder_costs(result: Row) -> list[tuple[str, float]]:
-    """Microseconds of a picture that its folder costs besides it."""
-    found = [
-        ("handed out by the pool, journal and all", result["pool"]["seconds_a_picture"]),
-        ("passed by Ray, its file being there", result["ray"]["seconds_a_picture"]),
-        ("passed by the pool, being done", result["known"]["seconds_a_picture"]),
-    ]
-    for num, row in result["journal"].items():
-        found += [
-            (f"journal of {int(num):,}, {verb}", row[f"seconds_to_{verb}_a_picture"]) for verb in ("write", "read")
-        ]
-    return [(name, 1e6 * seconds) for name, seconds in found]
-
-
-def of(key: str, value: Any) -> Any:
-    """A cell: a figure with its spread, or what it is."""
-    if not isinstance(value, list):
-        return value
-    if key.startswith("core_usage"):
-        return "{:.0%} [{:.0%}–{:.0%}]".format(*value)
-    return "{} [{}–{}]".format(*map(short, value))
-
-
-def short(value: Any) -> str:
-    """A number to three digits, in whole where it has more."""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def table(rows: list[Row]) -> list[str]:
-    """Markdown; the first column is text."""
-    head = list(rows[0])
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" + "---:|" * (len(head) - 1)]
-    return lines + [f"| {' | '.join(short(row[name]) for name in head)} |" for row in rows]
 
 
 if __name__ == "__main__":
