@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 _MOST_BYTES = 65_527  # what a JPEG segment holds besides its head; larger ones cannot be written everywhere
 _Base = ExifTags.Base
@@ -11,7 +12,30 @@ _KEPT = (
     *(_Base.ImageDescription, _Base.Make, _Base.Model, _Base.Software, _Base.DateTime, _Base.Artist, _Base.Copyright),
     ExifTags.IFD.Exif,
 )
+_TABLES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _ABOUT_PIXELS = (_Base.ExifImageWidth, _Base.ExifImageHeight, _Base.ColorSpace, _Base.ExifInteroperabilityOffset)
+
+
+def tiff_exif(file: TiffImageFile) -> bytes | None:
+    """The Exif data of a TIFF file, whose own tags they are, as other formats hold it; None where it is broken.
+
+    Without what describes the file itself, and without the maker's own note.
+    """
+    tags = Image.Exif()
+    try:
+        found = file.getexif()
+        for number in map(int, (*_KEPT, ExifTags.IFD.GPSInfo)):
+            if number in _TABLES:
+                table = {tag: value for tag, value in found.get_ifd(number).items() if tag != _Base.MakerNote}
+                if table:
+                    tags.get_ifd(number).update(table)
+            elif number in found:
+                tags[number] = found[number]
+        return tags.tobytes()
+    except Warning:
+        raise
+    except Exception:  # almost any, of what strangers wrote
+        return None
 
 
 def kept_exif(exif: bytes | None, *, place: bool = False) -> bytes | None:

@@ -32,7 +32,17 @@ from u2net.color import separate, to_rgb
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.picture import Picture
 
-__all__ = ["LIMITS", "SUFFIXES", "ImageData", "Limits", "Picture", "load_image", "load_stored", "read_encoded"]
+__all__ = [
+    "LIMITS",
+    "SUFFIXES",
+    "ImageData",
+    "Limits",
+    "Picture",
+    "load_image",
+    "load_stored",
+    "past_warnings",
+    "read_encoded",
+]
 
 Decoded = TypeVar("Decoded")
 
@@ -104,7 +114,7 @@ def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
     """
     if isinstance(data, str | os.PathLike):
         data = read_encoded(data, limits)
-    return _past_warnings(lambda: _decode(data, limits))
+    return past_warnings(lambda: _decode(data, limits))
 
 
 def read_encoded(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
@@ -124,10 +134,11 @@ def load_stored(data: bytes, limits: Limits = LIMITS) -> NDArray[np.uint8]:
     Nothing is stretched: greys of 1, 2 and 4 bits are 0 to 1, 3 and 15. Raises as `load_image` does for bytes, and
     `InvalidImage` for colours, a channel of transparency, numbers above 255, and JPEG, which keeps none exactly.
     """
-    return _past_warnings(lambda: _decode_stored(data, limits))
+    return past_warnings(lambda: _decode_stored(data, limits))
 
 
-def _past_warnings(decode: Callable[[], Decoded]) -> Decoded:
+def past_warnings(decode: Callable[[], Decoded]) -> Decoded:
+    """What a decoder gives, whatever it remarks. Raises what it does."""
     try:
         return decode()
     except Warning:

@@ -1,0 +1,216 @@
+import contextlib
+import io
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from pictures import DISPLAY_P3, SRGB, photo, rgb_profile, saved, tiff
+from PIL import ExifTags, Image
+
+from u2net.deep import deepen, load_deep, shallow
+from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
+from u2net.exif import kept_exif
+from u2net.image import Limits, load_image
+from u2net.picture import Picture
+from u2net.tiff import to_tiff
+
+SIZE = (50, 40)
+
+
+def _levels(num_channels: int = 3) -> np.ndarray:
+    """Smooth, with lower bytes that no 8 bits hold."""
+    y, x, c = np.mgrid[0 : SIZE[1], 0 : SIZE[0], 0:num_channels]
+    return (1297 * x + 701 * y + 20_011 * c + 13).astype(np.uint16)
+
+
+def _file(levels: np.ndarray, **options: object) -> bytes:
+    """A TIFF file as tifffile writes it."""
+    tifffile = pytest.importorskip("tifffile")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, **options)
+    return buffer.getvalue()
+
+
+def _plain(channels: int, content: bytes, compression: int = 1, **more: int) -> bytes:
+    """A TIFF file of 1 × 1 pixels, 16 bits per channel."""
+    tags = {256: 1, 257: 1, 258: [16] * channels, 259: compression, 262: 2, 273: 0, 277: channels, 278: 1}
+    return tiff(tags | {279: len(content)} | {int(tag[1:]): value for tag, value in more.items()}, content)
+
+
+def _lzw(content: bytes) -> bytes:
+    """In codes of 9 bits: clear, the bytes themselves, end (TIFF 6.0, section 13)."""
+    codes = [256, *content, 257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
+
+
+def test_the_nearest_of_256_levels_is_taken():
+    levels = np.arange(65_536, dtype=np.uint16).reshape(512, 128)
+    np.testing.assert_array_equal(shallow(levels), [[round(int(v) / 257) for v in row] for row in levels])
+
+
+def test_8_bits_survive_16():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (int(deepen(levels).min()), int(deepen(levels).max())) == (0, 65_535)
+    np.testing.assert_array_equal(shallow(deepen(levels)), levels)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "zlib"},
+        {"compression": "zlib", "predictor": True, "rowsperstrip": 7},
+        {"tile": (16, 32)},
+        {"tile": (16, 32), "compression": "zlib", "predictor": True},
+    ],
+)
+def test_every_bit_of_a_tiff_file_is_read(options, byteorder):
+    deep = load_deep(_file(_levels(), byteorder=byteorder, **options))
+    np.testing.assert_array_equal(deep.rgb, _levels())
+    np.testing.assert_array_equal(np.asarray(deep.picture.rgb), shallow(_levels()))
+    assert deep.alpha is None
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "predictor": True}])
+def test_channels_may_lie_apart(options):
+    content = _file(np.moveaxis(_levels(), 2, 0), planarconfig="separate", **options)
+    np.testing.assert_array_equal(load_deep(content).rgb, _levels())
+
+
+def test_a_path_is_read_as_bytes_are(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(_file(_levels()))
+    np.testing.assert_array_equal(load_deep(path).rgb, _levels())
+
+
+def test_transparency_stays_in_16_bits():
+    deep = load_deep(_file(_levels(4), extrasamples=["unassalpha"]))
+    np.testing.assert_array_equal(deep.alpha, _levels(4)[:, :, 3])
+    np.testing.assert_array_equal(deep.rgb, _levels())
+
+
+def test_colours_multiplied_by_alpha_become_straight():
+    pytest.importorskip("tifffile")
+    deep = load_deep(_plain(4, np.array([30_000, 10_001, 0, 40_000], "<u2").tobytes(), t338=1))
+    assert deep.rgb.tolist() == [[[round(30_000 / 40_000 * 65_535), round(10_001 / 40_000 * 65_535), 0]]]
+    assert deep.alpha.tolist() == [[40_000]]
+
+
+def test_a_fourth_channel_of_something_else_is_no_transparency():
+    pytest.importorskip("tifffile")
+    assert load_deep(_plain(4, np.array([1, 2, 3, 4], "<u2").tobytes(), t338=0)).alpha is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_upright_as_pillow_has_it(orientation):
+    content = _file(_levels(), extratags=[(274, "H", 1, orientation, True)])
+    deep = load_deep(content)
+    np.testing.assert_array_equal(deep.rgb >> 8, np.asarray(load_image(content).rgb))
+    assert deep.rgb.shape[1::-1] == deep.picture.size
+
+
+@pytest.mark.parametrize("primaries", [SRGB, DISPLAY_P3])
+def test_the_files_own_profile_stays(primaries):
+    profile = rgb_profile(primaries)
+    assert load_deep(_file(_levels(), iccprofile=profile)).icc_profile == profile
+
+
+def test_a_broken_profile_is_none():
+    assert load_deep(_file(_levels(), iccprofile=rgb_profile(SRGB)[:200])).icc_profile is None
+
+
+def test_what_the_camera_noted_is_there_to_be_kept():
+    pytest.importorskip("tifffile")
+    tags = Image.Exif()
+    tags[ExifTags.Base.Make] = "Cam"
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FNumber] = 2.5
+    picture = load_deep(to_tiff(_levels(4), exif=tags.tobytes())).picture
+    kept = Image.Exif()
+    kept.load(kept_exif(picture.exif))
+    assert kept[ExifTags.Base.Make] == "Cam"
+    assert kept.get_ifd(ExifTags.IFD.Exif) == {ExifTags.Base.FNumber: 2.5}
+    assert ExifTags.Base.ImageWidth not in kept
+
+
+def test_without_notes_there_are_none_to_be_kept():
+    pytest.importorskip("tifffile")
+    assert kept_exif(load_deep(to_tiff(_levels(4))).picture.exif) is None
+
+
+def test_arrays_of_16_bits_are_taken_as_they_are():
+    for channels in (3, 4):
+        given = _levels(channels)
+        deep = load_deep(given)
+        np.testing.assert_array_equal(deep.rgb, _levels(channels)[:, :, :3])
+        np.testing.assert_array_equal(given, _levels(channels))
+        assert (deep.alpha is None) == (channels == 3)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        photo(),
+        saved(photo(), "JPEG"),
+        saved(photo(), "TIFF"),
+        saved(photo().convert("CMYK"), "TIFF"),
+        np.asarray(photo()),
+        np.full((4, 5), 40_000, np.uint16),
+        load_image(photo()),
+    ],
+)
+def test_all_else_has_8_bits(data):
+    picture = data if isinstance(data, Picture) else load_image(data)
+    deep = load_deep(data)
+    np.testing.assert_array_equal(deep.rgb, np.asarray(picture.rgb).astype(np.uint16) * 257)
+    assert deep.picture.rgb == picture.rgb
+
+
+def test_without_tifffile_16_bits_name_the_extra_and_8_do_without(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(
+        MissingExtra, match=r"^16 bits per channel of a TIFF picture need: pip install 'u2net\[tiff\]'$"
+    ):
+        load_deep(_plain(3, bytes(6)))
+    load_deep(saved(photo(), "TIFF"))
+
+
+def test_lzw_is_refused_with_what_to_do_instead():
+    pytest.importorskip("tifffile")
+    content = _plain(3, _lzw(bytes([1, 2, 3, 4, 5, 6])), compression=5)
+    assert load_image(content).rgb.getpixel((0, 0)) == (2, 4, 6)
+    with pytest.raises(InvalidImage, match=r"^16 bits compressed by LZW .* save the TIFF with ZIP, or uncompressed$"):
+        load_deep(content)
+
+
+def test_a_truncated_file_is_refused_in_one_line():
+    for options in ({}, {"compression": "zlib"}):
+        with pytest.raises(InvalidImage, match=r"^broken TIFF picture"):
+            load_deep(_file(_levels(), **options)[:-3000])
+
+
+def test_a_strip_that_would_inflate_beyond_its_pixels_is_refused():
+    pytest.importorskip("tifffile")
+    content = _plain(3, zlib.compress(bytes(10_000_000)), compression=8)
+    assert load_image(content).size == (1, 1)
+    with pytest.raises(InvalidImage, match="a part of it holds more than its pixels"):
+        load_deep(content)
+
+
+def test_limits_are_those_of_pictures():
+    for limits in (Limits(max_pixels=1999), Limits(max_side=49), Limits(max_bytes=100)):
+        with pytest.raises(ImageTooLarge):
+            load_deep(_file(_levels()), limits)
+
+
+def test_broken_files_raise_nothing_else():
+    rng = np.random.default_rng(0)
+    for content in (_file(_levels(), compression="zlib", predictor=True), _file(_levels(), tile=(16, 16))):
+        for _ in range(150):
+            broken = bytearray(content)
+            for place in rng.integers(8, 300, 2):
+                broken[place] = rng.integers(256)
+            with contextlib.suppress(InvalidImage):
+                load_deep(bytes(broken))
