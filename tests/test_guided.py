@@ -127,3 +127,13 @@ def test_what_colour_tells_is_fitted_as_ever():
     alpha = picture @ np.float32([0.2, 0.5, 0.3])
     told = LinearAlpha.fit_as_told(picture, alpha, radius=4, epsilon=1e-6)
     np.testing.assert_allclose(told.at(np.uint8(picture * 255), (0, 0, 40, 40)), alpha, atol=0.02)
+
+
+def test_a_picture_of_16_bits_is_applied_to_with_all_of_them():
+    deep = np.random.default_rng(0).integers(0, 65_536, (300, 400, 3), dtype=np.uint16)
+    slopes, rest = np.array([0.4, -0.3, 0.2]), 0.5
+    coefficients = np.broadcast_to(np.float32([*slopes, rest])[:, None, None], (4, 30, 40))
+    alpha = np.zeros((300, 400))
+    for area, found in LinearAlpha(coefficients).tiles(deep, np.ones((30, 40), dtype=np.bool_)):
+        alpha[area] = found
+    np.testing.assert_allclose(alpha, (deep / 65_535 - 0.5) @ slopes + rest, atol=1e-6)

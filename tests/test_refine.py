@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from u2net.refine import refine
+from u2net.deep import deepen, shallow
+from u2net.refine import refine, refine_deep
 
 GOLDEN = Path(__file__).parent / "golden" / "pymatting.npz"
 QUALITIES = ["fast", "balanced"]
@@ -115,6 +116,15 @@ def test_odd_shapes_are_no_trouble(shape, quality):
     alpha = refine(image, mask, quality)
     assert alpha.shape == shape
     assert alpha.dtype == np.uint8
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_of_8_bits_16_make_the_same_alpha_more_finely(quality):
+    image, truth = _scene()
+    mask = _coarse(truth, 6)
+    alpha = refine_deep(deepen(image), Image.fromarray(image), mask, quality)
+    assert np.abs(shallow(alpha).astype(int) - refine(image, mask, quality)).max() <= 1
+    assert len(np.unique(alpha)) > 1000
 
 
 def test_nothing_given_is_changed():

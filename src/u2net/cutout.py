@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from u2net.parts import Parts
+from u2net.deep import Levels, shallow
+from u2net.parts import Mask, Parts
 
 Color = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
@@ -25,7 +26,17 @@ def cut_out(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False, 
     cutout = rgb if in_place else rgb.copy()
     cutout.putalpha(alpha)
     if not keep_hidden:
-        cutout.paste((0, 0, 0, 0), mask=_far_from_visible(alpha))
+        cutout.paste((0, 0, 0, 0), mask=_far_from_visible(np.asarray(alpha)))
+    return cutout
+
+
+def cut_out_deep(rgb: Levels, alpha: Levels, *, keep_hidden: bool = False) -> Levels:
+    """What `cut_out` makes, in 65,536 levels: uint16 (H, W, 4), straight, of uint16 (H, W, 3) by an alpha, (H, W)."""
+    cutout = np.empty((*alpha.shape, 4), dtype=np.uint16)
+    cutout[:, :, :3], cutout[:, :, 3] = rgb, alpha
+    if not keep_hidden:
+        far = _far_from_visible((alpha > 0).view(np.uint8))
+        np.copyto(cutout, 0, where=np.asarray(far)[:, :, None])  # an index by a mask would take more than the picture
     return cutout
 
 
@@ -122,21 +133,40 @@ def cut_to(rgb: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return Image.fromarray(np.asarray(rgb)[np.ix_(rows, columns)])
 
 
+def cut_to_deep(values: Levels, box: tuple[int, int, int, int], *, repeated: bool) -> Levels:
+    """The part of uint16 (H, W) or (H, W, C) in a box; beyond the picture its border `repeated`, or nothing."""
+    left, top, right, bottom = box
+    height, width = values.shape[:2]
+    beyond = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0)]
+    inside = values[max(top, 0) : bottom, max(left, 0) : right]
+    return np.pad(inside, beyond[: values.ndim], mode="edge" if repeated else "constant")
+
+
 def keep_largest(alpha: Image.Image, num: int) -> Image.Image:
     """An "L" alpha with all but its `num` largest parts removed.
 
     Parts are what hangs together, by sides of pixels, where alpha is above one twentieth; what is fainter stays only
     next to a part that stays.
     """
+    values = np.asarray(alpha)
+    return Image.fromarray(values * _largest(values >= _SEEN, values > 0, num))
+
+
+def keep_largest_deep(alpha: Levels, num: int) -> Levels:
+    """An alpha, uint16 (H, W), with all but its `num` largest parts removed, as `keep_largest` finds them."""
+    return alpha * _largest(shallow(alpha) >= _SEEN, alpha > 0, num)
+
+
+def _largest(seen: Mask, any_: Mask, num: int) -> Mask:
+    """The `num` largest parts of what is seen, and what fainter hangs together with them."""
     if num < 1:
         raise ValueError(f"the number of parts to keep is 1 or more, got {num}")
-    values = np.asarray(alpha)
-    parts = Parts.of(values >= _SEEN)
+    parts = Parts.of(seen)
     chosen = np.zeros(len(parts.areas), dtype=np.bool_)
     chosen[np.argsort(-parts.areas, kind="stable")[:num]] = True
     kept = parts.where(chosen)
-    fringe = Parts.of((values > 0) & ~parts.where(~chosen))
-    return Image.fromarray(np.where(fringe.where(fringe.touching(kept)), values, 0).astype(np.uint8))
+    fringe = Parts.of(any_ & ~parts.where(~chosen))
+    return fringe.where(fringe.touching(kept))
 
 
 def invert(alpha: Image.Image) -> Image.Image:
@@ -144,20 +174,25 @@ def invert(alpha: Image.Image) -> Image.Image:
     return ImageChops.invert(alpha)
 
 
+def multiplied(alpha: Levels, other: Levels) -> Levels:
+    """The product of two alphas, uint16 of the same shape, of which 65,535 is 1."""
+    return ((alpha.astype(np.uint32) * other + 32_767) // 65_535).astype(np.uint16)
+
+
 def _seen_box(alpha: Image.Image) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of what shows; None if nothing does."""
     return alpha.point([255 if value >= _SEEN else 0 for value in range(256)]).getbbox()
 
 
-def _far_from_visible(alpha: Image.Image) -> Image.Image:
+def _far_from_visible(alpha: NDArray[np.uint8]) -> Image.Image:
     """Mask ("1") of all pixels but the blocks that hold or touch a pixel with any alpha.
 
     Programs that scale straight colours mix a visible pixel with its invisible neighbours; those must not be black.
     """
-    width, height = alpha.size
+    height, width = alpha.shape
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     padded = np.zeros((rows * _BLOCK, columns * _BLOCK), dtype=np.uint8)
-    padded[:height, :width] = np.asarray(alpha)
+    padded[:height, :width] = alpha
     # The 8 bytes of a block's row are read as one number: any is not 0 if and only if that is not.
     visible = padded.view(np.uint64).reshape(rows, _BLOCK, columns).any(axis=1)
     far: NDArray[np.bool] = np.ones((rows, columns), dtype=np.bool)
@@ -166,4 +201,4 @@ def _far_from_visible(alpha: Image.Image) -> Image.Image:
         for dx in range(3):
             far &= ~ringed[dy : dy + rows, dx : dx + columns]
     box = (0, 0, width / _BLOCK, height / _BLOCK)
-    return Image.fromarray(far).resize(alpha.size, Image.Resampling.NEAREST, box)
+    return Image.fromarray(far).resize((width, height), Image.Resampling.NEAREST, box)

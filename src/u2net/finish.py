@@ -9,7 +9,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from u2net.backdrop import Backdrop
-from u2net.cutout import cut_out, cut_to, invert, keep_largest, subject_box, with_shadow
+from u2net.cutout import (
+    cut_out,
+    cut_out_deep,
+    cut_to,
+    cut_to_deep,
+    invert,
+    keep_largest,
+    keep_largest_deep,
+    multiplied,
+    subject_box,
+    with_shadow,
+)
+from u2net.deep import DeepPicture, Levels, shallow
 from u2net.errors import ImageTooLarge
 from u2net.foreground import foreground
 from u2net.image import LIMITS
@@ -73,6 +85,34 @@ class Finish:
         if self.shadow:
             cutout = with_shadow(cutout)
         return cutout if self.backdrop is None else self.backdrop(cutout, picture)
+
+    def apply_deep(self, deep: DeepPicture, alpha: Levels) -> Levels:
+        """The result in 65,536 levels: straight uint16 (H, W, 4), or with `only_mask` (H, W).
+
+        `alpha` is uint16 (H, W) of the picture's size; all is as in `apply`. Raises ValueError for a shadow and for a
+        backdrop, which are composed in 8 bits.
+        """
+        self.check_deep()
+        kept = alpha if self.parts is None else keep_largest_deep(alpha, self.parts)
+        if self.inverted:
+            kept = ~kept
+        opacity = kept if deep.alpha is None else multiplied(kept, deep.alpha)
+        rgb = deep.rgb
+        if self.crop is not None:
+            box = subject_box(Image.fromarray(shallow(opacity)), self.crop.margin, self.crop.aspect)
+            _check_size((box[2] - box[0], box[3] - box[1]))
+            kept, opacity = (cut_to_deep(part, box, repeated=False) for part in (kept, opacity))
+            rgb = cut_to_deep(rgb, box, repeated=True)
+        if self.only_mask:
+            return opacity
+        if self.clean:
+            rgb = foreground(rgb, shallow(kept))
+        return cut_out_deep(rgb, opacity, keep_hidden=self.keep_hidden)
+
+    def check_deep(self) -> None:
+        """Raise ValueError for what there is in 8 bits alone."""
+        if self.shadow or self.backdrop is not None:
+            raise ValueError("shadows and backgrounds are composed in 8 bits per channel: a cut-out of 16 has none")
 
 
 def _check_size(size: tuple[int, int]) -> None:

@@ -9,11 +9,14 @@ odd pixels of a round, and at larger levels only those near a change of alpha.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Colors = NDArray[np.uint8 | np.uint16]
+Level = TypeVar("Level", np.uint8, np.uint16)
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Area = tuple[slice, slice]
@@ -25,8 +28,10 @@ _SMALL = 32  # longer side up to which a level takes more rounds, for those must
 _ROUNDS, _ROUNDS_SMALL = 2, 10
 
 
-def foreground(image: Pixels, alpha: Pixels) -> Pixels:
-    """The picture with the background taken out of its colours: uint8 (H, W, 3), from uint8 (H, W, 3) and (H, W).
+def foreground(image: NDArray[Level], alpha: Pixels) -> NDArray[Level]:
+    """The picture with the background taken out of its colours, as it came: uint8 or uint16 (H, W, 3).
+
+    `alpha` is uint8 (H, W).
 
     Colours change where alpha is 1 to 254, nowhere else, and are straight: they are to be shown with the same alpha.
     Time follows the pixels of such alpha; memory, beyond the result, is little more than the picture's own.
@@ -45,8 +50,12 @@ def foreground(image: Pixels, alpha: Pixels) -> Pixels:
         mixed = _mixed(alpha[tile])
         y, x = tile[0].start - around[0].start, tile[1].start - around[1].start
         colors = pair[y : y + mixed.shape[0], x : x + mixed.shape[1], :3][mixed]
-        result[tile][mixed] = (colors * 255 + np.float32(0.5)).astype(np.uint8)
+        result[tile][mixed] = (colors * _peak(image) + np.float32(0.5)).astype(image.dtype)
     return result
+
+
+def _peak(image: Colors) -> int:
+    return int(np.iinfo(image.dtype).max)
 
 
 def _mixed(alpha: Pixels) -> Mask:
@@ -70,12 +79,12 @@ def _samples(length: int, pixels: int) -> NDArray[np.intp]:
     return np.minimum(np.arange(pixels // 2, length + pixels // 2, pixels), length - 1)
 
 
-def _coarse(image: Pixels, alpha: Pixels) -> Floats:
+def _coarse(image: Colors, alpha: Pixels) -> Floats:
     """F and B of the whole picture at one pixel in `_COARSE`: float32 (h, w, 6)."""
     chosen = np.ix_(*(_samples(length, _COARSE) for length in alpha.shape))
     colors, opacity = image[chosen], alpha[chosen]
     pures = (opacity > 0.9 * 255, opacity < 0.1 * 255)
-    means = [colors[pure if pure.any() else ...].reshape(-1, 3).mean(axis=0) / 255 for pure in pures]
+    means = [colors[pure if pure.any() else ...].reshape(-1, 3).mean(axis=0) / _peak(image) for pure in pures]
     pair = np.concatenate(means, dtype=np.float32).reshape(1, 1, 6)
     pixels = _COARSE
     while pixels < max(alpha.shape):
@@ -124,7 +133,7 @@ def _grown(mask: Mask) -> Mask:
     return grown
 
 
-def _finer(coarse: Floats, image: Pixels, alpha: Pixels, pixels: int, active: Mask, needed: Mask) -> Floats:
+def _finer(coarse: Floats, image: Colors, alpha: Pixels, pixels: int, active: Mask, needed: Mask) -> Floats:
     """F and B, float32 (h, w, 6), of a level with one sample in so many pixels, from the level above.
 
     What is not needed is left as memory happened to be; `active` is within `needed`, with its neighbours.
@@ -133,7 +142,7 @@ def _finer(coarse: Floats, image: Pixels, alpha: Pixels, pixels: int, active: Ma
     y, x = np.nonzero(needed)
     rows, columns = (_samples(length, pixels) for length in alpha.shape)
     own = alpha[rows[y], columns[x]] * np.float32(1 / 255)
-    colors = image[rows[y], columns[x]] * np.float32(1 / 255)
+    colors = image[rows[y], columns[x]] * np.float32(1 / _peak(image))
     start = coarse[y // 2, x // 2]
     start[:, :3][own == 1] = colors[own == 1]
     start[:, 3:][own == 0] = colors[own == 0]

@@ -53,23 +53,22 @@ class LinearAlpha:
         slopes = [_mean(part, radius) * told for part in windows.slopes]
         return cls(np.stack([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)]))
 
-    def tiles(self, image: Image.Image, where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
-        """The full-size picture, "RGB", in areas of bounded size, and the alpha of each.
+    def tiles(self, image: Image.Image | NDArray[np.uint16], where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
+        """The full-size picture, "RGB" or uint16 (H, W, 3), in areas of bounded size, and the alpha of each.
 
         Only areas that hold any of `where`, boolean at the fitted picture's size.
         """
-        width, height = image.size
+        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
         down, across = where.shape[0] / height, where.shape[1] / width
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 area = (slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width)))
                 if _touched(where, area, (height, width)):
                     box = (left * across, top * down, area[1].stop * across, area[0].stop * down)
-                    piece = image.crop((left, top, area[1].stop, area[0].stop))
-                    yield area, self.at(np.asarray(piece), box)
+                    yield area, self.at(_piece(image, area), box)
 
-    def at(self, image: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Floats:
-        """Alpha, float32 (H, W) in [0, 1], of a piece of the full-size picture, uint8 (H, W, 3).
+    def at(self, image: NDArray[np.uint8 | np.uint16], box: tuple[float, float, float, float]) -> Floats:
+        """Alpha, float32 (H, W) in [0, 1], of a piece of the full-size picture, uint8 or uint16 (H, W, 3).
 
         `box` is where the piece lies in the fitted picture: left, top, right and bottom, in its pixels.
         """
@@ -79,8 +78,9 @@ class LinearAlpha:
             for part in self.coefficients
         )
         alpha = rest.copy()
+        unit = np.float32(1 / np.iinfo(image.dtype).max)
         for channel, slope in enumerate(slopes):
-            alpha += slope * (image[:, :, channel] * np.float32(1 / 255) - _GREY)
+            alpha += slope * (image[:, :, channel] * unit - _GREY)
         return np.asarray(alpha.clip(0, 1))
 
 
@@ -97,6 +97,13 @@ def enlarged(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> NDAr
     """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
     rows, columns = _nearest(mask.shape, area, full)
     return mask[rows].take(columns, axis=1)
+
+
+def _piece(image: Image.Image | NDArray[np.uint16], area: Area) -> NDArray[np.uint8 | np.uint16]:
+    if not isinstance(image, Image.Image):
+        return image[area]
+    rows, columns = area
+    return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
 
 
 def _touched(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> bool:

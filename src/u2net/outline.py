@@ -8,10 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.deep import DeepPicture, Levels, deepen
 from u2net.looks import with_mirrored
 from u2net.matte import alpha_matte, smooth_mask
 from u2net.picture import Picture
-from u2net.refine import refine
+from u2net.refine import refine, refine_deep
 from u2net.session import Prediction, Session
 
 Pixels = NDArray[np.uint8]
@@ -75,11 +76,41 @@ class Outline:
         if self.matting is not None:
             # rembg's order: what is matted is the mask made hard.
             return self._matted(picture, smooth_mask(mask) if self.hard else mask, self.matting)
+        refinement = self._refinement(session)
+        if refinement is not None:
+            mask = refine(picture.rgb, mask, refinement)
+        return smooth_mask(mask) if self.hard else mask
+
+    def deep_alpha(self, deep: DeepPicture, prediction: Prediction, session: Session) -> Levels:
+        """The subject's alpha in 65,536 levels, uint16 (H, W), from a prediction for the picture's 8 bits.
+
+        Of the session, which may be closed, only the card is read. Raises ValueError for `matting`.
+        """
+        self.check_deep()
+        if self.hard:
+            return deepen(self.alpha(deep.picture, prediction.mask, session))
+        refinement = self._refinement(session)
+        if refinement is not None:
+            return refine_deep(deep.rgb, deep.picture.rgb, prediction.mask, refinement)
+        assert prediction.output is not None  # several looks are always refined
+        saliency = session.card.transform.saliency(prediction.output, deep.picture.size)
+        saliency *= np.float32(65_535)
+        saliency += np.float32(0.5)
+        alpha = saliency.astype(np.uint16)
+        alpha[prediction.mask == 0] = 0  # else there would be a trace of alpha, and so of colour, nearly everywhere
+        return alpha
+
+    def check_deep(self) -> None:
+        """Raise ValueError for what there is in 8 bits alone."""
+        if self.matting is not None:
+            raise ValueError("alpha_matting finds an alpha of 8 bits: for one of 16 give a quality")
+
+    def _refinement(self, session: Session) -> Literal["fast", "balanced"] | None:
         coarse_will_do = max(session.card.transform.size) > _FINE
         quality = self.quality or ("coarse" if coarse_will_do else "fast")
-        if quality != "coarse":
-            mask = refine(picture.rgb, mask, "fast" if quality == "fast" else "balanced")
-        return smooth_mask(mask) if self.hard else mask
+        if quality == "coarse":
+            return None
+        return "fast" if quality == "fast" else "balanced"
 
     def _matted(self, picture: Picture, mask: Pixels, matting: Matting) -> Pixels:
         return alpha_matte(

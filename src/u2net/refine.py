@@ -7,20 +7,22 @@ its linear functions of colour on the full one. docs/matting.md has what was mea
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Iterator
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.closed_form import solve
-from u2net.guided import LinearAlpha, enlarged, explained
+from u2net.guided import Area, LinearAlpha, enlarged, explained
 from u2net.parts import Parts
 
 Quality = Literal["fast", "balanced"]
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Level = TypeVar("Level", np.uint8, np.uint16)
 
 _SIDE = 256  # longer side of the small picture; larger ones were no better (docs/matting.md)
 _CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
@@ -48,12 +50,29 @@ def refine(
 
     Time follows the pixels of the band, besides one reduction of the picture; memory is three times the picture's own.
     """
-    if quality not in get_args(Quality):
-        raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")
     if not isinstance(image, Image.Image):
         if image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"an image is (H, W, 3) and its mask (H, W), got {image.shape} and {mask.shape}")
         image = Image.fromarray(image)
+    function, band = _decide(image, mask, quality)
+    return _with_band((mask >= 128) * np.uint8(255), function.tiles(image, band), band)
+
+
+def refine_deep(
+    colors: NDArray[np.uint16], image: Image.Image, mask: NDArray[np.uint8], quality: Quality = "balanced"
+) -> NDArray[np.uint16]:
+    """The alpha that `refine` finds, in 65,536 levels: uint16 (H, W).
+
+    The image is decided by as there; its alpha is then that of `colors`, uint16 (H, W, 3), which are the same picture.
+    """
+    function, band = _decide(image, mask, quality)
+    return _with_band((mask >= 128) * np.uint16(65_535), function.tiles(colors, band), band)
+
+
+def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tuple[LinearAlpha, Mask]:
+    """What alpha is in the band where the mask is not certain, and that band, boolean at the small picture's size."""
+    if quality not in get_args(Quality):
+        raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")
     if image.mode != "RGB" or mask.shape != (image.height, image.width):
         raise ValueError(f"an image is RGB and its mask of its size, got {image.mode} {image.size} and {mask.shape}")
     colors, coarse = _reduced(image), _reduced(Image.fromarray(mask))
@@ -61,17 +80,20 @@ def refine(
     background = _everywhere_within(coarse < _CERTAIN_BACKGROUND, _MARGIN)
     band = ~(subject | background)
     if quality == "fast":
-        function = LinearAlpha.fit_as_told(colors, coarse, radius=_WIDE, epsilon=_FLAT)
-    else:
-        start = np.where(band, coarse, subject).astype(np.float32)
-        told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
-        prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
-        solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
-        function = LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT)
-    alpha = (mask >= 128) * np.uint8(255)
-    for area, found in function.tiles(image, band):
-        grey = ((found - _FOG) * (255 / (1 - 2 * _FOG)) + 0.5).clip(0, 255).astype(np.uint8)
-        np.copyto(alpha[area], grey, where=enlarged(band, area, mask.shape))
+        return LinearAlpha.fit_as_told(colors, coarse, radius=_WIDE, epsilon=_FLAT), band
+    start = np.where(band, coarse, subject).astype(np.float32)
+    told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
+    prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
+    solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
+    return LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT), band
+
+
+def _with_band(alpha: NDArray[Level], tiles: Iterator[tuple[Area, Floats]], band: Mask) -> NDArray[Level]:
+    """An alpha with its band as found, which ends where fog begins."""
+    peak = int(np.iinfo(alpha.dtype).max)
+    for area, found in tiles:
+        levels = ((found - _FOG) * (peak / (1 - 2 * _FOG)) + 0.5).clip(0, peak).astype(alpha.dtype)
+        np.copyto(alpha[area], levels, where=enlarged(band, area, alpha.shape))
     return alpha
 
 

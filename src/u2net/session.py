@@ -39,6 +39,8 @@ class Prediction:
     """The saliency in grey levels, (H, W), as `Session.mask` gives it."""
     confidence: float
     """The probability that the picture shows a subject at all, by `u2net.confidence`; 0 to 1."""
+    output: NDArray[np.float32] | None = None
+    """What the network put out, (C, h, w), to be read more finely; None for a mean of several looks."""
 
 
 class Session:
@@ -86,7 +88,7 @@ class Session:
         """The mask of a picture, and how sure the network is that there is a subject; raises as `saliency` does."""
         ((size, output),) = self._outputs([image], 1)
         transform = self.card.transform
-        return Prediction(transform.mask(output, size), subject_confidence(transform.probability(output)))
+        return Prediction(transform.mask(output, size), subject_confidence(transform.probability(output)), output)
 
     def mask(self, image: ImageData | Picture) -> NDArray[np.uint8]:
         """The saliency in grey levels: uint8 (H, W), 0 to 255, as the model's authors write it."""
