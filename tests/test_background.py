@@ -210,6 +210,49 @@ def test_transparency_of_the_input_stays(image, packaged):
     assert opaque.max() == 255
 
 
+@pytest.mark.parametrize("quality", ["coarse", "fast", "balanced"])
+def test_16_bits_are_8_more_finely(image, packaged, quality):
+    deep = remove(image, session=packaged, quality=quality, bit_depth=16)
+    flat = np.asarray(remove(image, session=packaged, quality=quality)).astype(int)
+    assert (deep.dtype, deep.shape) == (np.uint16, (400, 600, 4))
+    # A coarse mask is cut to 256 levels, then resized along rows, rounded, and along columns.
+    assert np.abs(deep[..., 3] / 257 - flat[..., 3]).max() <= (2 if quality == "coarse" else 0.51)
+    assert len(np.unique(deep[..., 3])) > 1000
+    opaque = flat[..., 3] == 255
+    np.testing.assert_array_equal(deep[opaque, :3], flat[opaque, :3] * 257)
+
+
+def test_what_8_bits_make_transparent_is_so_in_16(image, packaged):
+    deep = remove(image, session=packaged, quality="coarse", bit_depth=16)
+    transparent = np.asarray(remove(image, session=packaged, quality="coarse"))[..., 3] == 0
+    assert not deep[transparent, 3].any()
+    assert not deep[380:, :100].any()
+
+
+def test_a_hard_mask_of_16_bits_has_two_levels(image, packaged):
+    deep = remove(image, session=packaged, post_process_mask=True, only_mask=True, bit_depth=16)
+    flat = remove(image, session=packaged, post_process_mask=True, only_mask=True)
+    np.testing.assert_array_equal(deep, np.asarray(flat).astype(np.uint16) * 257)
+
+
+def test_bytes_give_a_tiff_file_of_16_bits_with_the_profile(image, packaged):
+    buffer, profile = io.BytesIO(), _display_p3()
+    image.save(buffer, "PNG", icc_profile=profile)
+    for data, options in ((buffer.getvalue(), {}), (image, {"force_return_bytes": True})):
+        content = remove(data, session=packaged, bit_depth=16, **options)
+        written = Image.open(io.BytesIO(content))
+        assert (written.format, written.mode, written.tag_v2[258]) == ("TIFF", "RGBA", (16, 16, 16, 16))
+        assert written.info.get("icc_profile") == (None if data is image else profile)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"bit_depth": 12}, {"bit_depth": 16, "bgcolor": (0, 0, 0)}, {"bit_depth": 16, "alpha_matting": True}]
+)
+def test_what_there_is_in_8_bits_alone_is_refused(image, packaged, parameters):
+    with pytest.raises(ValueError, match="8"):
+        remove(image, session=packaged, **parameters)
+
+
 def test_the_profile_of_the_input_is_in_the_result(image, packaged):
     profile = _display_p3()
     buffer = io.BytesIO()

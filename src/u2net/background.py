@@ -6,18 +6,20 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.backdrop import Backdrop, color_backdrop
+from u2net.deep import load_deep
 from u2net.encoding import encode, same_kind
 from u2net.finish import Finish
 from u2net.image import ImageData, Picture, load_image
 from u2net.outline import Matting, Outline, Quality
 from u2net.session import Precision, Runtime, Session, open_session
+from u2net.tiff import to_tiff
 from u2net.zoo import DEFAULT, MODELS, cache_folder, resolve
 
 if TYPE_CHECKING:
@@ -101,23 +103,27 @@ def remove(
     *,
     putalpha: bool = False,
     quality: Quality | None = None,
-) -> bytes | Image.Image | NDArray[np.uint8]:
-    """Cut the subject out of a picture; the parameters but the last are rembg's, in its order.
+    bit_depth: Literal[8, 16] = 8,
+) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
+    """Cut the subject out of a picture; the parameters but the last two are rembg's, in its order.
 
     Bytes in give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image; `force_return_bytes`
     gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
     alpha alone, "L" or uint8 (H, W). Transparency that the input has stays: the alpha is multiplied by it.
 
+    With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W), of 16 bits as `u2net.deep.load_deep` reads them;
+    bytes in, and `force_return_bytes`, give a TIFF file's bytes. Files may have `DEEP_LIMITS` there.
+
     `session` is from `new_session`; without one the packaged model is opened once and kept. The rest is as `render`
-    says. Raises InvalidImage for what is not an acceptable picture, and ValueError for parameters out of range or
-    that make no sense together; `vitmatte`, a further network, is refused rather than ignored.
+    says. Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
+    tifffile, and ValueError for parameters out of range or that make no sense together, as for 16 bits `bgcolor` and
+    `alpha_matting`; `vitmatte`, a further network, is refused rather than ignored.
     """
     if vitmatte or vitmatte_model is not None:
         raise ValueError("vitmatte is not supported: quality='best' or alpha_matting=True refine without its network")
-    picture = data if isinstance(data, Picture) else load_image(data)
-    image = render(
-        picture,
-        session or _shared_session(),
+    if bit_depth not in (8, 16):
+        raise ValueError(f"bit_depth is 8 or 16, got {bit_depth}")
+    outline, finish = _asked(
         only_mask=only_mask,
         post_process_mask=post_process_mask,
         bgcolor=bgcolor,
@@ -128,8 +134,17 @@ def remove(
         alpha_matting_foreground_threshold=alpha_matting_foreground_threshold,
         alpha_matting_background_threshold=alpha_matting_background_threshold,
         alpha_matting_erode_size=alpha_matting_erode_size,
-        in_place=picture is not data,
     )
+    if bit_depth == 16:
+        outline.check_deep()
+        finish.check_deep()
+        deep = load_deep(data)
+        prediction = outline.predict(deep.picture, session or _shared_session())
+        levels = finish.apply_deep(deep, outline.deep_alpha(deep, prediction, session or _shared_session()))
+        gives_bytes = force_return_bytes or isinstance(data, bytes | bytearray | memoryview)
+        return to_tiff(levels, deep.icc_profile) if gives_bytes else levels
+    picture = data if isinstance(data, Picture) else load_image(data)
+    image = _cut_out(picture, session or _shared_session(), outline, finish, in_place=picture is not data)
     if force_return_bytes:
         return encode(image, "png", picture.icc_profile)
     return same_kind(picture.rgb if isinstance(data, Picture) else data, image, picture.icc_profile)
@@ -164,6 +179,35 @@ def render(
 
     `in_place` may make the result of the picture's own pixels, which nobody may use afterwards.
     """
+    outline, finish = _asked(
+        only_mask=only_mask,
+        post_process_mask=post_process_mask,
+        bgcolor=bgcolor,
+        putalpha=putalpha,
+        quality=quality,
+        decontaminate=decontaminate,
+        alpha_matting=alpha_matting,
+        alpha_matting_foreground_threshold=alpha_matting_foreground_threshold,
+        alpha_matting_background_threshold=alpha_matting_background_threshold,
+        alpha_matting_erode_size=alpha_matting_erode_size,
+    )
+    return _cut_out(picture, session, outline, finish, in_place=in_place)
+
+
+def _asked(
+    *,
+    only_mask: bool,
+    post_process_mask: bool,
+    bgcolor: Color | None,
+    putalpha: bool,
+    quality: Quality | None,
+    decontaminate: bool,
+    alpha_matting: bool,
+    alpha_matting_foreground_threshold: int,
+    alpha_matting_background_threshold: int,
+    alpha_matting_erode_size: int,
+) -> tuple[Outline, Finish]:
+    """What rembg's parameters ask for."""
     thresholds = alpha_matting_foreground_threshold, alpha_matting_background_threshold, alpha_matting_erode_size
     outline = Outline(quality, Matting(*thresholds) if alpha_matting else None, hard=post_process_mask)
     backdrop: Backdrop | None = None
@@ -177,6 +221,10 @@ def render(
         keep_hidden=putalpha,
         backdrop=backdrop,
     )
+    return outline, finish
+
+
+def _cut_out(picture: Picture, session: Session, outline: Outline, finish: Finish, *, in_place: bool) -> Image.Image:
     mask = outline.predict(picture, session).mask
     return finish.apply(picture, outline.alpha(picture, mask, session), in_place=in_place)
 

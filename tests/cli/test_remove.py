@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import read_image
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from cli.command import u2net
 from u2net import remove
@@ -117,6 +117,59 @@ def test_patience_makes_the_file_smaller_and_keeps_the_pixels(tmp_path, photogra
     assert read_image(small).tobytes() == read_image(fast).tobytes()
 
 
+def _deep_tiff(path: Path, photograph: Path, **options: object) -> np.ndarray:
+    """A photograph in 16 bits, of which the lower 8 are noise; its levels."""
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.asarray(read_image(photograph).convert("RGB"), dtype=int)
+    noise = np.random.default_rng(0).integers(-128, 129, pixels.shape)
+    levels = (pixels * 257 + noise).clip(0, 65_535).astype(np.uint16)
+    tifffile.imwrite(path, levels, photometric="rgb", metadata=None, **options)
+    return levels
+
+
+def test_16_bits_of_a_tiff_file_survive_where_it_is_opaque(tmp_path, photograph):
+    tifffile = pytest.importorskip("tifffile")
+    profile, make = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), (271, "s", 0, "Cam", True)
+    levels = _deep_tiff(tmp_path / "a.tif", photograph, iccprofile=profile, extratags=[make])
+    result = u2net("remove", tmp_path / "a.tif", tmp_path / "b.tif", "--bit-depth", "16", "--exif", "keep")
+    assert (result.returncode, result.stderr) == (0, b"")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        page = file.pages.first
+        cutout = page.asarray()
+        assert (page.iccprofile, page.tags["Make"].value) == (profile, "Cam")
+    opaque = cutout[:, :, 3] == 65_535
+    assert 0.3 < opaque.mean() < 0.7
+    np.testing.assert_array_equal(cutout[opaque][:, :3], levels[opaque])
+    assert len(np.unique(cutout[:, :, 3])) > 1000
+
+
+def test_a_mask_of_16_bits_is_one_channel(tmp_path, photograph):
+    assert u2net("remove", photograph, tmp_path / "a.tif", "--mask", "--bit-depth", "16").returncode == 0
+    mask = read_image(tmp_path / "a.tif")
+    assert (mask.mode, mask.size) == ("I;16", (600, 400))
+    assert len(np.unique(np.asarray(mask))) > 1000
+
+
+def test_16_bits_through_pipes(photograph):
+    result = u2net("remove", "--format", "tiff", "--bit-depth", "16", stdin=photograph.read_bytes())
+    assert Image.open(io.BytesIO(result.stdout)).tag_v2[258] == (16, 16, 16, 16)
+
+
+def test_a_folder_in_16_bits_cuts_out_what_it_can(tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    _deep_tiff(tmp_path / "in/a.tif", photograph)
+    (tmp_path / "in/b.tif").write_bytes((tmp_path / "in/a.tif").read_bytes()[:-9000])
+    shutil.copy(photograph, tmp_path / "in/c.jpg")
+    command = ("remove", tmp_path / "in", tmp_path / "out", "--format", "tiff", "--bit-depth", "16", "--workers", "1")
+    result = u2net(*command, "--report", tmp_path / "report.html")
+    assert result.stdout == b"2 done, 0 skipped, 1 failed\n"
+    assert result.stderr.count(b"\n") == 1
+    assert b"broken TIFF picture" in result.stderr
+    for name in ("a.tiff", "c.tiff"):
+        assert read_image(tmp_path / "out" / name).tag_v2[258] == (16, 16, 16, 16)
+    assert b"begun otherwise" in u2net("remove", tmp_path / "in", tmp_path / "out", "--format", "tiff").stderr
+
+
 def test_into_a_folder(tmp_path, photograph):
     u2net("remove", photograph, f"{tmp_path}/new/")
     assert (tmp_path / "new/coffee.png").exists()
@@ -174,6 +227,12 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, packaged):
         (["--background", "white..#ff000080", "{cup}", "out.jpg"], ["JPEG"]),
         (["--background", "reddish", "{cup}"], ["reddish", "colour", "blur"]),
         (["--background", "white..reddish", "{cup}"], ["white..reddish"]),
+        (["--bit-depth", "16", "{cup}", "out.png"], ["16 bits", "tiff", "png"]),
+        (["--bit-depth", "16", "{cup}", "out.jpg"], ["16 bits", "tiff", "jpg"]),
+        (["--bit-depth", "16", "{cup}", "out.webp"], ["16 bits", "tiff", "webp"]),
+        (["--bit-depth", "16", "--shadow", "{cup}", "out.tif"], ["16", "shadow", "8 bits"]),
+        (["--bit-depth", "16", "--background", "red", "{cup}", "out.tif"], ["16", "background", "8 bits"]),
+        (["--bit-depth", "16", "-a", "{cup}", "out.tif"], ["16", "alpha_matting", "8 bits"]),
         (["--lossy-quality", "50", "{cup}"], ["--lossy-quality", "webp"]),
         (["--alpha-quality", "50", "{cup}", "out.jpg"], ["--alpha-quality"]),
     ],

@@ -14,14 +14,16 @@ from PIL import Image
 
 from u2net.background import new_session
 from u2net.confidence import EMPTY
+from u2net.deep import DeepPicture, load_deep
 from u2net.encoding import Format, encode
-from u2net.errors import InvalidImage, NoSubject, reason
+from u2net.errors import InvalidImage, MissingExtra, NoSubject, reason
 from u2net.exif import kept_exif
 from u2net.finish import Finish
 from u2net.image import load_image
 from u2net.outline import Outline
 from u2net.picture import Picture
 from u2net.session import Precision, Runtime, Session
+from u2net.tiff import to_tiff
 from u2net.zoo import DEFAULT
 
 Status = Literal["done", "skipped", "failed"]
@@ -29,7 +31,7 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class CutoutConfig:
-    """What is made of every picture, and by what. May be pickled."""
+    """What is made of every picture, and by what. May be pickled. Raises ValueError for what 16 bits do not bear."""
 
     model: str = DEFAULT
     """A name in `MODELS`, or a file's path."""
@@ -41,6 +43,8 @@ class CutoutConfig:
     finish: Finish = field(default_factory=Finish)
     """Its backdrop is one of `u2net.backdrop`, which may be pickled."""
     format: Format = "png"
+    bit_depth: Literal[8, 16] = 8
+    """Bits per channel of the file: 16 for "tiff" alone, without shadow, backdrop and rembg's matting."""
     png_level: int = 1
     lossy_quality: int | None = None
     """1 to 100, of the colours of a lossy format; None is the format's own."""
@@ -50,6 +54,13 @@ class CutoutConfig:
     """What the camera noted: "keep" leaves out where it was."""
     on_empty: Literal["keep", "skip", "fail"] = "keep"
     """What becomes of pictures that all but surely show no subject."""
+
+    def __post_init__(self) -> None:
+        if self.bit_depth == 16:
+            if self.format != "tiff":
+                raise ValueError(f"16 bits per channel are written as tiff, not as {self.format}")
+            self.outline.check_deep()
+            self.finish.check_deep()
 
     def asked(self) -> dict[str, Any]:
         """Everything that decides what files hold, as values of JSON; pictures are their digests.
@@ -93,20 +104,20 @@ class Cutter:
         After the last one's mask the session is closed: the network's memory then serves the picture.
         Raises what `open` does.
         """
-        load: Callable[[], Picture]
+        load: Callable[[], Picture | DeepPicture]
         if self._session is None:
             # The first picture is decoded while the runtime is loaded and reads the model.
             with ThreadPoolExecutor(1) as pool:
-                load = pool.submit(load_image, source).result
+                load = pool.submit(self._load, source).result
                 self.open()
         else:
-            load = partial(load_image, source)
+            load = partial(self._load, source)
         try:
             return self._cut(load(), is_last=is_last)
         except NoSubject as error:
             status: Status = "skipped" if self.config.on_empty == "skip" else "failed"
             return Cut(status, reason=reason(error), confidence=error.confidence)
-        except (InvalidImage, OSError, MemoryError) as error:
+        except (InvalidImage, MissingExtra, OSError, MemoryError) as error:
             return Cut("failed", reason=reason(error))
 
     def open(self) -> Session:
@@ -128,16 +139,26 @@ class Cutter:
             self._session.close()
             self._session = None
 
-    def _cut(self, picture: Picture, *, is_last: bool) -> Cut:
+    def _load(self, source: Path | bytes) -> Picture | DeepPicture:
+        return load_deep(source) if self.config.bit_depth == 16 else load_image(source)
+
+    def _cut(self, loaded: Picture | DeepPicture, *, is_last: bool) -> Cut:
         config, session = self.config, self.open()
+        picture = loaded.picture if isinstance(loaded, DeepPicture) else loaded
         prediction = config.outline.predict(picture, session)
         if is_last:
             self.close()
         if config.on_empty != "keep" and prediction.confidence < EMPTY:
             raise NoSubject(prediction.confidence)
-        alpha = config.outline.alpha(picture, prediction.mask, session)
-        image = config.finish.apply(picture, alpha, in_place=True)
-        return Cut("done", self._encode(image, picture), confidence=prediction.confidence)
+        if isinstance(loaded, DeepPicture):
+            levels = config.finish.apply_deep(loaded, config.outline.deep_alpha(loaded, prediction, session))
+            described = loaded.icc_profile, self._exif(picture)
+            del loaded, picture  # larger than the file
+            content = to_tiff(levels, *described)
+        else:
+            alpha = config.outline.alpha(picture, prediction.mask, session)
+            content = self._encode(config.finish.apply(picture, alpha, in_place=True), picture)
+        return Cut("done", content, confidence=prediction.confidence)
 
     def _encode(self, image: Image.Image, picture: Picture) -> bytes:
         config = self.config
@@ -150,8 +171,12 @@ class Cutter:
             png_level=config.png_level,
             quality=config.lossy_quality,
             alpha_quality=config.alpha_quality,
-            exif=None if config.exif == "strip" else kept_exif(picture.exif, place=config.exif == "all"),
+            exif=self._exif(picture),
         )
+
+    def _exif(self, picture: Picture) -> bytes | None:
+        asked = self.config.exif
+        return None if asked == "strip" else kept_exif(picture.exif, place=asked == "all")
 
 
 def _told(value: Any) -> Any:

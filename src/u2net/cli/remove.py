@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     help="[default: as OUTPUT ends, or png]",
 )
 @click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "16"]),
+    default="8",
+    show_default=True,
+    help="Bits per channel: 16 for tiff, with the colours of a TIFF of 16 bits as they are.",
+)
+@click.option(
     "--png-level",
     type=click.IntRange(1, 9),
     default=1,
@@ -88,6 +95,7 @@ def remove(
     model: str | None,
     on_empty: Literal["keep", "skip", "fail"],
     format_: Format | None,
+    bit_depth: Literal["8", "16"],
     png_level: int,
     lossy_quality: int | None,
     alpha_quality: int | None,
@@ -128,20 +136,25 @@ def remove(
             raise Refusal(f"{format_} is exact: --lossy-quality is for {', '.join(LOSSY)}")
         if alpha_quality is not None and format_ != "webp":
             raise Refusal("--alpha-quality is for webp")
-        config = CutoutConfig(
-            model=DEFAULT if model is None else model,
-            runtime=runtime,
-            precision=precision,
-            threads=threads,
-            outline=asked.outline(),
-            finish=asked.finish(format_),
-            format=format_,
-            png_level=png_level,
-            lossy_quality=lossy_quality,
-            alpha_quality=alpha_quality,
-            exif=exif,
-            on_empty=on_empty,
-        )
+        outline, finish = asked.outline(), asked.finish(format_)
+        try:
+            config = CutoutConfig(
+                model=DEFAULT if model is None else model,
+                runtime=runtime,
+                precision=precision,
+                threads=threads,
+                outline=outline,
+                finish=finish,
+                format=format_,
+                bit_depth=16 if bit_depth == "16" else 8,
+                png_level=png_level,
+                lossy_quality=lossy_quality,
+                alpha_quality=alpha_quality,
+                exif=exif,
+                on_empty=on_empty,
+            )
+        except ValueError as error:
+            raise Refusal(str(error)) from None
         if folder or engine == "ray":
             html = None if report is None else Path(report)
             options = FolderOptions(overwrite, workers, watch, strict, html, as_json)
@@ -160,11 +173,13 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bo
     """Cut out one picture, from stdin and to stdout if need be; gives the exit code."""
     from u2net.batch import Cut, Cutter
     from u2net.batch.outcome import Outcome
+    from u2net.deep import DEEP_LIMITS
     from u2net.encoding import save_bytes
     from u2net.errors import reason
     from u2net.image import LIMITS
 
-    piped = sys.stdin.buffer.read(LIMITS.max_bytes + 1) if source == PIPE else None
+    limits = DEEP_LIMITS if config.bit_depth == 16 else LIMITS
+    piped = sys.stdin.buffer.read(limits.max_bytes + 1) if source == PIPE else None
     with quiet_decoders():
         if piped == b"":
             cut = Cut("failed", reason="nothing was received")
