@@ -1,5 +1,6 @@
 import io
 import pickle
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from u2net.batch import CutoutConfig, Cutter
 from u2net.errors import UnknownModel
 from u2net.finish import Crop, Finish
 from u2net.image import load_image
-from u2net.outline import Outline
+from u2net.outline import Matting, Outline
+from u2net.tiff import to_tiff
 
 EXACT = CutoutConfig(runtime="onnxruntime", precision="fp32", threads=1)
 """What makes maps those of the fixture `packaged`."""
@@ -53,6 +55,34 @@ def test_after_the_last_picture_the_session_is_closed(photograph):
 def test_a_pickled_cutter_makes_the_same(cutter, photograph):
     cutter.open()
     assert pickle.loads(pickle.dumps(cutter))(photograph) == cutter(photograph)
+
+
+def test_16_bits_are_what_remove_makes_of_them(photograph, packaged):
+    cut = Cutter(replace(EXACT, format="tiff", bit_depth=16))(photograph)
+    assert cut.content == remove(photograph, session=packaged, bit_depth=16, force_return_bytes=True)
+
+
+def test_16_bits_that_cannot_be_read_fail_alone(photograph, monkeypatch):
+    cutter = Cutter(replace(EXACT, format="tiff", bit_depth=16))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    cut = cutter(to_tiff(np.zeros((4, 4, 4), dtype=np.uint16)))
+    assert (cut.status, "pip install 'u2net[tiff]'" in cut.reason) == ("failed", True)
+    assert cutter(photograph).status == "done"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"format": "png"},
+        {"format": "tiff", "finish": Finish(shadow=True)},
+        {"format": "tiff", "finish": Finish(backdrop=blur_backdrop())},
+        {"format": "tiff", "outline": Outline(matting=Matting())},
+    ],
+    ids=str,
+)
+def test_what_16_bits_do_not_bear_is_refused_before_anything_is_done(asked):
+    with pytest.raises(ValueError, match="16"):
+        CutoutConfig(bit_depth=16, **asked)
 
 
 def test_what_cannot_be_cut_out_has_failed_in_one_line(cutter, tmp_path):
