@@ -1,15 +1,16 @@
 """Folders at scale: what a picture costs, by processes, threads and engines, and what a million of them would.
 
-    python benchmarks/scale.py ECSSD [--rounds 5] [--num 240] [--json FILE]
+    python benchmarks/scale.py ECSSD [--rounds 5] [--num 120] [--sides NAME …] [--more] [--json FILE]
 
-ECSSD is a data set's folder or tar. Its first --num pictures are saved as JPEG files of their own size, and a dozen of
+ECSSD is a data set's folder or tar. Its first --num pictures are saved as JPEG files of their own size, and eight of
 them at 12 megapixels, with fine detail. `u2net remove` then cuts out a folder with a few of them and one with all, in
 turns: by a process of one thread, by one with its default threads, by the default pool, and by Ray on this machine
 alone; the large ones by the pool. Pictures per second are told from the times of the files, without the first quarter;
 what is left of the run's time is the start. Seconds of the processor are those of all processes: what the larger folder
 takes more, for a picture that it has more.
 Then the parts are measured alone (benchmarks/scale_parts.py), and a million and a billion pictures are told on paper
-(benchmarks/scale_model.py). With --json, results are written to FILE, and as Markdown beside it.
+(benchmarks/scale_model.py). With --json, results are written to FILE, and as Markdown beside it. The machine should have
+nothing else to do; where it never has for long, --more adds rounds to those in FILE, of some sides alone if need be.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -45,8 +47,8 @@ SIDES = {
 QUALITY = 92  # of the JPEG files
 MEGAPIXELS = 12e6
 FEW = 4  # times fewer pictures has the smaller folder, and as many of the larger one's are not timed
-NUM_LARGE = 12  # that are drawn; a folder has each several times
-RAY_PASSES = (4_000, 16_000)  # pictures of two folders
+NUM_LARGE = 8  # that are drawn; a folder has each several times
+RAY_PASSES = (2_000, 8_000)  # pictures of two folders
 Row = dict[str, Any]
 
 
@@ -65,30 +67,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ecssd", help="a folder or tar of pictures and masks")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--num", type=int, default=240, help="small pictures of a folder; a fifth as many large ones")
+    parser.add_argument("--num", type=int, default=120, help="small pictures of a folder; a fifth as many large ones")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="NAME")
+    parser.add_argument("--more", action="store_true", help="go on with the rounds in --json's FILE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
+    before: Row = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.more else {"turns": []}
+    assert before.get("commit", commit()) == commit(), "what is in FILE was measured at another commit"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(arguments.ecssd, folder, arguments.num)
-        rounds = [{side: turn(folder, side) for side in SIDES} for _ in range(arguments.rounds)]
-        sides = [row(side, [one[side] for one in rounds], rounds, folder) for side in SIDES]
-        result: Row = {
-            "command": "python benchmarks/scale.py ECSSD",
-            "cpu": cpu(),
-            "cores": os.cpu_count(),
-            "commit": commit(),
-            "versions": {name: version(name) for name in ("u2net", "openvino", "onnxruntime", "pillow", "ray")},
-            "rounds": arguments.rounds,
-            "sides": sides,
-            "bytes": {kind: sizes(folder, kind) for kind in (SMALL, LARGE)},
-            "steps": {kind: steps(folder, kind) for kind in (SMALL, LARGE)},
-            "pool": parts("pool", folder / "handed", 5_000),
-            "ray": passed_by_ray(folder / "passed"),
-            "journal": {str(num): parts("journal", folder / f"journal-{num}", num) for num in (100_000, 1_000_000)},
-            "known": parts("known", folder / "known", 50_000),
-        }
-    result |= paper(result)
+        pictures = draw(arguments.ecssd, folder, arguments.num)
+        assert before.get("pictures", pictures) == pictures, "what is in FILE was measured with other pictures"
+        turns = [{side: asdict(turn(folder, side)) for side in arguments.sides} for _ in range(arguments.rounds)]
+        found = {name: before.get(name) or measure() for name, measure in besides(folder).items()}
+    turns = before["turns"] + turns
+    result: Row = {
+        "command": "python benchmarks/scale.py ECSSD",
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+        "commit": commit(),
+        "versions": {name: version(name) for name in ("u2net", "openvino", "onnxruntime", "pillow", "ray")},
+        "pictures": pictures,
+        "turns": turns,
+        "sides": [row(side, turns, pictures) for side in SIDES if any(side in one for one in turns)],
+        **found,
+    }
+    result |= paper(result) if turns else {}
     text = to_markdown(result)
     print(text)
     if arguments.json:
@@ -99,8 +103,8 @@ def main() -> None:
 # ---- What is measured ------------------------------------------------------------------------------------------
 
 
-def draw(ecssd: str, folder: Path, num: int) -> None:
-    """Two folders of small pictures and two of large ones, few and all, from a data set."""
+def draw(ecssd: str, folder: Path, num: int) -> Row:
+    """Two folders of small pictures and two of large ones, few and all, from a data set; how many are in each."""
     examples = [example.image for example in open_dataset(ecssd).examples[:num] if example.image]
     photographs = (load_image(image.read()).rgb for image in examples)
     small, large = [], []
@@ -118,6 +122,20 @@ def draw(ecssd: str, folder: Path, num: int) -> None:
             place.mkdir(parents=True)
             for i in range(count):
                 (place / f"{i:05}.jpg").hardlink_to(paths[i % len(paths)])
+    return {kind: {part: count(folder, kind, part) for part in ("few", "all")} for kind in (SMALL, LARGE)}
+
+
+def besides(folder: Path) -> dict[str, Callable[[], Row]]:
+    """What is measured once; sizes are those of the files of the last turns."""
+    kinds = (SMALL, LARGE)
+    return {
+        "bytes": lambda: {kind: sizes(folder, kind) for kind in kinds if (folder / kind / "out").exists()},
+        "steps": lambda: {kind: steps(folder, kind) for kind in kinds},
+        "pool": lambda: parts("pool", folder / "handed", 5_000),
+        "ray": lambda: passed_by_ray(folder / "passed"),
+        "journal": lambda: {str(num): parts("journal", folder / f"of-{num}", num) for num in (100_000, 1_000_000)},
+        "known": lambda: parts("known", folder / "known", 50_000),
+    }
 
 
 def turn(folder: Path, side: str) -> Turn:
@@ -161,29 +179,32 @@ def count(folder: Path, kind: str, part: str) -> int:
     return len(list((folder / kind / part).iterdir()))
 
 
-def row(side: str, turns: list[Turn], rounds: list[dict[str, Turn]], folder: Path) -> Row:
+def row(side: str, all_turns: list[Row], pictures: Row) -> Row:
     """What a side took in every round, each figure as its median, least and most."""
     kind, _ = SIDES[side]
-    num, more = (count(folder, kind, "all") - less for less in (0, count(folder, kind, "few")))
+    num, more = pictures[kind]["all"], pictures[kind]["all"] - pictures[kind]["few"]
     cores = os.cpu_count() or 1
-    seconds = [(turn.all.cpu_s - turn.few.cpu_s) / more for turn in turns]
-    of_workers = [(turn.all.worker_cpu_s - turn.few.worker_cpu_s) / more for turn in turns]
+    rounds = [one for one in all_turns if side in one]
+    turns = [one[side] for one in rounds]
+    seconds = [(turn["all"]["cpu_s"] - turn["few"]["cpu_s"]) / more for turn in turns]
+    of_workers = [(turn["all"]["worker_cpu_s"] - turn["few"]["worker_cpu_s"]) / more for turn in turns]
     found: Row = {
         "side": side,
+        "rounds": len(turns),
         "pictures": num,
-        "start_s": spread([turn.all.wall_s - num / turn.per_s for turn in turns]),
-        "per_s": spread([turn.per_s for turn in turns]),
+        "start_s": spread([turn["all"]["wall_s"] - num / turn["per_s"] for turn in turns]),
+        "per_s": spread([turn["per_s"] for turn in turns]),
         "cpu_s": spread(seconds),
         "own_cpu_s": spread([every - own for every, own in zip(seconds, of_workers, strict=True)]),
-        "core_usage": spread([s * turn.per_s / cores for s, turn in zip(seconds, turns, strict=True)]),
-        "core_usage_with_start": spread([turn.all.cpu_s / turn.all.wall_s / cores for turn in turns]),
-        "with_start_per_s": spread([num / turn.all.wall_s for turn in turns]),
-        "worker_mib": spread([turn.all.worker_mib for turn in turns]),
+        "core_usage": spread([s * turn["per_s"] / cores for s, turn in zip(seconds, turns, strict=True)]),
+        "core_usage_with_start": spread([turn["all"]["cpu_s"] / turn["all"]["wall_s"] / cores for turn in turns]),
+        "with_start_per_s": spread([num / turn["all"]["wall_s"] for turn in turns]),
+        "worker_mib": spread([turn["all"]["worker_mib"] for turn in turns]),
     }
     for base in ("one process, one thread", "one process", "pool"):
         if kind == SMALL and side != base:
-            ratios = [turn.per_s / one[base].per_s for turn, one in zip(turns, rounds, strict=True)]
-            found[f"to {base}"] = spread(ratios)
+            ratios = [one[side]["per_s"] / one[base]["per_s"] for one in rounds if base in one]
+            found |= {f"to {base}": spread(ratios)} if ratios else {}
     return found
 
 

@@ -12,6 +12,7 @@ def to_markdown(result: Row) -> str:
     versions = ", ".join(" ".join(item) for item in result["versions"].items())
     columns = {
         "side": "",
+        "rounds": "rounds",
         "pictures": "pictures",
         "start_s": "start, s",
         "per_s": "pictures per second",
@@ -27,7 +28,7 @@ def to_markdown(result: Row) -> str:
     every = dict.fromkeys(columns, "")
     lines = [
         f"`{result['command']}` at {result['commit']}; {result['cpu']}; {versions}.",
-        f"Medians of {result['rounds']} rounds in turns [least–most].",
+        "Medians of rounds in turns [least–most].",
         "",
         *table([{columns[k]: of(k, v) for k, v in (every | row).items() if k in columns} for row in result["sides"]]),
         "",
@@ -41,7 +42,7 @@ def to_markdown(result: Row) -> str:
         "",
         f"On paper, with the pool's core-seconds, and machines of {CORES} such cores:",
         "",
-        *(line for name in ("costs", "limits", "heads", "shards") for line in (*table(result[name]), "")),
+        *(line for name in ("costs", "limits", "heads", "shards") for line in (*table(result.get(name, [])), "")),
     ]
     return "\n".join(lines)
 
@@ -71,13 +72,17 @@ def of(key: str, value: Any) -> Any:
 
 def short(value: Any) -> str:
     """A number to three digits, in whole where it has more."""
-    if not isinstance(value, float):
-        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, str):
+        return value
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def table(rows: list[Row]) -> list[str]:
     """Markdown; the first column is text."""
+    if not rows:
+        return []
     head = list(rows[0])
     lines = [f"| {' | '.join(head)} |", "|" + "---|" + "---:|" * (len(head) - 1)]
     return lines + [f"| {' | '.join(short(row[name]) for name in head)} |" for row in rows]
