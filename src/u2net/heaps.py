@@ -12,7 +12,7 @@ _LARGE = 4 * 1024 * 1024  # bytes; to map every buffer of 256 KiB anew took a te
 
 
 def bound_heaps() -> None:
-    """Have the buffers of large pictures given back to the system as soon as they are freed. Does nothing but under glibc.
+    """Have large pictures' buffers given back to the system as soon as they are freed. Does nothing but under glibc.
 
     By default glibc takes the largest buffer that was freed for the measure of what to keep, up to 32 MB, and has a
     heap for each thread: over pictures of mixed sizes a service grew to 1.8 GB, which held nothing.
