@@ -9,8 +9,8 @@ alone; the large ones by the pool. Pictures per second are told from the times o
 what is left of the run's time is the start. Seconds of the processor are those of all processes: what the larger folder
 takes more, for a picture that it has more.
 Then the parts are measured alone (benchmarks/scale_parts.py), and a million and a billion pictures are told on paper
-(benchmarks/scale_model.py). With --json, results are written to FILE, and as Markdown beside it. The machine should have
-nothing else to do; where it never has for long, --more adds rounds to those in FILE, of some sides alone if need be.
+(benchmarks/scale_model.py). With --json, results are written to FILE, and as Markdown beside it. The machine should
+have nothing else to do; where it never has for long, --more adds rounds to those in FILE, of some sides alone.
 """
 
 import argparse
@@ -117,10 +117,10 @@ def draw(ecssd: str, folder: Path, num: int) -> Row:
             size = round(photograph.width * scale), round(photograph.height * scale)
             enlarge(photograph, size).save(large[-1], quality=QUALITY)
     for kind, paths, many in ((SMALL, small, len(small)), (LARGE, large, max(NUM_LARGE, num // 5))):
-        for part, count in (("few", many // FEW), ("all", many)):
+        for part, size in (("few", many // FEW), ("all", many)):
             place = folder / kind / part
             place.mkdir(parents=True)
-            for i in range(count):
+            for i in range(size):
                 (place / f"{i:05}.jpg").hardlink_to(paths[i % len(paths)])
     return {kind: {part: count(folder, kind, part) for part in ("few", "all")} for kind in (SMALL, LARGE)}
 
