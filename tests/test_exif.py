@@ -50,7 +50,7 @@ def test_what_is_no_exif_is_dropped(broken):
     assert kept_exif(broken) is None
 
 
-@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("target", ["png", "webp", "jpg", "avif", "tiff"])
 def test_it_goes_from_any_format_to_any(source, target):
     picture = load_image(saved(photo(), source, exif=_camera()))

@@ -23,7 +23,6 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPL
 
 from u2net.color import to_srgb
 from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
-from u2net.exif import tiff_exif
 from u2net.image import LIMITS, ImageData, Limits, load_image, past_warnings, read_encoded
 from u2net.picture import Picture
 
@@ -110,7 +109,6 @@ def _deepened(picture: Picture) -> DeepPicture:
 
 def _from_tiff(content: bytes, picture: Picture, limits: Limits) -> DeepPicture:
     with TiffImageFile(BytesIO(content)) as header:
-        picture = replace(picture, exif=tiff_exif(header))
         tags, profile = header.tag_v2, header.info.get("icc_profile")
     bits, kinds = tags.get(BITSPERSAMPLE, ()), tags.get(SAMPLEFORMAT, (_UNSIGNED,))
     if tags.get(PHOTOMETRIC_INTERPRETATION) != _RGB or set(bits) != {16} or set(kinds) != {_UNSIGNED}:

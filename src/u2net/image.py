@@ -30,6 +30,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from u2net.color import separate, to_rgb
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.exif import tiff_exif
 from u2net.picture import Picture
 
 __all__ = [
@@ -166,6 +167,7 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
         raise InvalidImage(f"cannot read a picture from {type(data).__name__}: give bytes, a path, PIL or array")
     _check_size(image.size, limits)
     with _one_line_errors(name):
+        camera = tiff_exif(image) if isinstance(image, TiffImageFile) else None  # of a file that is open till loaded
         image.load()
         turn = _turn(image)
         colour, alpha = separate(image)
@@ -181,7 +183,7 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     for part in (rgb, alpha):
         if part is not None:
             part.info = {}
-    exif = image.info.get("exif")
+    exif = camera or image.info.get("exif")
     return Picture(rgb, alpha, icc_profile, exif if isinstance(exif, bytes) else None)
 
 
