@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from u2net.batch import Cut
+from u2net.batch import Cut, CutoutConfig
 from u2net.batch.outcome import Outcome
 
 
@@ -30,6 +30,8 @@ def write_pictures(folder: Path, num: int, *, seed: int = 0) -> list[Path]:
 
 class QuickCutter:
     """Stands for a Cutter in processes of a pool: turns bytes around, and does what a picture's first word says."""
+
+    config = CutoutConfig()
 
     def open(self) -> None:
         pass

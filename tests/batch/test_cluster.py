@@ -1,6 +1,8 @@
+import http.client
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 from cli.command import u2net
 
-from batch.folders import write_pictures
+from batch.folders import write_pictures, write_words
 from u2net.batch import CutoutConfig, Cutter
 from u2net.errors import ConfigMismatch
 
@@ -46,7 +48,7 @@ def store() -> Storage:
 
 
 def test_a_row_of_a_name_becomes_the_file_that_a_cutter_makes(folders, tmp_path):
-    told = Remover(QUICK, *folders, overwrite=False)({"name": "0001.png", "target": "deep/er.png"})
+    told = Remover(Cutter(QUICK), *folders, overwrite=False)({"name": "0001.png", "target": "deep/er.png"})
     cut = Cutter(QUICK)(tmp_path / "in" / "0001.png")
     assert (tmp_path / "out" / "deep" / "er.png").read_bytes() == cut.content
     assert told == {
@@ -59,7 +61,7 @@ def test_a_row_of_a_name_becomes_the_file_that_a_cutter_makes(folders, tmp_path)
 
 
 def test_a_row_of_bytes_is_named_after_its_name(folders, tmp_path):
-    remover = Remover(QUICK, *folders, overwrite=False)
+    remover = Remover(Cutter(QUICK), *folders, overwrite=False)
     content = (tmp_path / "in" / "0000.png").read_bytes()
     assert [remover({"name": name, "bytes": content})["target"] for name in ("cup", "red/cup.jpg", 7)] == [
         "cup.png",
@@ -71,19 +73,19 @@ def test_a_row_of_bytes_is_named_after_its_name(folders, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "..", "../cup.jpg", "a/../../cup.jpg", "/tmp/cup.jpg", "a\0b"])
 def test_names_that_lead_elsewhere_are_refused(folders, name):
-    told = Remover(QUICK, *folders, overwrite=True)({"name": name, "bytes": b""})
+    told = Remover(Cutter(QUICK), *folders, overwrite=True)({"name": name, "bytes": b""})
     assert (told["status"], told["reason"]) == ("failed", "its name leads out of OUTPUT")
 
 
 @pytest.mark.parametrize("row", [{"name": "a.png", "bytes": b"no picture"}, {"name": "b.png", "bytes": None}])
 def test_bytes_that_are_no_picture_fail_with_a_reason(folders, row):
-    told = Remover(QUICK, *folders, overwrite=False)(row)
+    told = Remover(Cutter(QUICK), *folders, overwrite=False)(row)
     assert told["status"] == "failed"
     assert "picture" in told["reason"]
 
 
 def test_a_picture_that_is_gone_fails_with_a_reason(folders):
-    told = Remover(QUICK, *folders, overwrite=False)({"name": "gone.png", "target": "gone.png"})
+    told = Remover(Cutter(QUICK), *folders, overwrite=False)({"name": "gone.png", "target": "gone.png"})
     assert (told["status"], told["reason"]) == ("failed", "No such file or directory")
 
 
@@ -92,9 +94,9 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(folders, tmp_path):
     file = tmp_path / "out" / "0000.png"
     file.write_text("mine")
     row = {"name": "0000.png", "target": "0000.png"}
-    assert Remover(QUICK, *folders, overwrite=False)(row)["status"] == "skipped"
+    assert Remover(Cutter(QUICK), *folders, overwrite=False)(row)["status"] == "skipped"
     assert file.read_text() == "mine"
-    assert Remover(QUICK, *folders, overwrite=True)(row)["status"] == "done"
+    assert Remover(Cutter(QUICK), *folders, overwrite=True)(row)["status"] == "done"
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
@@ -184,7 +186,7 @@ def test_when_one_of_two_nodes_is_killed_everything_is_made_once_and_as_by_the_p
         head = _node(stack, "--head", f"--port={address[10:]}", f"--temp-dir={folder}", "--include-dashboard=false")
         _until(lambda: _answers(address))
         other = _node(stack, f"--address={address}")
-        _until(lambda: any("raylet" in line for line in _processes(other).values()))
+        _until(lambda: any("raylet" in line for line in _processes_of(other).values()))
         command = [sys.executable, "-m", "u2net", "remove", tmp_path / "in", tmp_path / "ray", "--engine=ray", *options]
         environment = os.environ | OPEN | {"RAY_ADDRESS": address}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
@@ -202,8 +204,84 @@ def test_when_one_of_two_nodes_is_killed_everything_is_made_once_and_as_by_the_p
     assert not list((tmp_path / "ray").glob(".*"))
 
 
-def _by_ray(source: Path, output: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+@pytest.mark.slow
+def test_a_picture_that_kills_its_process_has_failed_and_the_others_are_done(tmp_path):
+    words = {f"fine{i:02}": "whatever" for i in range(20)}
+    write_words(tmp_path / "in", **words, bad="kill", once=f"kill-once {tmp_path / 'mark'}")
+    script = """if True:
+        import sys
+        from pathlib import Path
+        from batch.folders import QuickCutter
+        from u2net.batch.cluster import cut_out
+        from u2net.batch.storage import open_storage
+        told = cut_out(*map(open_storage, sys.argv[1:3]), QuickCutter(), overwrite=False, workers=2)
+        lines = sorted(f"{one.source.stem} {one.status} {one.reason}" for one in told)
+        Path(sys.argv[3]).write_text("\\n".join(lines))"""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = os.pathsep.join([*sys.path, environment.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", script, tmp_path / "in", tmp_path / "out", tmp_path / "told"]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told[0] == "bad failed the process that worked on it died 3 times"
+    assert [line.split()[0] for line in told[1:]] == [*words, "once"]
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {*words, "once"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_leaves_no_process_and_the_same_command_goes_on(tmp_path):
+    write_pictures(tmp_path / "in", 100)
+    mark = f"RUN={tmp_path}"
+    command = [sys.executable, "-m", "u2net", "remove", tmp_path / "in", tmp_path / "out", "--engine=ray"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"RUN": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as run:
+        _until(lambda: run.poll() is not None or len(list((tmp_path / "out").glob("*.png"))) > 10)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it to all of its processes
+        stdout, stderr = run.communicate(timeout=100)
+    assert (run.returncode, stderr) == (130, b"u2net: interrupted; the same command goes on from here\n")
+    assert stdout.endswith(b" skipped, 0 failed\n")
+    assert _processes(mark) == {}
+    num = len(list((tmp_path / "out").glob("*.png")))
+    assert num < 100
+    result = _by_ray(tmp_path / "in", tmp_path / "out")
+    assert result.stdout.decode() == f"{100 - num} done, {num} skipped, 0 failed\n"
+
+
+@pytest.mark.slow
+def test_an_object_store_is_read_and_written_and_gone_on_with(tmp_path):
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("moto_server, of pip install 'moto[server]', is not there")
+    paths = write_pictures(tmp_path / "in", 12)
+    port = _free_port()
+    keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+    with subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _until(lambda: _answers(f"127.0.0.1:{port}"))
+            _ask(port, "PUT", "/bucket", b"")
+            for path in paths:
+                _ask(port, "PUT", f"/bucket/shop/red/{path.name}", path.read_bytes())
+            at = f"?endpoint_override=127.0.0.1:{port}&scheme=http"
+            first, second = (_by_ray(f"s3://bucket/shop{at}", f"s3://bucket/out{at}", **keys) for _ in range(2))
+            made = {path.name: _ask(port, "GET", f"/bucket/out/red/{path.stem}.png") for path in paths}
+        finally:
+            server.kill()
+    assert (first.stdout, first.stderr) == (b"12 done, 0 skipped, 0 failed\n", b"")
+    assert (second.stdout, second.stderr) == (b"0 done, 12 skipped, 0 failed\n", b"")
+    cutter = Cutter(QUICK)
+    assert made == {path.name: cutter(path).content for path in paths}
+
+
+def _ask(port: int, method: str, path: str, content: bytes | None = None) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request(method, path, content)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return answer.read()
+
+
+def _by_ray(source: str | Path, output: str | Path, *options: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | more
     return u2net("remove", source, output, "--engine", "ray", "--runtime", "onnxruntime", *options, env=environment)
 
 
@@ -224,7 +302,7 @@ def _node(stack: ExitStack, *options: str) -> subprocess.Popen:
 
 def _kill(node: subprocess.Popen) -> None:
     """As a power cut would, so that nothing of it can say goodbye."""
-    for pid in (*_processes(node), node.pid):
+    for pid in (*_processes_of(node), node.pid):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -232,21 +310,27 @@ def _kill(node: subprocess.Popen) -> None:
     node.wait()
 
 
-def _processes(node: subprocess.Popen) -> dict[int, str]:
-    """Those that a node has, whoever started them, and what they call themselves."""
-    mark, found = next(one for one in node.args if "agent-listen-port" in str(one)), {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"NODE={mark}\0".encode() in (process / "environ").read_bytes():
-                found[int(process.name)] = (process / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:  # it ended meanwhile
-            continue
+def _processes_of(node: subprocess.Popen) -> dict[int, str]:
+    """Those that a node has, and what they call themselves."""
+    found = _processes("NODE=" + next(one for one in node.args if "agent-listen-port" in str(one)))
     found.pop(node.pid, None)
     return found
 
 
+def _processes(mark: str) -> dict[int, str]:
+    """Those with a variable in their environment, whoever started them, and what they call themselves."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{mark}\0".encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
 def _is_at_work(node: subprocess.Popen) -> bool:
-    return any("Remover" in line for line in _processes(node).values())
+    return any("Remover" in line for line in _processes_of(node).values())
 
 
 def _until(is_so) -> None:

@@ -165,6 +165,14 @@ def test_two_runs_do_not_write_to_one_folder(places):
         pass
 
 
+def test_two_runs_do_not_write_to_one_folder_where_there_is_no_fcntl_either(places, monkeypatch):
+    monkeypatch.setattr("u2net.batch.journal.fcntl", None)
+    output, folder = places
+    for _ in range(2):  # what ended can be gone on with
+        with Journal(output, folder, ASKED), pytest.raises(FolderInUse, match="another run"):
+            Journal(output, folder, ASKED)
+
+
 def test_a_full_disk_is_told(places, monkeypatch):
     output, folder = places
     with Journal(output, folder, ASKED) as journal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 from u2net.batch.cutter import CutoutConfig, Cutter
 from u2net.batch.jobs import plan, target_names
 from u2net.batch.outcome import Outcome
+from u2net.batch.tally import Tally
 from u2net.errors import ClusterFailed, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
 from u2net.heaps import bound_heaps
 from u2net.machine import num_processors
@@ -22,6 +24,7 @@ from u2net.runtime import has_gpu
 try:
     import ray
     from ray.data import DataContext, Dataset
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from u2net.batch.storage import Storage
 except ImportError as error:
@@ -29,15 +32,20 @@ except ImportError as error:
 
 _ROWS = 8  # pictures of a task: they are done again when an actor dies, and share what a task costs Ray
 _MEMORY = 2**30  # bytes of an actor, as of a process of the pool
+_TRIES = 3  # of a picture whose process dies; one more than in the pool, for nodes die, too
 
 
 class Remover:
-    """The actor: makes the file of a row's picture, and a row of what came of it."""
+    """The actor: makes the file of a row's picture, and a row of what came of it.
 
-    def __init__(self, config: CutoutConfig, source: Storage, output: Storage, overwrite: bool) -> None:
+    `tally` is the actor that a Tally is; without it nobody knows of pictures that end the process.
+    """
+
+    def __init__(self, cutter: Cutter, source: Storage, output: Storage, overwrite: bool, tally: Any = None) -> None:
         bound_heaps()
-        self._cutter = Cutter(config)
+        self._cutter = cutter
         self._source, self._output, self._overwrite = source, output, overwrite
+        self._tally, self._process = tally, secrets.token_hex(8)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row has a `name` and either its `target`, to be read from `source`, or its `bytes`.
@@ -52,6 +60,8 @@ class Remover:
         try:
             if not self._overwrite and self._output.holds(target):
                 return told | {"status": "skipped", "reason": f"{target} is there already"}
+            if self._times_begun(name) > _TRIES:
+                return told | {"reason": f"the process that worked on it died {_TRIES} times"}
             cut = self._cutter(row["bytes"] or b"" if "bytes" in row else self._source.read(name))
             if cut.status == "done":
                 self._output.write(target, cut.content)
@@ -59,26 +69,32 @@ class Remover:
             return told | {"reason": reason(error)}
         return told | {"status": cut.status, "reason": cut.reason, "confidence": cut.confidence}
 
+    def _times_begun(self, name: str) -> int:
+        if self._tally is None:
+            return 1
+        times: int = ray.get(self._tally.begin.remote(self._process, name))
+        return times
+
 
 def cut_out(
-    source: Storage, output: Storage, config: CutoutConfig, *, overwrite: bool, workers: int | None
+    source: Storage, output: Storage, cutter: Cutter, *, overwrite: bool, workers: int | None
 ) -> Iterator[Outcome]:
     """What came of each picture of a folder or of Parquet files, as Ray tells it; paths are relative.
 
     A folder's targets are named as `plan` does, a row's after its column `name`. What is in `output` stays, unless
-    `overwrite`. Raises InvalidDataset for Parquet files with other columns, ClusterFailed, OSError, and what
-    `Cutter.open` does.
+    `overwrite`. A picture whose process dies is tried again, twice, and then has failed. Raises InvalidDataset for
+    Parquet files with other columns, ClusterFailed, OSError, and what `Cutter.open` does.
     """
     with _joined(), _named_errors():
         if source.is_parquet:
             pictures = _read_parquet(source)
         else:
-            targets, failures = _targets(source, output, f".{config.format}")
+            targets, failures = _targets(source, output, f".{cutter.config.format}")
             yield from failures
             items = [{"name": name, "target": target} for name, target in targets.items()]
             pictures = ray.data.from_items(items, override_num_blocks=max(1, len(items) // _ROWS))
-        given = replace(config, threads=config.threads or 1), source, output, overwrite
-        actors = actor_options(config, workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
+        given = cutter, source, output, overwrite, _new_tally()
+        actors = actor_options(cutter.config, workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
         told = pictures.map(Remover, fn_constructor_args=given, **actors)  # type: ignore[arg-type]
         for row in told.iter_rows():
             target = Path(row["target"]) if row["target"] else None
@@ -101,6 +117,13 @@ def actor_options(config: CutoutConfig, workers: int | None, resources: dict[str
         "num_gpus": needs.get("GPU", 0),
         "memory": _MEMORY,
     }
+
+
+def _new_tally() -> Any:
+    """On this node, which the run does not outlive, whichever others die."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    tally: Any = ray.remote(Tally)
+    return tally.options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _targets(source: Storage, output: Storage, suffix: str) -> tuple[dict[str, str], list[Outcome]]:

@@ -46,11 +46,12 @@ class Journal:
         self._begun: set[str] = set()
         output.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, _FLAGS, 0o666)
+        self._beside: Any = None
         try:
             self._lock()
             self._start({"source": os.path.realpath(source), "overwrite": overwrite, "asked": asked})
         except BaseException:
-            os.close(self._file)
+            self._close()
             raise
 
     def __enter__(self) -> Self:
@@ -58,7 +59,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         os.fsync(self._file)
-        os.close(self._file)
+        self._close()
         sync(self._output)
 
     def told(self, source: Path) -> Outcome | None:
@@ -95,6 +96,7 @@ class Journal:
 
     def _lock(self) -> None:
         if fcntl is None:
+            self._lock_beside()
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,6 +104,21 @@ class Journal:
             raise FolderInUse(f"another run writes to {self._output}") from None
         except OSError:  # a disk of another machine that knows no locks
             return
+
+    def _lock_beside(self) -> None:
+        """By a file of its own: what Windows locks cannot be read by others."""
+        from filelock import FileLock, Timeout
+
+        self._beside = FileLock(f"{self.path}.lock")
+        try:
+            self._beside.acquire(timeout=0)
+        except Timeout:
+            raise FolderInUse(f"another run writes to {self._output}") from None
+
+    def _close(self) -> None:
+        os.close(self._file)
+        if self._beside is not None:
+            self._beside.release()
 
     def _start(self, run: dict[str, Any]) -> None:
         last, has_ended = self._read(run["source"])

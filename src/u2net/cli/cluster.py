@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
+    from u2net.batch import Cutter
     from u2net.batch.cluster import cut_out
     from u2net.batch.request import begin, end
     from u2net.batch.storage import open_storage
@@ -38,12 +40,13 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
         raise Refusal(f"{error}: give another OUTPUT, or --overwrite to make all anew") from None
     except ValueError as error:
         raise Refusal(str(error)) from None
+    cutter = Cutter(replace(config, threads=config.threads or 1))
     told = Told(options, None)
     told.begin(None)
     try:
         # Ray tells of nodes that died on stdout, where --json speaks.
         with quiet_decoders(), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
-            for outcome in cut_out(*places, config, overwrite=options.overwrite, workers=options.workers):
+            for outcome in cut_out(*places, cutter, overwrite=options.overwrite, workers=options.workers):
                 told.tell(outcome)
         end(places[1], asked)
     except KeyboardInterrupt:
