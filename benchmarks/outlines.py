@@ -1,11 +1,11 @@
 """What refinement does to the masks of salient-object data.
 
     python benchmarks/outlines.py DATA [--every 5] [--model NAME] [--json FILE]
-    python benchmarks/outlines.py --run RUN [--json FILE]
+    python benchmarks/outlines.py --run RUN [--largest N] [--json FILE]
 
 measures the mask as it is and refined by each quality. DATA is a folder or tar of pictures and masks, of which every
 so many are taken. With --run, they are the pictures that a training run kept back, masked by the network that came of
-it: whose outlines no network can have learnt by heart. "best" is "balanced" on the mean of the masks of a picture and
+it: whose outlines no network can have learnt by heart, or so many of them with the most pixels. "best" is "balanced" on the mean of the masks of a picture and
 its mirror image.
 """
 
@@ -34,12 +34,16 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--model", default="u2netp", metavar="NAME")
     parser.add_argument("--run", type=Path, metavar="RUN")
+    parser.add_argument("--largest", type=int, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
     if (arguments.data is None) == (arguments.run is None):
         parser.error("give DATA or --run")
     if arguments.run:
         examples, model, asked = kept_back(arguments.run), arguments.run / "model.onnx", "--run RUN"
+        if arguments.largest:
+            examples = sorted(examples, key=lambda example: -load_grey(example.mask).size)[: arguments.largest]
+            asked += f" --largest {arguments.largest}"
     else:
         examples, model = open_dataset(arguments.data).examples[:: arguments.every], arguments.model
         asked = f"{Path(arguments.data).name} --every {arguments.every} --model {Path(model).name}"
