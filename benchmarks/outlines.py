@@ -5,8 +5,8 @@
 
 measures the mask as it is and refined by each quality. DATA is a folder or tar of pictures and masks, of which every
 so many are taken. With --run, they are the pictures that a training run kept back, masked by the network that came of
-it: whose outlines no network can have learnt by heart, or so many of them with the most pixels. "best" is "balanced" on the mean of the masks of a picture and
-its mirror image.
+it: whose outlines no network can have learnt by heart, or so many of them with the most pixels. "best" is "balanced"
+on the mean of the masks of a picture and its mirror image.
 """
 
 import argparse
