@@ -182,7 +182,10 @@ def _joined() -> Iterator[None]:
             # Paths of sockets are short: a folder of temporary files that is a user's own may lie too deep.
             folder = stack.enter_context(TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True))
             quiet |= {"address": "local", "num_cpus": num_processors(), "include_dashboard": False, "_temp_dir": folder}
-        ray.init(**quiet)
+        try:
+            ray.init(**quiet)
+        except Exception as error:  # Ray raises just this where a node does not start in time
+            raise ClusterFailed(f"Ray did not start: {reason(error)}") from error
         stack.callback(ray.shutdown)
         yield
 
