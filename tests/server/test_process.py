@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import socket
 import threading
 import time
 
@@ -95,6 +96,27 @@ def test_several_processes_share_a_port_and_add_up_their_figures(model):
     assert total in text
     assert code == 0
     assert messages == {"ready", "request", "ending"}
+
+
+def test_processes_end_when_their_supervisor_was_killed(model):
+    with serving("--models", model, "--workers", "2", "--drain-delay-s", "0") as place:
+        while sum(line["message"] == "ready" for line in place.lines()) < 2:
+            time.sleep(0.05)
+        place.process.kill()
+        deadline = time.monotonic() + 30
+        while _listens(place.port):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        messages = [line["message"] for line in place.lines()]
+    assert messages.count("ending: the process that looked after this one is gone") == 2
+
+
+def _listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 @pytest.mark.slow

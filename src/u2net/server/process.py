@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import sys
@@ -25,7 +26,10 @@ _ENDING_S = 2  # for what is still being sent; the rest is waited for before
 
 
 class Server(uvicorn.Server):
-    """At a signal it refuses what is new, finishes what it has, and ends; at a second one it ends at once."""
+    """At a signal it refuses what is new, finishes what it has, and ends; at a second one it ends at once.
+
+    So it does, too, when its supervisor was killed: nobody else would ever end it.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service, when_told: Callable[[], None]) -> None:
         super().__init__(config)
@@ -38,12 +42,19 @@ class Server(uvicorn.Server):
         """Note that the end has come, or end."""
         if self._service.is_draining or not self.started:
             os._exit(128 + sig)
+        self._drain()
+
+    def _drain(self) -> None:
         self._service.is_draining = True
         self._told = time.monotonic()
         self._when_told()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening; asked ten times a second."""
+        supervisor = multiprocessing.parent_process()
+        if not self._service.is_draining and supervisor is not None and not supervisor.is_alive():
+            LOGGER.warning("ending: the process that looked after this one is gone")
+            self._drain()
         if self._service.is_draining:
             config, waited_s = self._service.config, time.monotonic() - self._told
             is_idle = self._service.num_in_flight == 0
