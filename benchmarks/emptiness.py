@@ -10,13 +10,12 @@ With --json, results are written to FILE, and as Markdown beside it.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu
+from machine import commit, cpu, publish
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,11 +51,7 @@ def main() -> None:
     scored["either"] = np.concatenate(list(scored.values()))
     rows = [row(name, of_subjects, scores) for name, scores in scored.items()]
     result = {"precision": arguments.precision, "cpu": cpu(), "commit": commit(), "rows": rows}
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(result, to_markdown(result), arguments.json)
 
 
 def confidences(session: Any, images: list[Image.Image]) -> Floats:

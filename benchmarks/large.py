@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from cutout import VERSION, draw_apart
-from machine import commit, cpu, forget_peak, memory_mib
+from machine import commit, cpu, forget_peak, memory_mib, publish
 from peer import install_peer
 from PIL import Image
 
@@ -77,11 +77,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "rows": rows,
     }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(result, to_markdown(result), arguments.json)
 
 
 def run_stage(side: str, stage: str, name: str) -> None:

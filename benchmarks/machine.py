@@ -1,9 +1,11 @@
 """Where a result was measured, written beside it; and what processes hold there (Linux)."""
 
+import json
 import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 
 def cpu() -> str:
@@ -20,6 +22,14 @@ def commit() -> str:
     """Of this checkout."""
     asked = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def publish(result: dict[str, Any], text: str, file: Path | None) -> None:
+    """Print a result's Markdown, and write it beside the JSON if a file is given."""
+    print(text)
+    if file:
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 def memory_mib(field: str, pid: int | str = "self") -> float:

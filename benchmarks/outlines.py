@@ -10,11 +10,10 @@ on the mean of the masks of a picture and its mirror image.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from machine import commit, cpu
+from machine import commit, cpu, publish
 
 from u2net import Session, new_session
 from u2net.dataset import Example, load_grey, open_dataset
@@ -54,11 +53,7 @@ def main() -> None:
         "pictures": len(examples),
         "rows": score(examples, new_session(model, runtime="onnxruntime")),
     }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(result, to_markdown(result), arguments.json)
 
 
 def kept_back(run: Path) -> list[Example]:

@@ -8,7 +8,6 @@ each of four kernels instead of the Transform's. Maps are measured at the size o
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu
+from machine import commit, cpu, publish
 from PIL import Image
 
 from u2net import Session, new_session
@@ -93,11 +92,7 @@ def main() -> None:
         "pictures": len(examples),
         "rows": rows,
     }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(result, to_markdown(result), arguments.json)
 
 
 def score(examples: list[Example], models: list[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import re
 import stat
 import threading
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from u2net.color import separate, to_rgb
+from u2net.containers import bare_png, check_segments
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.exif import tiff_exif
 from u2net.picture import Picture
@@ -73,12 +73,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-# A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
-# 100 is libtiff's limit too.
-_MAX_SCANS = 100
-# Pillow walks over segments one by one, in Python. Cameras write a few dozen.
-_MAX_SEGMENTS, _MAX_FILL = 10_000, 1000
 
 _warnings_lock = threading.Lock()
 
@@ -233,9 +227,9 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Im
         raise UnsupportedFormat("not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture")
     profile = None
     if name == "JPEG":
-        _check_segments(data)
+        check_segments(data)
     if name == "PNG":
-        data, profile = _bare_png(data, limits)
+        data, profile = bare_png(data, limits.max_icc_bytes)
     with _one_line_errors(name):
         image = _READERS[name][1](BytesIO(data))
         if profile:
@@ -251,46 +245,6 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Im
             # libtiff decodes the whole of a tile, however little of it is in the picture.
             _check_size((image.tag_v2[TILEWIDTH], image.tag_v2[TILELENGTH]), limits)
     return name, image
-
-
-def _check_segments(jpeg: bytes) -> None:
-    """Refuse more segments and scans than pictures have, up to the end of the first one (ITU-T T.81, annex B)."""
-    # Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
-    marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-    num_scans, num_segments, found = 0, 0, marker.search(jpeg, 2)
-    while found and found[1] != b"\xd9":
-        num_scans += found[1] == b"\xda"
-        num_segments += 1
-        end = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-        if num_scans > _MAX_SCANS or num_segments > _MAX_SEGMENTS or jpeg[end : end + _MAX_FILL] == b"\xff" * _MAX_FILL:
-            raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans, or far too many segments")
-        found = marker.search(jpeg, end)
-
-
-def _bare_png(png: bytes, limits: Limits) -> tuple[bytes, bytes | None]:
-    """Keep the chunks that make the first frame; give the colour profile beside them.
-
-    Pillow refuses pictures with texts or profiles of more than 1 MiB, and with faults in later frames.
-    """
-    kept, position, profile = [png[:8]], 8, None
-    seen: set[bytes] = set()  # all but IDAT stand once
-    while position < len(png):
-        end = position + 12 + int.from_bytes(png[position : position + 4])
-        kind = png[position + 4 : position + 8]
-        if kind in seen:
-            pass
-        elif kind == b"iCCP":
-            _, _, compressed = png[position + 8 : end - 4].partition(b"\0")
-            try:
-                profile = zlib.decompressobj().decompress(compressed[1:], limits.max_icc_bytes + 1)
-            except zlib.error:
-                profile = None
-        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"):
-            kept.append(png[position:end])
-        if kind != b"IDAT":
-            seen.add(kind)
-        position = end
-    return b"".join(kept), profile
 
 
 def _check_num_bytes(num_bytes: int, limits: Limits) -> None:

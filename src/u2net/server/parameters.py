@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import Request
 
 from u2net.background import Color
-from u2net.outline import Quality
+from u2net.outline import Matting, Outline, Quality
 from u2net.server.forms import Form
 from u2net.server.problems import MEDIA_TYPE, SCHEMA, Problem
 
@@ -97,8 +97,7 @@ class RemoveAsked(Asked):
 
     @model_validator(mode="after")
     def _decides_once(self) -> Self:
-        if self.a and self.quality not in (None, "coarse"):
-            raise ValueError("alpha matting (a) decides outlines in its own way: give no quality")
+        Outline(self.quality, Matting() if self.a else None)
         return self
 
     @property
