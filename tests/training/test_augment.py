@@ -127,9 +127,9 @@ def test_soft_masks_stay_soft():
 
 
 def test_some_pictures_have_no_subject_and_most_do():
-    pairs = (augment.augment(_photograph((64, 64)), _disc(64), "modern", 48, _rng(seed)) for seed in range(500))
+    pairs = (augment.augment(_photograph((64, 64)), _disc(64), "modern", 48, _rng(seed)) for seed in range(1000))
     num_empty = sum(not mask.any() for _, mask in pairs)
-    assert 2 <= num_empty <= 40
+    assert 1 <= num_empty <= 20
 
 
 # ---- Geometry ------------------------------------------------------------------------------------------------
@@ -186,6 +186,31 @@ def test_a_made_up_background_has_no_subject_and_is_a_picture():
         assert not mask.any()
         assert image.shape == (3, 48, 64)
         assert 0 <= image.min() <= image.max() <= 255
+
+
+def test_a_part_holds_the_whole_subject_and_some_of_what_is_around_it():
+    mask = torch.zeros((1, 100, 120), dtype=torch.uint8)
+    mask[:, 40:60, 20:80] = 255
+    image = mask.float().expand(3, -1, -1)
+    shares = []
+    for seed in range(60):
+        _, part = geometry.cut_to_size(image, mask, 96, _rng(seed), classes=False)
+        inside = (part[0] > 127).float()
+        shares.append(float(inside.mean()))
+        # A line of the part without subject on each side; those that are turned may touch its corners.
+        assert not inside[0].all()
+        assert not inside[:, 0].all()
+    whole, tightest = 20 * 60 / (100 * 120), 20 * 60 / ((20 + 80 / 4) * (60 + 60 / 4))
+    assert 0.9 * whole < min(shares) < 1.5 * whole
+    assert 0.6 * tightest < max(shares) < 1.1 * tightest
+
+
+def test_of_indices_a_part_may_lie_anywhere():
+    mask = torch.zeros((1, 90, 90), dtype=torch.uint8)
+    mask[:, :8, :8] = 1
+    image = mask.float().expand(3, -1, -1)
+    parts = [geometry.cut_to_size(image, mask, 64, _rng(seed), classes=True)[1] for seed in range(60)]
+    assert any(not part.any() for part in parts)
 
 
 # ---- Appearance ----------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from u2net.training.config import Augmentation
 # one appearance of an example differs from another are drawn from `rng`, on the CPU: the same on every device.
 
 _GEOMETRY: tuple[tuple[float, Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]], ...] = (
-    (0.50, geometry.mirror),
-    (0.02, geometry.leave_subject_out),
-    (0.02, geometry.make_up_background),
-    (0.10, geometry.add_border),
+    (0.500, geometry.mirror),
+    (0.003, geometry.leave_subject_out),
+    (0.003, geometry.make_up_background),
+    (0.050, geometry.add_border),
 )
 """How often each is done to picture and mask, in this order, before they are cut to size."""
 
@@ -40,10 +40,10 @@ def augment(
     """A variation of a picture, uint8 (3, H, W), and its mask, uint8 (1, H, W): both `crop` pixels high and wide.
 
     "none" takes the middle. "paper" flips left to right and top to bottom, each every other time, and cuts out
-    anywhere (section 4.3). "modern" mirrors; now and then leaves the subject out or adds a border; cuts out 40 to
-    100 % at another aspect, sometimes turned by up to 10°, with one of several kernels; and varies colours and
-    quality, since weights else depend on one camera and one resize. Soft masks stay soft; those of `classes` are only
-    ever sampled.
+    anywhere (section 4.3). "modern" mirrors; now and then leaves the subject out or adds a border; cuts out what is
+    around the subject at another aspect, sometimes turned by up to 10°, with one of several kernels; and varies
+    colours and quality, since weights else depend on one camera and one resize. Soft masks stay soft; those of
+    `classes` are only ever sampled, and cut out anywhere.
 
     Tensors may lie on any device. `rng` decides everything; devices differ in rounding, and in the grain of noise.
     """
@@ -66,7 +66,7 @@ def _modern(image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: boo
     for chance, vary in _GEOMETRY:
         if rng.random() < chance:
             image, mask = vary(image, mask, rng)
-    image, mask = geometry.cut_anywhere(image, mask, crop, rng, classes)
+    image, mask = geometry.cut_to_size(image, mask, crop, rng, classes)
     for chance, change in _APPEARANCE:
         if rng.random() < chance:
             image = change(image, rng).clamp_(0, 255)

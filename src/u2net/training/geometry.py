@@ -33,14 +33,14 @@ def leave_subject_out(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tens
     There are pictures without a subject, and data sets have few.
     """
     height, width = mask.shape[1:]
-    rows, columns = (mask[0].any(dim=axis).nonzero()[:, 0].tolist() for axis in (1, 0))
-    if not rows:
+    if not mask.any():
         return image, mask
+    (top, bottom), (left, right) = (_first_and_last(mask[0].any(dim=axis)) for axis in (1, 0))
     strips = [
-        (0, 0, rows[0], width),
-        (rows[-1] + 1, 0, height - rows[-1] - 1, width),
-        (0, 0, height, columns[0]),
-        (0, columns[-1] + 1, height, width - columns[-1] - 1),
+        (0, 0, top, width),
+        (bottom, 0, height - bottom, width),
+        (0, 0, height, left),
+        (0, right, height, width - right),
     ]
     strips = [(top, left, h, w) for top, left, h, w in strips if h * w >= height * width / 3]
     if not strips:
@@ -73,12 +73,14 @@ def add_border(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tensor, Ten
     return canvas, F.pad(mask, margins)
 
 
-def cut_anywhere(image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool) -> tuple[Tensor, Tensor]:
-    """A part of 40 to 100 % of the picture, 3:4 to 4:3 as wide as it, in 3 of 10 turned; at `crop` pixels squared."""
-    height, width = image.shape[1:]
-    area, aspect = rng.uniform(0.4, 1), math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    h, w = (max(1, round(n * min(1, math.sqrt(area * a)))) for n, a in ((height, 1 / aspect), (width, aspect)))
-    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+def cut_to_size(image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool) -> tuple[Tensor, Tensor]:
+    """A part of the picture at another aspect, in 3 of 10 turned by up to 10°; at `crop` pixels squared.
+
+    Around the subject, where there is one: what is cut through may no longer be what stands out. With `classes`, of
+    which each pixel has one wherever it lies, 40 to 100 % anywhere.
+    """
+    subject = mask[0] > 127
+    top, left, h, w = _anywhere(mask, rng) if classes or not subject.any() else _around(subject, rng)
     if rng.random() < 0.3:
         angle = math.radians(rng.uniform(-10, 10))
         return turned(image, mask, (top, left, h, w), angle, crop, classes)
@@ -87,6 +89,30 @@ def cut_anywhere(image: Tensor, mask: Tensor, crop: int, rng: Generator, classes
         return resize(image, (crop, crop), rng), F.interpolate(mask[None], (crop, crop), mode="nearest-exact")[0]
     soft = F.interpolate(mask[None].float(), (crop, crop), mode="bilinear", antialias=True)[0]
     return resize(image, (crop, crop), rng), _to_levels(soft)
+
+
+def _anywhere(mask: Tensor, rng: Generator) -> tuple[int, int, int, int]:
+    """A box (top, left, height, width) of 40 to 100 % of the picture, 3:4 to 4:3 as wide as it."""
+    height, width = mask.shape[1:]
+    area, aspect = rng.uniform(0.4, 1), math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    h, w = (max(1, round(n * min(1, math.sqrt(area * a)))) for n, a in ((height, 1 / aspect), (width, aspect)))
+    return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+
+
+def _around(subject: Tensor, rng: Generator) -> tuple[int, int, int, int]:
+    """A box (top, left, height, width) that holds a subject, bool (H, W), and of what is beyond it a quarter to all."""
+    height, width = subject.shape
+    (top, bottom), (left, right) = (_first_and_last(subject.any(dim=axis)) for axis in (1, 0))
+    above, before, below, behind = rng.uniform(0.25, 1, 4)
+    top, left = round(top * (1 - above)), round(left * (1 - before))
+    bottom, right = round(bottom + (height - bottom) * below), round(right + (width - right) * behind)
+    return top, left, bottom - top, right - left
+
+
+def _first_and_last(present: Tensor) -> tuple[int, int]:
+    """Of the true values of a line: where they begin and end, the end not being one of them."""
+    found: list[int] = present.nonzero()[:, 0].tolist()
+    return found[0], found[-1] + 1
 
 
 def turned(
