@@ -16,9 +16,9 @@ def lower_levels(network: U2Net) -> None:
     """Subtract what steady channels between two blocks of a decoder have in common, and add it to the next bias.
 
     In the authors' U²-Net† one such channel is 226 everywhere; taps of the next convolution that sum up to a thousand
-    take it back. bfloat16 loses the difference, so that gradients are largely noise, and a step of Adam that would
-    hardly move another tap moves these maps by twenty times as much. Inside of the picture the network computes the
-    same as before. Along its borders, where the level met the padding, it does not: maps change by 0.002 in the mean.
+    take it back. bfloat16 loses the difference, so that gradients are largely noise, and a step of Adam moves these
+    taps' sums far more than any others. Inside of the picture the network computes the same as before. Along its
+    borders, where the level met the padding, it does not: maps change by less than a thousandth in the mean.
 
     For networks whose norms are folded.
     """

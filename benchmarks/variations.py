@@ -1,0 +1,117 @@
+"""How well a model knows training pictures, and their variations.
+
+    python benchmarks/variations.py DATA [--every 50] [--model NAME|FILE] [--json FILE]
+
+DATA is a folder or tar of pictures and masks that the model was trained on, of which every so many are taken. Shown are
+means over the pictures of cross-entropy (of the fused map, as a training run prints it) and MAE: of pictures as they
+are, mirrored, cut to their middle, and after each kind of variation of the recipe `modern` by itself.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import commit, cpu, publish
+from numpy.random import Generator
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy, interpolate
+
+from u2net import Session, new_session
+from u2net.dataset import load_grey, open_dataset
+from u2net.image import load_image
+from u2net.training import appearance, geometry
+
+SIDE = 320
+Pair = tuple[Tensor, Tensor]
+"""A picture, float32 (3, H, W), 0 to 255, and its mask, uint8 (1, H, W)."""
+
+
+def middle(share: float) -> Callable[[Tensor, Tensor, Generator], Pair]:
+    """The middle of a picture, a share as wide and high."""
+    margin = round(SIDE * (1 - share) / 2)
+    return lambda image, mask, _: geometry.cut(image, mask, margin, margin, SIDE - 2 * margin)
+
+
+def alone(change: Callable[[Tensor, Generator], Tensor]) -> Callable[[Tensor, Tensor, Generator], Pair]:
+    """A change of the picture that leaves the mask."""
+    return lambda image, mask, rng: (change(image, rng).clamp(0, 255), mask)
+
+
+VARIATIONS: dict[str, Callable[[Tensor, Tensor, Generator], Pair]] = {
+    "as they are": lambda image, mask, _: (image, mask),
+    "mirrored": geometry.mirror,
+    "the middle 80 % of width and height": middle(0.8),
+    "the middle 60 %": middle(0.6),
+    "cut around the subject": lambda image, mask, rng: geometry.cut_to_size(image, mask, SIDE, rng, classes=False),
+    "turned by 8°": lambda image, mask, _: geometry.turned(
+        image, mask, (0, 0, SIDE, SIDE), math.radians(8), SIDE, classes=False
+    ),
+    "with a border": geometry.add_border,
+    "other colours": alone(appearance.shift_colours),
+    "without colours": alone(appearance.drop_colours),
+    "other levels": alone(appearance.bend_levels),
+    "blurred": alone(appearance.blur),
+    "with noise": alone(appearance.add_noise),
+    "compressed": alone(appearance.compress),
+}
+
+
+def main() -> None:
+    """Measure, print, write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--every", type=int, default=50, metavar="N")
+    parser.add_argument("--model", default="u2netp", metavar="NAME|FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    arguments = parser.parse_args()
+    session = new_session(arguments.model, precision="fp32")
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIATIONS}
+    for number, example in enumerate(open_dataset(arguments.data).examples[:: arguments.every]):
+        assert example.image
+        assert example.mask
+        picture = load_image(example.image.read()).view().resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        truth = Image.fromarray(load_grey(example.mask)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        image = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+        mask = torch.from_numpy(np.array(truth))[None]
+        for name, vary in VARIATIONS.items():
+            rows[name].append(errors(session, *vary(image.clone(), mask.clone(), np.random.default_rng(number))))
+    command = f"python benchmarks/variations.py {Path(arguments.data).name} --every {arguments.every}"
+    result = {
+        "command": f"{command} --model {Path(arguments.model).name}",
+        "cpu": cpu(),
+        "commit": commit(),
+        "pictures": len(rows["as they are"]),
+        "rows": {name: np.mean(of_pictures, axis=0).tolist() for name, of_pictures in rows.items()},
+    }
+    publish(result, to_markdown(result), arguments.json)
+
+
+def errors(session: Session, image: Tensor, mask: Tensor) -> tuple[float, float]:
+    """Cross-entropy and MAE of the map of one pair, at the size of the network."""
+    pixels = Image.fromarray(image.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())
+    output = torch.from_numpy(session.backend(session.card.transform.preprocess(pixels)[None])[0][:1])
+    truth = interpolate(mask[None].float(), output.shape[1:], mode="bilinear", antialias=True)[0] / 255
+    truth = truth.clamp(0, 1)
+    entropy = binary_cross_entropy(output.clamp(1e-6, 1 - 1e-6), truth)
+    return float(entropy), float((output - truth).abs().mean())
+
+
+def to_markdown(result: dict[str, object]) -> str:
+    """The table, and where it comes from."""
+    lines = [
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
+        "",
+        "| training pictures | cross-entropy | MAE |",
+        "|---|---:|---:|",
+    ]
+    rows: dict[str, list[float]] = result["rows"]  # type: ignore[assignment]
+    lines += [f"| {name} | {entropy:.3f} | {error:.3f} |" for name, (entropy, error) in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
