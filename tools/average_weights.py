@@ -3,8 +3,9 @@
     python tools/average_weights.py OUT.onnx NAME|FILE=SHARE… [--sharpen 1.5] [--name NAME]
 
 Models are ONNX files, whose norms lie in their convolutions, so that weights of runs that began with the same ones can
-be averaged one by one; shares are scaled to a sum of 1. The card is the first model's with its source told. `--sharpen`
-multiplies the logits of the fused map: maps become blacker and whiter about a half that stays where it is.
+be averaged one by one; shares are scaled to a sum of 1. Models by name are taken as training begins with them. The card
+is the last model's with its source told. `--sharpen` multiplies the logits of the fused map: maps become blacker and
+whiter about a half that stays where it is.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from pathlib import Path
 import torch
 
 from u2net.net import export_onnx, load_checkpoint
+from u2net.training.levels import lower_levels
 from u2net.training.norms import has_folded_norms
-from u2net.zoo import resolve
+from u2net.zoo import MODELS, resolve
 
 
 def main() -> None:
@@ -30,7 +32,10 @@ def main() -> None:
     checkpoints = [load_checkpoint(resolve(model)) for model, _ in parts]
     if not all(has_folded_norms(checkpoint.network) for checkpoint in checkpoints):
         parser.error("norms that are not folded cannot be averaged: take the run's model.onnx")
-    network, card = checkpoints[0]
+    for checkpoint, (model, _) in zip(checkpoints, parts, strict=True):
+        if model in MODELS:
+            lower_levels(checkpoint.network)
+    network, card = checkpoints[-1]
     states = [checkpoint.network.state_dict() for checkpoint in checkpoints]
     total = sum(share for _, share in parts)
     with torch.no_grad():
