@@ -94,8 +94,7 @@ def errors(session: Session, image: Tensor, mask: Tensor) -> tuple[float, float]
     """Cross-entropy and MAE of the map of one pair, at the size of the network."""
     pixels = Image.fromarray(image.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())
     output = torch.from_numpy(session.backend(session.card.transform.preprocess(pixels)[None])[0][:1])
-    truth = interpolate(mask[None].float(), output.shape[1:], mode="bilinear", antialias=True)[0] / 255
-    truth = truth.clamp(0, 1)
+    truth = interpolate(mask[None].float() / 255, output.shape[1:], mode="bilinear", antialias=True)[0].clamp(0, 1)
     entropy = binary_cross_entropy(output.clamp(1e-6, 1 - 1e-6), truth)
     return float(entropy), float((output - truth).abs().mean())
 

@@ -24,11 +24,11 @@ def main() -> None:
     """Average, sharpen, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT.onnx")
-    parser.add_argument("models", nargs="+", metavar="NAME|FILE=SHARE")
+    parser.add_argument("models", nargs="+", type=part, metavar="NAME|FILE=SHARE")
     parser.add_argument("--sharpen", type=float, default=1.0, metavar="FACTOR")
     parser.add_argument("--name", help="what the card calls it; the file's name by default")
     arguments = parser.parse_args()
-    parts = [(model, float(share)) for model, share in (text.rsplit("=", 1) for text in arguments.models)]
+    parts: list[tuple[str, float]] = arguments.models
     checkpoints = [load_checkpoint(resolve(model)) for model, _ in parts]
     if not all(has_folded_norms(checkpoint.network) for checkpoint in checkpoints):
         parser.error("norms that are not folded cannot be averaged: take the run's model.onnx")
@@ -51,6 +51,14 @@ def main() -> None:
     export_onnx(
         network, arguments.out, replace(card, name=arguments.name or arguments.out.stem, source=source, scores={})
     )
+
+
+def part(text: str) -> tuple[str, float]:
+    """A model and its share. Raises ValueError for a share that is none."""
+    model, share = text.rsplit("=", 1)
+    if not float(share) > 0:
+        raise ValueError(share)
+    return model, float(share)
 
 
 if __name__ == "__main__":
