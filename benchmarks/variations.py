@@ -46,7 +46,9 @@ VARIATIONS: dict[str, Callable[[Tensor, Tensor, Generator], Pair]] = {
     "mirrored": geometry.mirror,
     "the middle 80 % of width and height": middle(0.8),
     "the middle 60 %": middle(0.6),
-    "cut around the subject": lambda image, mask, rng: geometry.cut_to_size(image, mask, SIDE, rng, classes=False),
+    "cut around the subject": lambda image, mask, rng: geometry.cut_to_size(
+        image, mask, SIDE, rng, classes=False, anywhere=False
+    ),
     "turned by 8°": lambda image, mask, _: geometry.turned(
         image, mask, (0, 0, SIDE, SIDE), math.radians(8), SIDE, classes=False
     ),

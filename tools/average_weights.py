@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from u2net.net import export_onnx, load_checkpoint
 from u2net.training.levels import lower_levels
@@ -37,6 +38,8 @@ def main() -> None:
             lower_levels(checkpoint.network)
     network, card = checkpoints[-1]
     states = [checkpoint.network.state_dict() for checkpoint in checkpoints]
+    if any(shapes(state) != shapes(states[-1]) for state in states):
+        parser.error("weights of different networks cannot be averaged")
     total = sum(share for _, share in parts)
     with torch.no_grad():
         for key, value in network.state_dict().items():
@@ -51,6 +54,11 @@ def main() -> None:
     export_onnx(
         network, arguments.out, replace(card, name=arguments.name or arguments.out.stem, source=source, scores={})
     )
+
+
+def shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    """What the weights of a network are called, and their shapes."""
+    return {key: value.shape for key, value in state.items()}
 
 
 def part(text: str) -> tuple[str, float]:

@@ -117,7 +117,7 @@ def test_indices_are_never_mixed():
     mask = _disc(80, subject=7)
     mask[:, 50:, :] = 255
     for seed in range(60):
-        _, varied = augment.augment(_photograph((80, 80)), mask, "modern", 72, _rng(seed), classes=True)
+        _, varied = augment.augment(_photograph((80, 80)), mask, "modern", 72, _rng(seed), classes=True, anywhere=True)
         assert set(varied.unique().tolist()) <= {0, 7, 255}
 
 
@@ -194,7 +194,7 @@ def test_a_part_holds_the_whole_subject_and_some_of_what_is_around_it():
     image = mask.float().expand(3, -1, -1)
     shares = []
     for seed in range(60):
-        _, part = geometry.cut_to_size(image, mask, 96, _rng(seed), classes=False)
+        _, part = geometry.cut_to_size(image, mask, 96, _rng(seed), classes=False, anywhere=False)
         inside = (part[0] > 127).float()
         shares.append(float(inside.mean()))
         # A line of the part without subject on each side; those that are turned may touch its corners.
@@ -209,7 +209,7 @@ def test_of_indices_a_part_may_lie_anywhere():
     mask = torch.zeros((1, 90, 90), dtype=torch.uint8)
     mask[:, :8, :8] = 1
     image = mask.float().expand(3, -1, -1)
-    parts = [geometry.cut_to_size(image, mask, 64, _rng(seed), classes=True)[1] for seed in range(60)]
+    parts = [geometry.cut_to_size(image, mask, 64, _rng(seed), classes=True, anywhere=True)[1] for seed in range(60)]
     assert any(not part.any() for part in parts)
 
 

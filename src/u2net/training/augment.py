@@ -35,7 +35,13 @@ _APPEARANCE: tuple[tuple[float, Callable[[Tensor, Generator], Tensor]], ...] = (
 
 
 def augment(
-    image: Tensor, mask: Tensor, kind: Augmentation, crop: int, rng: Generator, classes: bool = False
+    image: Tensor,
+    mask: Tensor,
+    kind: Augmentation,
+    crop: int,
+    rng: Generator,
+    classes: bool = False,
+    anywhere: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A variation of a picture, uint8 (3, H, W), and its mask, uint8 (1, H, W): both `crop` pixels high and wide.
 
@@ -43,7 +49,7 @@ def augment(
     anywhere (section 4.3). "modern" mirrors; now and then leaves the subject out or adds a border; cuts out what is
     around the subject at another aspect, sometimes turned by up to 10°, with one of several kernels; and varies
     colours and quality, since weights else depend on one camera and one resize. Soft masks stay soft; those of
-    `classes` are only ever sampled, and cut out anywhere.
+    `classes` are only ever sampled. What is cut out may lie `anywhere`.
 
     Tensors may lie on any device. `rng` decides everything; devices differ in rounding, and in the grain of noise.
     """
@@ -51,7 +57,7 @@ def augment(
         return geometry.cut(image, mask, (image.shape[1] - crop) // 2, (image.shape[2] - crop) // 2, crop)
     if kind == "paper":
         return _paper(image, mask, crop, rng)
-    return _modern(image, mask, crop, rng, classes)
+    return _modern(image, mask, crop, rng, classes, anywhere)
 
 
 def _paper(image: Tensor, mask: Tensor, crop: int, rng: Generator) -> tuple[Tensor, Tensor]:
@@ -61,12 +67,14 @@ def _paper(image: Tensor, mask: Tensor, crop: int, rng: Generator) -> tuple[Tens
     return image.flip(flipped), mask.flip(flipped)
 
 
-def _modern(image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool) -> tuple[Tensor, Tensor]:
+def _modern(
+    image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool, anywhere: bool
+) -> tuple[Tensor, Tensor]:
     image = image.float()
     for chance, vary in _GEOMETRY:
         if rng.random() < chance:
             image, mask = vary(image, mask, rng)
-    image, mask = geometry.cut_to_size(image, mask, crop, rng, classes)
+    image, mask = geometry.cut_to_size(image, mask, crop, rng, classes, anywhere)
     for chance, change in _APPEARANCE:
         if rng.random() < chance:
             image = change(image, rng).clamp_(0, 255)

@@ -44,6 +44,11 @@ class TrainConfig:
     freeze_norm: bool = False
     """Keep running means and variances of batch normalisation as they are, and normalise by them."""
 
+    teachers: tuple[str, ...] = ()
+    """Model, by name or file, whose map takes part in the masks; of several the mean, every second one mirrored."""
+    teach: float = 1.0
+    """Part of each mask that the teachers' map makes up; of 1, masks count for nothing, and cuts may lie anywhere."""
+
     feeding: Feeding = "authors"
     """How pictures are resized and scaled: as the authors do, anti-aliased, or as `init` asks for."""
     size: int = 320
@@ -156,6 +161,8 @@ class TrainConfig:
             raise ValueError("one of bce, iou and ssim is above 0")
         if self.num_classes > 1 and (self.ssim or self.positive_weight != 1):
             raise ValueError("ssim and positive_weight are for two classes; of more, class_weights count")
+        if self.num_classes > 1 and self.teachers:
+            raise ValueError("teachers are for two classes")
         if self.num_classes == 1 and self.class_weights:
             raise ValueError("class_weights are for three classes or more; of two, positive_weight counts")
         if self.feeding == "checkpoint" and self.init is None:
@@ -165,6 +172,11 @@ class TrainConfig:
     def num_classes(self) -> int:
         """Output channels of the network: 1 for background and subject."""
         return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether the truth is right for any part of a picture, so that the subject need not be in it."""
+        return self.num_classes > 1 or (bool(self.teachers) and self.teach == 1)
 
     def to_json(self) -> str:
         """JSON that `from_json` reads back."""
@@ -199,6 +211,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("ignore_index", 0, 255),
     ("size", 32, 4096),
     ("crop", 32, 4096),
+    ("teach", 0, 1),
     ("bce", 0, math.inf),
     ("iou", 0, math.inf),
     ("ssim", 0, math.inf),

@@ -73,14 +73,16 @@ def add_border(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tensor, Ten
     return canvas, F.pad(mask, margins)
 
 
-def cut_to_size(image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool) -> tuple[Tensor, Tensor]:
+def cut_to_size(
+    image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool, anywhere: bool
+) -> tuple[Tensor, Tensor]:
     """A part of the picture at another aspect, in 3 of 10 turned by up to 10°; at `crop` pixels squared.
 
-    Around the subject, where there is one: what is cut through may no longer be what stands out. With `classes`, of
-    which each pixel has one wherever it lies, 40 to 100 % anywhere.
+    Around the subject, where there is one: what is cut through may no longer be what stands out. `anywhere`, which is
+    for truth that moves with the cut or that each pixel has by itself, 40 to 100 % of the picture.
     """
     subject = mask[0] > 127
-    top, left, h, w = _anywhere(mask, rng) if classes or not subject.any() else _around(subject, rng)
+    top, left, h, w = _anywhere(mask, rng) if anywhere or not subject.any() else _around(subject, rng)
     if rng.random() < 0.3:
         angle = math.radians(rng.uniform(-10, 10))
         return turned(image, mask, (top, left, h, w), angle, crop, classes)

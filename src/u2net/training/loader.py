@@ -108,7 +108,8 @@ class _Maker(Dataset[Any]):
                 return [(self._store.examples.entries[key.example].name, reason(error))]
             with one_thread():
                 rng = generator(config.seed, key)
-                image, mask = augment(image, mask, config.augment, config.crop, rng, config.num_classes > 1)
+                classes = config.num_classes > 1
+                image, mask = augment(image, mask, config.augment, config.crop, rng, classes, config.anywhere)
             images.append(image)
             masks.append(mask)
         return Batch(torch.stack(images), torch.stack(masks), tuple(keys))

@@ -41,9 +41,10 @@ class Loss(nn.Module):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: tuple[Tensor, ...], masks: Tensor) -> LossValue:
-        """The loss of seven maps, (B, K, H, W) with the fused one first, for `masks`, uint8 (B, 1, H, W).
+        """The loss of seven maps, (B, K, H, W) with the fused one first, for `masks`, (B, 1, H, W).
 
-        With K = 1, masks say how much of each pixel is subject, 0 to 255; otherwise they are indices of classes.
+        With K = 1, masks say how much of each pixel is subject, 0 to 255 and not always whole; otherwise
+        they are indices of classes.
         """
         weights = self.config.side_weights
         with torch.autocast(masks.device.type, enabled=False):

@@ -14,6 +14,7 @@ from u2net.net.model import VARIANTS, U2Net
 from u2net.training.config import TrainConfig
 from u2net.training.loader import normalise
 from u2net.training.loss import Loss, LossValue
+from u2net.training.teachers import Teachers
 from u2net.transform import AUTHORS, Transform
 from u2net.zoo import resolve
 
@@ -27,6 +28,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.loss = Loss(config)
+        self.teachers = Teachers(config) if config.teachers else None
         self.transform = transform
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
 
@@ -35,6 +37,8 @@ class Objective(nn.Module):
         pixels = normalise(images, self.transform)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
             logits = self.network(pixels)
+            if self.teachers:
+                masks = self.teachers(pixels, masks)
         value: LossValue = self.loss(logits, masks)
         return value
 

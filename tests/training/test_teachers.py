@@ -1,0 +1,91 @@
+"""Models in the masks' place, against what ONNX Runtime makes of the same pixels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from u2net import new_session
+from u2net.errors import InvalidModel
+from u2net.net import load_checkpoint
+from u2net.training import TrainConfig
+from u2net.training.loop import train
+from u2net.training.teachers import Teachers
+from u2net.transform import Transform
+
+
+@pytest.fixture(scope="module")
+def pixels(photograph):
+    with Image.open(photograph) as image:
+        return torch.from_numpy(Transform().preprocess(image.convert("RGB")))[None]
+
+
+@pytest.fixture(scope="module")
+def published(pixels):
+    """The packaged model's map of them, by ONNX Runtime; 0 to 255."""
+    session = new_session("u2netp", runtime="onnxruntime")
+    return 255 * torch.from_numpy(np.asarray(session.backend(pixels.numpy())))
+
+
+def _taught(pixels, *teachers, **fields):
+    masks = torch.full((1, 1, *pixels.shape[2:]), 200, dtype=torch.uint8)
+    return Teachers(TrainConfig(teachers=teachers, **fields))(pixels, masks)
+
+
+def test_the_map_of_one_teacher_takes_the_place_of_masks(pixels, published):
+    assert published.std() > 50
+    assert (_taught(pixels, "u2netp") - published).abs().mean() < 0.25
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.75])
+def test_masks_keep_what_teachers_have_no_part_in(pixels, published, share):
+    expected = (1 - share) * 200 + share * published
+    assert (_taught(pixels, "u2netp", teach=share) - expected).abs().mean() < 0.25
+
+
+def test_a_model_named_twice_is_averaged_with_its_mirror_image(pixels, published):
+    twice, of_mirrored = (_taught(seen, "u2netp", "u2netp") for seen in (pixels, pixels.flip(3)))
+    torch.testing.assert_close(of_mirrored.flip(3), twice, atol=0.05, rtol=0)
+    assert (twice - published).abs().max() > 5  # which one look at it is not
+
+
+def test_without_masks_cuts_may_lie_anywhere():
+    assert not TrainConfig().anywhere
+    assert not TrainConfig(teachers=("u2netp",), teach=0.5).anywhere
+    assert TrainConfig(teachers=("u2netp",)).anywhere
+
+
+def test_teachers_are_refused_for_several_classes():
+    with pytest.raises(ValueError, match="teachers are for two classes"):
+        TrainConfig(teachers=("u2netp",), classes=("background", "red", "green"))
+
+
+@pytest.mark.usefixtures("lean")
+def test_a_teacher_with_classes_is_refused(configured, tmp_path):
+    several = configured(classes=("background", "red", "green"), max_steps=1, on_bad="skip", validate_every=99)
+    weights = str(train(several, tmp_path / "several").weights)
+    with pytest.raises(InvalidModel, match="3 classes"):
+        train(configured(teachers=(weights,)), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+@pytest.mark.usefixtures("lean")
+def test_a_student_learns_what_its_teacher_says_and_not_what_masks_say(configured, root, tmp_path):
+    learning = {"lr": 0.01, "batch_size": 8, "max_steps": 60, "holdout": 0.0}
+    teacher = train(configured(**learning), tmp_path / "teacher").weights
+    for mask in (root / "masks").iterdir():
+        Image.new("L", (40, 32), 255).save(mask)
+    taught = train(configured(teachers=(str(teacher),), seed=1, **learning), tmp_path / "taught").weights
+    alone = train(configured(seed=1, **learning), tmp_path / "alone").weights
+    expected, said, learnt = (_map(weights, next((root / "images").iterdir())) for weights in (teacher, taught, alone))
+    assert expected.std() > 0.1
+    assert (learnt - expected).abs().mean() > 0.5
+    assert (said - expected).abs().mean() < 0.1
+
+
+@torch.no_grad()
+def _map(weights, picture):
+    checkpoint = load_checkpoint(weights)
+    with Image.open(picture) as image:
+        pixels = checkpoint.card.transform.preprocess(image.convert("RGB"))
+    return checkpoint.network.eval().saliency(torch.from_numpy(pixels)[None])
