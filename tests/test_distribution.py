@@ -24,12 +24,12 @@ def _num_bytes(name: str) -> int:
     return sum(file.size or 0 for file in distribution(name).files or ())
 
 
-def test_the_light_installation_is_at_most_18_distributions_and_170_mb():
+def test_the_light_installation_is_at_most_18_distributions_and_175_mb():
     names = _closure("u2net", set())
     assert {"numpy", "onnxruntime", "pillow"} < names
     assert not names & {"torch", "onnx", "scipy", "opencv-python", "numba"}
     assert len(names) <= 18
-    assert 100e6 < sum(map(_num_bytes, names)) <= 170e6
+    assert 100e6 < sum(map(_num_bytes, names)) <= 175e6
 
 
 def test_packaged_weights_are_at_most_5_mb_each_and_again_a_third_in_integers():
