@@ -24,19 +24,18 @@ def _num_bytes(name: str) -> int:
     return sum(file.size or 0 for file in distribution(name).files or ())
 
 
-def test_the_light_installation_is_at_most_18_distributions_and_175_mb():
+def test_the_light_installation_is_at_most_18_distributions_and_170_mb():
     names = _closure("u2net", set())
     assert {"numpy", "onnxruntime", "pillow"} < names
     assert not names & {"torch", "onnx", "scipy", "opencv-python", "numba"}
     assert len(names) <= 18
-    assert 100e6 < sum(map(_num_bytes, names)) <= 175e6
+    assert 100e6 < sum(map(_num_bytes, names)) <= 170e6
 
 
-def test_packaged_weights_are_at_most_5_mb_each_and_again_a_third_in_integers():
-    sizes = {path.stem: path.stat().st_size for path in (ROOT / "src/u2net/weights").glob("*.onnx")}
-    assert {"u2netp", "u2netp_tuned"} < sizes.keys()
-    for name, size in sizes.items():
-        assert size <= (1.5e6 if name.endswith("-int8") else 5e6)
+def test_the_packaged_weights_are_at_most_6_mb_and_again_a_third_in_integers():
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "src/u2net/weights").iterdir()}
+    assert sizes.pop("u2netp-int8.onnx") <= 1.5e6
+    assert sum(sizes.values()) <= 6e6
 
 
 def test_the_version_is_that_of_the_citation_and_has_its_changes():

@@ -2,21 +2,22 @@
 
 import numpy as np
 import pytest
-from pictures import read_image
+from pictures import ROOT, read_image
 
 from u2net import evaluate, new_session
-from u2net.dataset import Dataset, open_dataset
 from u2net.transform import Transform
+
+TUNED = ROOT / "weights/u2netp_tuned.onnx"
 
 
 @pytest.fixture(scope="module")
 def tuned():
-    return new_session("u2netp_tuned", runtime="onnxruntime")
+    return new_session(TUNED, runtime="onnxruntime")
 
 
 def test_it_is_fed_anti_aliased_and_its_maps_are_not_stretched(tuned):
     assert tuned.card.transform == Transform(antialias=True, divisor="255", stretch=False, upsample="bicubic")
-    assert tuned.card.num_parameters == 1_131_181
+    assert (tuned.card.num_parameters, tuned.card.licence) == (1_131_181, "Apache-2.0")
 
 
 def test_it_sees_the_same_subject(tuned, packaged, photograph):
@@ -37,14 +38,12 @@ def test_half_the_size_changes_its_map_less(tuned, packaged, photograph):
         small = session.saliency(half.resize(image.size))
         return float(np.abs(whole - small).mean())
 
-    assert change(tuned) < 0.02
-    assert change(tuned) < 2 * change(packaged)
+    assert change(tuned) < change(packaged)
 
 
-def test_on_pictures_that_neither_has_seen_its_errors_are_smaller(data):
-    examples = open_dataset(data / "ecssd.tar").examples[7::25]
-    held = Dataset("ecssd, a few", "every twenty-fifth", examples)
-    of = {name: evaluate(held, name).scores for name in ("u2netp", "u2netp_tuned")}
-    assert of["u2netp_tuned"]["MAE"] < of["u2netp"]["MAE"] - 0.003
-    for measure in ("maxF", "Fw", "Sm", "BIoU"):
-        assert of["u2netp_tuned"][measure] > of["u2netp"][measure]
+@pytest.mark.slow
+def test_on_ecssd_it_is_better_in_every_score_and_by_four_thousandths_of_mae(data):
+    ours, theirs = (evaluate(data / "ecssd.tar", model).scores for model in (TUNED, "u2netp"))
+    assert ours["MAE"] <= theirs["MAE"] - 0.004
+    for measure in ("maxF", "Fw", "Sm", "maxE", "relaxF", "IoU", "BIoU"):
+        assert ours[measure] > theirs[measure]

@@ -1,16 +1,17 @@
 """Average the weights of several models of the same network into one, and sharpen its maps.
 
-    python tools/average_weights.py OUT.onnx NAME|FILE=SHARE… [--sharpen 1.5] [--name NAME]
+    python tools/average_weights.py OUT.onnx NAME|FILE=SHARE… [--sharpen 1.5] [--upsample bicubic] [--name NAME]
 
 Models are ONNX files, whose norms lie in their convolutions, so that weights of runs that began with the same ones can
 be averaged one by one; shares are scaled to a sum of 1. Models by name are taken as training begins with them. The card
 is the last model's with its source told. `--sharpen` multiplies the logits of the fused map: maps become blacker and
-whiter about a half that stays where it is.
+whiter about a half that stays where it is. `--upsample` says how maps are brought to the picture's size.
 """
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from u2net.net import export_onnx, load_checkpoint
 from u2net.training.levels import lower_levels
 from u2net.training.norms import has_folded_norms
+from u2net.transform import Resample
 from u2net.zoo import MODELS, resolve
 
 
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT.onnx")
     parser.add_argument("models", nargs="+", type=part, metavar="NAME|FILE=SHARE")
     parser.add_argument("--sharpen", type=float, default=1.0, metavar="FACTOR")
+    parser.add_argument("--upsample", choices=get_args(Resample), default="bilinear")
     parser.add_argument("--name", help="what the card calls it; the file's name by default")
     arguments = parser.parse_args()
     parts: list[tuple[str, float]] = arguments.models
@@ -51,9 +54,9 @@ def main() -> None:
     source = "Average of " + ", ".join(f"{share / total:.2f} {Path(model).name}" for model, share in parts)
     if arguments.sharpen != 1:
         source += f"; fused logits times {arguments.sharpen:g}"
-    export_onnx(
-        network, arguments.out, replace(card, name=arguments.name or arguments.out.stem, source=source, scores={})
-    )
+    transform = replace(card.transform, upsample=arguments.upsample)
+    name = arguments.name or arguments.out.stem
+    export_onnx(network, arguments.out, replace(card, name=name, transform=transform, source=source, scores={}))
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

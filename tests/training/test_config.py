@@ -18,14 +18,14 @@ OUT_OF_RANGE = [
     *[(name, 0) for name in ("batch_size", "accumulate", "checkpoint_every", "sample_every", "keep")],
     *[("epochs", value) for value in (0, -1.0, 2e6)],
     *[(name, -1) for name in ("warmup_steps", "max_steps", "patience", "seed", "workers", "validate_every")],
-    *[("teach", 1.1), ("teach", -0.1), ("skip_nonfinite", -1), ("seed", 2**63), ("workers", 257), ("keep", 1001)],
+    *[("skip_nonfinite", -1), ("seed", 2**63), ("workers", 257), ("keep", 1001)],
 ]
 
 OF_ANOTHER_KIND = [
     *[("data", value) for value in ("folder", None, (1,))],
     *[("weights", value) for value in (1.0, ("1",), (True,))],
     *[(name, 3) for name in ("images", "masks", "init", "validation", "model", "device", "on_bad", "classes")],
-    *[("freeze", value) for value in ("sides", (1,))],
+    *[(name, value) for name in ("freeze", "teachers") for value in ("sides", (1,))],
     *[(name, value) for name in ("channels_last", "compile", "freeze_norm", "deterministic") for value in (1, "yes")],
     *[(name, value) for name in ("size", "batch_size", "seed", "workers", "max_steps") for value in (64.0, "64", True)],
     *[(name, value) for name in ("lr", "epochs", "bce", "ema") for value in ("1", None, True)],
@@ -159,12 +159,12 @@ def test_a_run_may_not_become_longer_where_the_learning_rate_depends_on_its_leng
 OTHERS = {
     "data": ("b", "c"), "weights": (1.0,), "validation": ("v",), "holdout": 0.1, "on_bad": "skip",
     "classes": ("a", "b"), "ignore_index": 0, "model": "u2net", "init": "u2netp", "freeze": ("sides",),
-    "freeze_norm": True, "teachers": ("u2netp",), "teach": 0.5, "feeding": "antialiased", "size": 640, "crop": 64,
-    "augment": "none", "bce": 2.0, "iou": 1.0, "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7,
-    "positive_weight": 2.0, "optimizer": "adamw", "lr": 0.1, "schedule": "cosine", "warmup_steps": 1, "weight_decay":
-    0.1, "clip_norm": 1.0, "ema": 0.9, "batch_size": 1, "accumulate": 2, "seed": 1, "device": "cpu", "precision":
-    "fp32", "channels_last": False, "compile": True, "checkpointing": True, "sync_norm": True, "deterministic": True,
-    "best_by": "MAE", "validate_every": 7,
+    "freeze_norm": True, "teachers": ("u2netp",), "feeding": "antialiased", "size": 640, "crop": 64,
+    "augment": "none", "bce": 2.0, "iou": 1.0,
+    "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7, "positive_weight": 2.0, "optimizer": "adamw", "lr": 0.1,
+    "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9, "batch_size": 1,
+    "accumulate": 2, "seed": 1, "device": "cpu", "precision": "fp32", "channels_last": False, "compile": True,
+    "checkpointing": True, "sync_norm": True, "deterministic": True, "best_by": "MAE", "validate_every": 7,
 }  # fmt: skip
 
 

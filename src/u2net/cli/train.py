@@ -19,7 +19,8 @@ import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable
 from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError
-from u2net.training.config import PRESETS, TrainConfig
+from u2net.training.config import TrainConfig
+from u2net.training.recipes import PRESETS
 
 _LINE_EVERY_S = 30.0  # between lines of progress where there is no terminal
 _PATHS = {"validation", "images", "masks"}

@@ -1,10 +1,10 @@
-"""Everything that a training run can be told, and the recipes: plain data, no torch."""
+"""Everything that a training run can be told: plain data, no torch."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 Augmentation = Literal["none", "paper", "modern"]
@@ -45,9 +45,7 @@ class TrainConfig:
     """Keep running means and variances of batch normalisation as they are, and normalise by them."""
 
     teachers: tuple[str, ...] = ()
-    """Model, by name or file, whose map takes part in the masks; of several the mean, every second one mirrored."""
-    teach: float = 1.0
-    """Part of each mask that the teachers' map makes up; of 1, masks count for nothing, and cuts may lie anywhere."""
+    """Model, by name or file, whose map takes the masks' place; of several the mean, every second one mirrored."""
 
     feeding: Feeding = "authors"
     """How pictures are resized and scaled: as the authors do, anti-aliased, or as `init` asks for."""
@@ -176,7 +174,7 @@ class TrainConfig:
     @property
     def anywhere(self) -> bool:
         """Whether the truth is right for any part of a picture, so that the subject need not be in it."""
-        return self.num_classes > 1 or (bool(self.teachers) and self.teach == 1)
+        return self.num_classes > 1 or bool(self.teachers)
 
     def to_json(self) -> str:
         """JSON that `from_json` reads back."""
@@ -211,7 +209,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("ignore_index", 0, 255),
     ("size", 32, 4096),
     ("crop", 32, 4096),
-    ("teach", 0, 1),
     ("bce", 0, math.inf),
     ("iou", 0, math.inf),
     ("ssim", 0, math.inf),
@@ -262,70 +259,3 @@ def _check_kind(name: str, value: object, kind: Any) -> None:
             raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, got {value!r}")
     if not fits:
         raise ValueError(f"{name} is of type {getattr(kind, '__name__', kind)}, got {value!r}")
-
-
-PAPER = TrainConfig(holdout=0.0, epochs=682.0, checkpoint_every=2000, sample_every=2000)
-"""As the paper trains: Adam at 1e-3, batches of 12, crops of 288 out of 320, flips, seven sums of cross-entropy.
-
-600,000 steps of 12 (section 4.3) are 682 times the 10,553 pictures of DUTS-TR. The paper doubles them by mirror images
-to 21,106; here a picture is mirrored by chance instead.
-"""
-
-MODERN = TrainConfig(
-    feeding="antialiased",
-    augment="modern",
-    iou=1.0,
-    edge=2.0,
-    optimizer="adamw",
-    lr=2e-3,
-    schedule="cosine",
-    warmup_steps=1000,
-    weight_decay=1e-2,
-    clip_norm=1.0,
-    ema=0.9995,
-    batch_size=32,
-    epochs=300.0,
-)
-"""What has been learnt since: AdamW with warm-up and cosine, averaged weights, a hybrid loss, more augmentation."""
-
-FINETUNE = replace(
-    MODERN,
-    feeding="checkpoint",
-    init="u2netp",
-    augment="paper",
-    iou=0.0,
-    edge=0.0,
-    lr=1e-5,
-    warmup_steps=20,
-    freeze_norm=True,
-    ema=0.98,
-    batch_size=8,
-    epochs=40.0,
-    holdout=0.2,
-    patience=8,
-    checkpoint_every=50,
-    sample_every=50,
-    cache="disk",
-)
-"""20 to 500 pictures of one's own on top of a given checkpoint, stopped when it no longer gets better.
-
-Loss and augmentation are those of the authors' weights: the more they change, the more is forgotten.
-"""
-
-SMOKE = replace(
-    PAPER,
-    augment="none",
-    crop=128,
-    size=128,
-    batch_size=8,
-    epochs=150.0,
-    holdout=0.0,
-    lr=2e-3,
-    cache="memory",
-    workers=0,
-    checkpoint_every=50,
-    sample_every=100,
-)
-"""Minutes on a CPU: learns a handful of pictures by heart, to see that everything is in place."""
-
-PRESETS: dict[str, TrainConfig] = {"paper": PAPER, "modern": MODERN, "finetune": FINETUNE, "smoke": SMOKE}

@@ -38,7 +38,7 @@ class Objective(nn.Module):
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
             logits = self.network(pixels)
             if self.teachers:
-                masks = self.teachers(pixels, masks)
+                masks = self.teachers(pixels)
         value: LossValue = self.loss(logits, masks)
         return value
 

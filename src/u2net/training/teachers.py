@@ -1,4 +1,4 @@
-"""Trained models that say in place of masks what is the subject: knowledge distillation."""
+"""Trained models that say in the masks' place what is the subject: knowledge distillation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from u2net.zoo import resolve
 
 
 class Teachers(nn.Module):
-    """Several models as one map, of which as much as the configuration says goes into masks.
+    """Several models as one map.
 
     They see what the student sees, fed as the student is (Beyer et al., Knowledge distillation: A good teacher is
     patient and consistent, CVPR 2022); every second one sees it mirrored, so that a model named twice is averaged with
@@ -24,20 +24,19 @@ class Teachers(nn.Module):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        self.share = config.teach
         self.networks = nn.ModuleList(_load(name) for name in config.teachers)
         if config.channels_last:
             self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, pixels: Tensor, masks: Tensor) -> Tensor:
-        """Masks (B, 1, H, W), 0 to 255, float32 with the teachers' part in them; `pixels` are what the student sees."""
-        logits = torch.zeros_like(masks, dtype=torch.float32)
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Their masks, float32 (B, 1, H, W), 0 to 255, of what the student sees, (B, 3, H, W)."""
+        logits = pixels.new_zeros((len(pixels), 1, *pixels.shape[2:]))
         for index, network in enumerate(self.networks):
             seen = network(pixels.flip(3))[0].flip(3) if index % 2 else network(pixels)[0]
             logits += seen.float() / len(self.networks)
-        return torch.lerp(masks.float(), 255 * torch.sigmoid(logits), self.share)
+        return 255 * torch.sigmoid(logits)
 
 
 def _load(name: str) -> U2Net:
