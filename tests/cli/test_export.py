@@ -61,3 +61,14 @@ def test_integers_need_pictures_and_an_onnx_file(tmp_path, arguments):
     result = u2net("export", find("u2netp"), tmp_path / name, *options)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_makes_a_file_of_half_the_length(tmp_path):
+    result = u2net("export", find("u2netp"), tmp_path / "mine.onnx", "--half")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "mine.onnx").stat().st_size < 0.51 * find("u2netp").stat().st_size
+
+
+def test_half_is_for_onnx(tmp_path):
+    result = u2net("export", find("u2netp"), tmp_path / "mine.safetensors", "--half")
+    assert (result.returncode, result.stderr) == (2, b"u2net: --all-outputs, --half and --int8 are for .onnx\n")

@@ -74,6 +74,7 @@ VALUES = {
     "crop": ("64", 64), "augment": ("none", "none"), "bce": ("0.5", 0.5), "iou": ("2", 2.0), "ssim": ("3", 3.0),
     "edge": ("4", 4.0), "side_weights": ("1,2,3,4,5,6,0", (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0)),
     "positive_weight": ("2", 2.0), "teachers": ("u2netp,a.onnx", ("u2netp", "a.onnx")),
+    "looks": ("smaller,upside-down", ("smaller", "upside-down")),
     "optimizer": ("adamw", "adamw"), "lr": ("1e-2", 0.01), "schedule": ("cosine", "cosine"),
     "warmup_steps": ("5", 5), "weight_decay": ("0.1", 0.1), "clip_norm": ("9", 9.0), "ema": ("0.5", 0.5),
     "batch_size": ("3", 3), "accumulate": ("4", 4), "epochs": ("1.5", 1.5), "max_steps": ("9", 9), "patience": ("6", 6),

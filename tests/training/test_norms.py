@@ -5,7 +5,7 @@ from torch import Tensor
 from u2net.net.model import VARIANTS, U2Net
 from u2net.training import TrainConfig
 from u2net.training.loop import train
-from u2net.training.norms import has_folded_norms, reopen_norms
+from u2net.training.norms import has_folded_norms, leave_out_norms, reopen_norms
 from u2net.training.objective import new_network
 from u2net.training.snapshot import load_newest
 
@@ -47,6 +47,18 @@ def test_reopened_norms_have_the_statistics_of_what_they_see(batch):
     hook.remove()
     torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3), correction=0), atol=1e-5, rtol=1e-4)
+
+
+def test_norms_that_are_left_out_leave_map_and_keys_as_they_are_and_learn_nothing(batch):
+    network, _ = new_network(TrainConfig(init="u2netp"))
+    expected, keys = _map(network, batch, training=False), list(network.state_dict())
+    leave_out_norms(network)
+    for training in (False, True):
+        torch.testing.assert_close(_map(network, batch, training=training), expected, atol=1e-5, rtol=0)
+    assert list(network.state_dict()) == keys
+    assert has_folded_norms(network)
+    network(batch)[0].sum().backward()
+    assert all((parameter.grad is None) == (".norm." in name) for name, parameter in network.named_parameters())
 
 
 @pytest.mark.usefixtures("lean")

@@ -1,6 +1,7 @@
 """Models in the masks' place, against what ONNX Runtime makes of the same pixels."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,9 @@ from u2net.training import TrainConfig
 from u2net.training.loop import train
 from u2net.training.teachers import Teachers
 from u2net.transform import Transform
+from u2net.zoo import resolve
+
+_TWO = ("plain", "mirrored")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,39 @@ def test_a_model_named_twice_is_averaged_with_its_mirror_image(pixels, published
     twice, of_mirrored = (_taught(seen, "u2netp", "u2netp") for seen in (pixels, pixels.flip(3)))
     torch.testing.assert_close(of_mirrored.flip(3), twice, atol=0.05, rtol=0)
     assert (twice - published).abs().max() > 5  # which one look at it is not
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_looks_at_both_sides_make_a_map_that_turns_with_the_picture(pixels, published, axis):
+    other = {2: "upside-down", 3: "mirrored"}[axis]
+    config = TrainConfig(teachers=("u2netp", "u2netp"), looks=("plain", other))
+    seen, turned = (Teachers(config)(x) for x in (pixels, pixels.flip(axis)))
+    torch.testing.assert_close(turned.flip(axis), seen, atol=0.05, rtol=0)
+    assert (seen - published).abs().max() > 5
+
+
+@pytest.mark.parametrize(("look", "flipped"), [("smaller", []), ("smaller-mirrored", [3])])
+def test_a_smaller_look_is_what_the_network_says_of_a_smaller_picture(pixels, look, flipped):
+    session = onnxruntime.InferenceSession(resolve("u2netp"), providers=["CPUExecutionProvider"])
+    small = torch.nn.functional.interpolate(pixels, (256, 256), mode="bilinear", antialias=True)
+    published = torch.from_numpy(session.run(None, {"input": small.flip(flipped).numpy()})[0]).flip(flipped)
+    (seen,) = Teachers(TrainConfig(teachers=("u2netp",), looks=(look,)))(pixels) / 255
+    assert seen.shape[1:] == (320, 320)
+    reduced = torch.nn.functional.interpolate(seen[None], (256, 256), mode="bilinear", antialias=True)
+    assert published.std() > 0.2
+    assert (reduced - published).abs().mean() < 0.005
+
+
+def test_teachers_take_looks_in_turn(pixels):
+    once = Teachers(TrainConfig(teachers=("u2netp", "u2netp", "u2netp"), looks=("plain", "mirrored")))(pixels)
+    plain, mirrored = (Teachers(TrainConfig(teachers=("u2netp",), looks=(look,)))(pixels) for look in _TWO)
+    expected = 255 * torch.sigmoid((2 * torch.logit(plain / 255, 1e-6) + torch.logit(mirrored / 255, 1e-6)) / 3)
+    torch.testing.assert_close(once, expected, atol=0.1, rtol=0)
+
+
+def test_no_look_at_all_is_refused():
+    with pytest.raises(ValueError, match="looks are one or more"):
+        TrainConfig(looks=())
 
 
 def test_without_masks_cuts_may_lie_anywhere():

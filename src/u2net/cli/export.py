@@ -15,6 +15,7 @@ _NUM_PICTURES = 32  # to calibrate with
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--all-outputs", is_flag=True, help="Put out the six side maps too.")
+@click.option("--half", is_flag=True, help="Keep weights in 16 bits: half the file, computed in float32 as before.")
 @click.option("--int8", is_flag=True, help="Write the network in integers too, as NAME-int8.onnx beside OUTPUT.")
 @click.option(
     "--calibration",
@@ -28,6 +29,7 @@ def export(
     checkpoint: Path,
     output: Path,
     all_outputs: bool,
+    half: bool,
     int8: bool,
     calibration: Path | None,
     name: str | None,
@@ -40,8 +42,8 @@ def export(
     """
     if output.suffix not in (".onnx", ".safetensors"):
         raise Refusal(f"OUTPUT ends in .onnx or .safetensors, not {output.suffix or 'nothing'}")
-    if (all_outputs or int8) and output.suffix != ".onnx":
-        raise Refusal("--all-outputs and --int8 are for .onnx")
+    if (all_outputs or half or int8) and output.suffix != ".onnx":
+        raise Refusal("--all-outputs, --half and --int8 are for .onnx")
     if int8 != (calibration is not None):
         raise Refusal("--int8 needs --calibration, a folder of pictures, and is what needs it")
     with one_line_errors():
@@ -52,7 +54,7 @@ def export(
         network, card = load_checkpoint(checkpoint)
         card = replace(card, name=name or card.name, licence=licence or card.licence, source=source or card.source)
         if output.suffix == ".onnx":
-            export_onnx(network, output, card, all_outputs=all_outputs)
+            export_onnx(network, output, card, all_outputs=all_outputs, half=half)
         else:
             save_checkpoint(network, output, card)
         click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")

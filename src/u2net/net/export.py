@@ -26,6 +26,7 @@ from u2net.atomic import atomic_write
 from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
 from u2net.net.checkpoint import describe
+from u2net.net.halves import halve, rounded
 from u2net.net.levels import find_levels, subtract_levels
 from u2net.net.model import ConvBlock, U2Net
 
@@ -36,24 +37,31 @@ TOLERANCE = 1e-3
 """Largest difference of a probability between torch and ONNX Runtime that is accepted: a quarter of a grey level."""
 
 
-def export_onnx(network: U2Net, path: str | PathLike[str], card: Card, *, all_outputs: bool = False) -> None:
+def export_onnx(
+    network: U2Net, path: str | PathLike[str], card: Card, *, all_outputs: bool = False, half: bool = False
+) -> None:
     """Write the network to `path`, after comparing it with torch at several sizes.
 
     The file takes `input`, float32 (B, c_in, H, W) as `card.transform` makes it, and gives `saliency`, float32
     (B, num_classes, H, W), probabilities in [0, 1]; with `all_outputs` the six side maps follow as `side1` to
-    `side6`. B, H and W are free. Raises InvalidModel if ONNX Runtime and torch differ by more than `TOLERANCE`,
-    OSError if `path` cannot be written; then nothing was changed.
+    `side6`. B, H and W are free. With `half` the file keeps weights in 16 bits and is half as long; they are rounded
+    by a part in 2,048 at most, and arithmetic stays float32.
+
+    Raises InvalidModel if ONNX Runtime and torch differ by more than `TOLERANCE` or weights do not fit 16 bits, OSError
+    if `path` cannot be written; then nothing was changed.
     """
-    model = to_onnx(network, card, all_outputs=all_outputs)
+    model = to_onnx(network, card, all_outputs=all_outputs, half=half)
     with atomic_write(path) as file:
         file.write(model.SerializeToString(deterministic=True))
         file.flush()
-        _compare_with_torch(Path(file.name), network, all_outputs)
+        _compare_with_torch(Path(file.name), network, all_outputs, half)
 
 
-def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False) -> onnx.ModelProto:
+def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False, half: bool = False) -> onnx.ModelProto:
     """The ONNX model that `export_onnx` writes."""
     nodes, weights = to_graph(network, all_outputs=all_outputs)
+    if half:
+        weights = rounded(weights)
     nodes, weights = subtract_levels(nodes, weights, find_levels(network))
     consumed = {name for node in nodes for name in node.input}
     outputs = [node.output[0] for node in nodes if node.output[0] not in consumed]
@@ -64,6 +72,8 @@ def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False) -> onnx.Mo
         [_value_info(name, network.num_classes) for name in outputs],
         [numpy_helper.from_array(value.cpu().float().numpy(), key) for key, value in weights.items()],
     )
+    if half:
+        halve(graph)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -188,9 +198,12 @@ def _value_info(name: str, channels: int) -> onnx.ValueInfoProto:
 
 
 @torch.no_grad()
-def _compare_with_torch(path: Path, network: U2Net, all_outputs: bool) -> None:
+def _compare_with_torch(path: Path, network: U2Net, all_outputs: bool, half: bool) -> None:
     """Raise InvalidModel unless ONNX Runtime gives torch's maps at the usual size, an odd one and in a batch."""
     network = copy.deepcopy(network).cpu().float().eval()
+    if half:
+        network = fold_batch_norm(network)
+        network.load_state_dict(rounded(network.state_dict()))
     expected_maps = _Probabilities(network, all_outputs)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)

@@ -20,6 +20,7 @@ from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
 from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
 from u2net.net.export import to_graph
+from u2net.net.halves import widen
 from u2net.net.levels import add_levels
 from u2net.net.model import U2NETP, Stage
 from u2net.onnx_file import read_metadata
@@ -54,6 +55,7 @@ def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
     try:
         card = Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else Card(name=path.stem)
         graph = onnx.load(path, load_external_data=False).graph
+        widen(graph)
         add_levels(graph)
         return _read(_Graph(graph), card, stages)
     except InvalidModel:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 
 Augmentation = Literal["none", "paper", "modern"]
 Feeding = Literal["authors", "antialiased", "checkpoint"]
+Look = Literal["plain", "mirrored", "upside-down", "smaller", "smaller-mirrored"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class TrainConfig:
     """Keep running means and variances of batch normalisation as they are, and normalise by them."""
 
     teachers: tuple[str, ...] = ()
-    """Model, by name or file, whose map takes the masks' place; of several the mean, every second one mirrored."""
+    """Model, by name or file, whose map takes the masks' place; of several the mean."""
+    looks: tuple[Look, ...] = ("plain", "mirrored")
+    """How teachers see a picture, in turn: as it is, mirrored, upside down, or at four fifths of its size."""
 
     feeding: Feeding = "authors"
     """How pictures are resized and scaled: as the authors do, anti-aliased, or as `init` asks for."""
@@ -159,6 +162,8 @@ class TrainConfig:
             raise ValueError("one of bce, iou and ssim is above 0")
         if self.num_classes > 1 and (self.ssim or self.positive_weight != 1):
             raise ValueError("ssim and positive_weight are for two classes; of more, class_weights count")
+        if not self.looks:
+            raise ValueError("looks are one or more")
         if self.num_classes > 1 and self.teachers:
             raise ValueError("teachers are for two classes")
         if self.num_classes == 1 and self.class_weights:

@@ -28,7 +28,7 @@ from u2net.training.data import Data, open_data
 from u2net.training.examples import Progress
 from u2net.training.levels import lower_levels
 from u2net.training.loader import Batch, normalise
-from u2net.training.norms import has_folded_norms, reopen_norms
+from u2net.training.norms import has_folded_norms, leave_out_norms, reopen_norms
 from u2net.training.objective import Objective, find_precision, new_network
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import World, joined, with_shared_gradients
@@ -105,12 +105,15 @@ class _Training:
         self.data: Data = open_data(config, transform, place.cache, world, looked_at)
         self.card = place.new_card(config, transform)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
-        if snapshot is None and config.init is not None and has_folded_norms(network):
+        is_folded = config.init is not None and has_folded_norms(network)
+        if is_folded and snapshot is None:
             lower_levels(network)
             if not config.freeze_norm:
                 batches = islice(self.data.loader.batches(0), _NUM_NORM_BATCHES)
                 reopen_norms(network, (normalise(batch.images.cpu(), transform) for batch in batches))
                 network.load_state_dict(world.everyone(network.state_dict())[0])  # each process has seen other pictures
+        if is_folded and config.freeze_norm:
+            leave_out_norms(network)
         self.state = State(network, config, world)
         if snapshot is not None:
             num_processes = snapshot.facts.get("num_processes")

@@ -1,0 +1,131 @@
+"""Whether one model is ahead of another by more than chance.
+
+    python benchmarks/chance.py DATA --model NAME|FILE --model NAME|FILE [--every 1] [--draws 2000] [--json FILE]
+
+DATA is a folder or tar of pictures and masks. Both models see the same pictures, each by its own Transform. As many
+pictures as there are are drawn from them with replacement, again and again, and both are scored on each draw (paired
+bootstrap; Efron and Tibshirani, An Introduction to the Bootstrap, 1993): so the second model's lead gets an interval
+that holds it in 95 of 100 draws. That says how much pictures of this kind matter; it knows nothing of other kinds, nor
+of how often the set was looked at while the models were chosen.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import commit, cpu, publish
+from numpy.typing import NDArray
+
+from u2net import Session, new_session
+from u2net.dataset import Example, load_grey, open_dataset
+from u2net.image import load_image
+from u2net.metrics import SALIENCY, Measure, Pair
+
+SHOWN = ("maxF", "MAE", "Fw", "Sm", "maxE", "meanE", "relaxF", "IoU", "BIoU")
+LESS_IS_BETTER = ("MAE",)
+
+
+def main() -> None:
+    """Measure, draw, print, write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--model", action="append", required=True, metavar="NAME|FILE", help="give it twice")
+    parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--draws", type=int, default=2000, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    arguments = parser.parse_args()
+    if len(arguments.model) != 2:
+        parser.error("two models are compared")
+    examples = open_dataset(arguments.data).examples[:: arguments.every]
+    counts = np.random.default_rng(0).multinomial(len(examples), [1 / len(examples)] * len(examples), arguments.draws)
+    counts = np.vstack([np.ones(len(examples), dtype=np.int64), counts])  # the set as it is comes first
+    first, second = (scores(new_session(model, precision="fp32"), examples, counts) for model in arguments.model)
+    rows = []
+    for measure in SHOWN:
+        lead = second[measure] - first[measure]
+        ahead = -lead if measure in LESS_IS_BETTER else lead
+        low, high = np.quantile(lead[1:], (0.025, 0.975))
+        rows.append(
+            {
+                "measure": measure,
+                "first": float(first[measure][0]),
+                "second": float(second[measure][0]),
+                "difference": float(lead[0]),
+                "low": float(low),
+                "high": float(high),
+                "ahead": float((ahead[1:] > 0).mean()),
+            }
+        )
+    names = [Path(model).name for model in arguments.model]
+    given = " ".join(f"--model {name}" for name in names)
+    result = {
+        "command": f"python benchmarks/chance.py {Path(arguments.data).name} {given} --every {arguments.every}",
+        "cpu": cpu(),
+        "commit": commit(),
+        "pictures": len(examples),
+        "draws": arguments.draws,
+        "models": names,
+        "rows": rows,
+    }
+    publish(result, to_markdown(result), arguments.json)
+
+
+def scores(session: Session, examples: list[Example], counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Each score of each draw, by name; `counts`, (draws, pictures), is how often a draw has each picture."""
+    taken: dict[type[Measure], list[Measure]] = {kind: [] for kind in SALIENCY}
+    for example in examples:
+        assert example.image
+        assert example.mask
+        pair = Pair(session.mask(load_image(example.image.read())), load_grey(example.mask))
+        for kind, of_pictures in taken.items():
+            measure = kind()
+            measure.step(pair)
+            of_pictures.append(measure)
+    found: dict[str, NDArray[np.float64]] = {}
+    for of_pictures in taken.values():
+        drawn = [measure.results() for measure in draws(of_pictures, counts)]
+        found |= {name: np.array([result[name] for result in drawn]) for name in drawn[0]}
+    return found
+
+
+def draws(measures: Sequence[Measure], counts: NDArray[np.int64]) -> list[Measure]:
+    """For each draw a measure that has taken in what was drawn, some pictures never and others several times."""
+    kind = type(measures[0])
+    made = [kind() for _ in counts]
+    for name, value in vars(measures[0]).items():
+        if not name.startswith("_"):  # only these are sums (u2net.metrics.Sums)
+            continue
+        if isinstance(value, Counter):
+            keys = sorted({key for measure in measures for key in getattr(measure, name)})
+            summed = counts @ np.array([[getattr(measure, name)[key] for key in keys] for measure in measures])
+            sums: list[Any] = [Counter(dict(zip(keys, row, strict=True))) for row in summed.tolist()]
+        else:
+            sums = list(np.tensordot(counts, np.array([getattr(measure, name) for measure in measures]), axes=1))
+        for measure, total in zip(made, sums, strict=True):
+            setattr(measure, name, total)
+    return made
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """The table, and where it comes from."""
+    first, second = result["models"]
+    lines = [
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures, "
+        f"{result['draws']:,} draws.",
+        "",
+        f"| | {first} | {second} | difference | in 95 of 100 draws | ahead in |",
+        "|---|---:|---:|---:|---|---:|",
+    ]
+    lines += [
+        f"| {row['measure']} | {row['first']:.4f} | {row['second']:.4f} | {row['difference']:+.4f} | "
+        f"{row['low']:+.4f} to {row['high']:+.4f} | {100 * row['ahead']:.1f} % |"
+        for row in result["rows"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
