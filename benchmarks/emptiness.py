@@ -1,6 +1,6 @@
 """How well the confidence tells pictures with a subject from pictures without one.
 
-    python benchmarks/emptiness.py ECSSD [--num 100] [--precision auto] [--json FILE]
+    python benchmarks/emptiness.py ECSSD [--model u2netp] [--num 100] [--precision auto] [--json FILE]
 
 ECSSD is a folder or tar of pictures and masks. Its every tenth picture shows a subject. Those without one are of two
 kinds: drawn (skies with clouds, gradients, walls of brick and plaster, textures, noise; the same every time), and cut
@@ -34,11 +34,12 @@ def main() -> None:
     """Score, print, write if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ecssd", help="a folder or tar of pictures and masks")
+    parser.add_argument("--model", default="u2netp", metavar="NAME|FILE")
     parser.add_argument("--num", type=int, default=100, help="pictures of each kind")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "int8"])
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    session = new_session(precision=arguments.precision)
+    session = new_session(arguments.model, precision=arguments.precision)
     dataset = open_dataset(arguments.ecssd)
     step = max(len(dataset) // arguments.num, 1)
     shown = [load_image(example.image.read()).rgb for example in dataset.examples[::step]]
@@ -50,7 +51,13 @@ def main() -> None:
     scored = {name: confidences(session, images) for name, images in empty.items()}
     scored["either"] = np.concatenate(list(scored.values()))
     rows = [row(name, of_subjects, scores) for name, scores in scored.items()]
-    result = {"precision": arguments.precision, "cpu": cpu(), "commit": commit(), "rows": rows}
+    result = {
+        "model": Path(arguments.model).name,
+        "precision": arguments.precision,
+        "cpu": cpu(),
+        "commit": commit(),
+        "rows": rows,
+    }
     publish(result, to_markdown(result), arguments.json)
 
 
@@ -184,7 +191,7 @@ def blend(first: Floats, second: Floats, weight: Floats) -> Floats:
 def to_markdown(result: dict[str, Any]) -> str:
     """The rows as a table."""
     lines = [
-        f"`python benchmarks/emptiness.py ECSSD --precision {result['precision']}` at {result['commit']}; "
+        f"`python benchmarks/emptiness.py ECSSD --model {result['model']} --precision {result['precision']}` at {result['commit']}; "
         f"{result['cpu']}.",
         "",
         "| without a subject | pictures with, without | ROC area | calibration error | below 0.1, without | and with |",

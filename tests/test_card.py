@@ -7,7 +7,7 @@ from u2net.transform import REMBG
 
 
 def test_json_round_trip():
-    card = Card("mine", REMBG, ("background", "hat", "coat"), "MIT", "me", "ab" * 32, 7, {"ECSSD maxF": 0.9})
+    card = Card("mine", REMBG, ("background", "hat", "coat"), "MIT", "me", "ab" * 32, 7, {"ECSSD maxF": 0.9}, 1.5)
     assert Card.from_json(card.to_json()) == card
 
 
@@ -24,6 +24,8 @@ def test_absent_fields_take_their_defaults():
         {"name": "x", "classes": [1, 2]},
         {"name": "x", "classes": 5},
         {"name": "x", "scores": []},
+        {"name": "x", "sharpness": 0},
+        {"name": "x", "sharpness": "much"},
         {"name": "x", "scores": {"MAE": "low"}},
         {"name": "x", "num_parameters": "many"},
         {"name": "x", "transform": {"size": "big"}},

@@ -38,3 +38,11 @@ def test_the_surest_hundredth_counts():
 
 def test_one_pixel_is_enough_to_judge():
     assert subject_confidence(np.ones((1, 1), dtype=np.float32)) > 0.9
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 0.999])
+def test_a_map_that_was_sharpened_is_as_sure_as_before(level):
+    sharpened = 1 / (1 + np.exp(-1.8 * np.log(level / (1 - level))))
+    assert subject_confidence(_map(sharpened), 1.8) == pytest.approx(subject_confidence(_map(level)), rel=1e-3)
+    for extreme in (0.0, 1.0):
+        assert subject_confidence(_map(extreme), 1.8) == subject_confidence(_map(extreme))

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from pictures import ROOT, read_image
+from pictures import read_image
 
 from u2net import evaluate, new_session
 from u2net.transform import Transform
 
-TUNED = ROOT / "weights/u2netp_tuned.onnx"
+TUNED = "u2netp_tuned"
 
 
 @pytest.fixture(scope="module")

@@ -54,9 +54,15 @@ def main() -> None:
     source = "Average of " + ", ".join(f"{share / total:.2f} {Path(model).name}" for model, share in parts)
     if arguments.sharpen != 1:
         source += f"; fused logits times {arguments.sharpen:g}"
-    transform = replace(card.transform, upsample=arguments.upsample)
-    name = arguments.name or arguments.out.stem
-    export_onnx(network, arguments.out, replace(card, name=name, transform=transform, source=source, scores={}))
+    card = replace(
+        card,
+        name=arguments.name or arguments.out.stem,
+        transform=replace(card.transform, upsample=arguments.upsample),
+        source=source,
+        scores={},
+        sharpness=card.sharpness * arguments.sharpen,
+    )
+    export_onnx(network, arguments.out, card)
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -1,10 +1,14 @@
-"""Make the packaged weights from the authors' published file: `make weights SOURCE=path/to/u2netp.onnx`.
+"""Make packaged weights: `make weights SOURCE=path/to/u2netp.onnx`.
 
-The official ONNX file is read into our network, which is exported again: the same numbers in a third of the nodes,
-for any size and batch, with its card inside. With a folder or archive of pictures as a second argument the same network
-is written in integers too, calibrated on 32 of them; the packaged ones saw pictures of DUTS-TR.
+    python tools/make_weights.py SOURCE [PICTURES] [--name u2netp]
+
+The source is read into our network, which is exported again with the card that the table of models has: of the official
+ONNX file the same numbers in a third of the nodes, for any size and batch; of `u2netp_tuned` what
+tools/average_weights.py wrote, in 16 bits. With a folder or archive of pictures the same network is written in integers
+too, calibrated on 32 of them; the packaged ones saw pictures of DUTS-TR.
 """
 
+import argparse
 import hashlib
 import sys
 from pathlib import Path
@@ -15,26 +19,33 @@ from u2net.net.quantise import export_int8
 from u2net.runtime import integers_beside
 from u2net.zoo import MODELS
 
-OFFICIAL_MD5 = "8e83ca70e441ab06c318d82300c84806"  # as rembg checks it
-TARGET = Path("src/u2net/weights/u2netp.onnx")
+OFFICIAL_MD5 = "8e83ca70e441ab06c318d82300c84806"  # of u2netp.onnx, as rembg checks it
+FOLDER = Path("src/u2net/weights")
 
 
 def main() -> None:
     """Check the source, import, export, note the file's sum."""
-    source = Path(sys.argv[1])
-    if hashlib.md5(source.read_bytes(), usedforsecurity=False).hexdigest() != OFFICIAL_MD5:
-        sys.exit(f"{source} is not the official u2netp.onnx: its MD5 is not {OFFICIAL_MD5}")
-    network, card = load_checkpoint(source).network, MODELS["u2netp"].card
-    export_onnx(network, TARGET, card)
-    note(TARGET)
-    if len(sys.argv) > 2:
-        pictures = list_sources(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="SOURCE")
+    parser.add_argument("pictures", nargs="?", type=Path, metavar="PICTURES")
+    packaged = [name for name, model in MODELS.items() if model.url is None]
+    parser.add_argument("--name", choices=packaged, default=packaged[0])
+    arguments = parser.parse_args()
+    content = arguments.source.read_bytes()
+    if arguments.name == "u2netp" and hashlib.md5(content, usedforsecurity=False).hexdigest() != OFFICIAL_MD5:
+        sys.exit(f"{arguments.source} is not the official u2netp.onnx: its MD5 is not {OFFICIAL_MD5}")
+    model = MODELS[arguments.name]
+    network, target = load_checkpoint(arguments.source).network, FOLDER / model.file
+    export_onnx(network, target, model.card, half=arguments.name != "u2netp")
+    note(target)
+    if arguments.pictures:
+        pictures = list_sources(arguments.pictures)
         chosen = pictures[:: max(1, len(pictures) // 32)][:32]
         difference, num_float = export_int8(
-            network, integers_beside(TARGET), card, (picture.read() for picture in chosen)
+            network, integers_beside(target), model.card, (picture.read() for picture in chosen)
         )
         print(f"integers differ by {difference:.4f}; {num_float} convolutions in float32")
-        note(integers_beside(TARGET))
+        note(integers_beside(target))
 
 
 def note(path: Path) -> None:

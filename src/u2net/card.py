@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -35,6 +36,8 @@ class Card:
     """Learnt numbers of the network before any folding; 0 when unknown."""
     scores: dict[str, float] = field(default_factory=dict)
     """Measured results by name, e.g. {"ECSSD maxF": 0.943}."""
+    sharpness: float = 1.0
+    """What the logits of the map were multiplied by after training, so that it is blacker and whiter; 1 for nothing."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -45,6 +48,8 @@ class Card:
             raise ValueError("Card.classes is two names or more, the background's first")
         if type(self.num_parameters) is not int:
             raise ValueError(f"Card.num_parameters is a whole number, got {self.num_parameters!r}")
+        if type(self.sharpness) not in (int, float) or not 0 < self.sharpness < math.inf:
+            raise ValueError(f"Card.sharpness is a number above 0, got {self.sharpness!r}")
         if not (isinstance(self.scores, dict) and all(isinstance(v, int | float) for v in self.scores.values())):
             raise ValueError(f"Card.scores maps names to numbers, got {self.scores!r}")
 

@@ -15,15 +15,18 @@ _CLIP = 1e-3  # probabilities are told apart down to here, and up to as near to 
 _SLOPE, _OFFSET = 1.6, -8.6  # of logit against logit; fitted on pictures of DUTS-TR
 
 
-def subject_confidence(probabilities: NDArray[np.float32]) -> float:
+def subject_confidence(probabilities: NDArray[np.float32], sharpness: float = 1.0) -> float:
     """The probability that a picture shows a subject, 0 to 0.92, from the network's map of it.
 
+    `sharpness` is what the map's logits were multiplied by after training, and are divided by here.
     `probabilities` is float32 (h, w) in [0, 1], as the network gave it: stretched to fill [0, 1], every map of noise
     has its subject. The mean of the surest hundredth is calibrated by a logistic fit for the packaged weights, on as
     many pictures with a subject as without; where subjects are the rule the chance is better than this says. That the
     six side maps agree with the fused one tells no more (docs/matting.md).
     """
     num = max(probabilities.size // _SHARE, 1)
-    surest = float(np.partition(probabilities.ravel(), -num)[-num:].mean(dtype=np.float64))
-    clipped = min(max(surest, _CLIP), 1 - _CLIP)
+    surest = np.partition(probabilities.ravel(), -num)[-num:].astype(np.float64)
+    if sharpness != 1:
+        surest = surest ** (1 / sharpness) / (surest ** (1 / sharpness) + (1 - surest) ** (1 / sharpness))
+    clipped = min(max(float(surest.mean()), _CLIP), 1 - _CLIP)
     return 1 / (1 + math.exp(-(_SLOPE * math.log(clipped / (1 - clipped)) + _OFFSET)))

@@ -88,7 +88,8 @@ class Session:
         """The mask of a picture, and how sure the network is that there is a subject; raises as `saliency` does."""
         ((size, output),) = self._outputs([image], 1)
         transform = self.card.transform
-        return Prediction(transform.mask(output, size), subject_confidence(transform.probability(output)), output)
+        confidence = subject_confidence(transform.probability(output), self.card.sharpness)
+        return Prediction(transform.mask(output, size), confidence, output)
 
     def mask(self, image: ImageData | Picture) -> NDArray[np.uint8]:
         """The saliency in grey levels: uint8 (H, W), 0 to 255, as the model's authors write it."""

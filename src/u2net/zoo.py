@@ -75,10 +75,17 @@ _CLOTHES = {
         stretch=False,
     ),
 }
+_TUNED = "By this project: u2netp, trained on with DUTS-TR (docs/tuning.md)."
 _DUTS = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on DUTS-TR."
 _PEOPLE = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on the Supervisely Person Dataset."
 _KIKEDAO = "By Kikedao (github.com/xuebinqin/U-2-Net/issues/295): u2net at a quarter of its size."
 _DABHI = "By Levin Dabhi (github.com/levindabhi/cloth-segmentation), trained on iMaterialist (Fashion) 2019."
+
+# Anti-aliased, so that maps depend less on the kernel; not stretched, so that noise stays grey.
+_AS_TUNED: dict[str, Any] = {
+    "transform": Transform(antialias=True, divisor="255", stretch=False, upsample="bicubic"),
+    "sharpness": 1.8,
+}
 
 # Measured by the authors (paper, tables 3 and 4).
 _SMALL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.943, "ECSSD MAE, paper": 0.041}}
@@ -88,6 +95,7 @@ _FULL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, pape
 # the data for the rest (U-2-Net #208); silueta came without a word on it.
 _ROWS = (
     _row("u2netp", "Apache-2.0", _DUTS, **_SMALL),
+    _row("u2netp_tuned", "Apache-2.0", _TUNED, **_AS_TUNED),
     _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641, **_FULL),
     _row("u2net_human_seg", "Apache-2.0", _PEOPLE, "c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
     _row("silueta", "unknown", _KIKEDAO, "55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
@@ -98,7 +106,7 @@ MODELS: dict[str, Model] = {model.name: model for model in _ROWS}
 """Every model known by name."""
 
 DEFAULT = "u2netp"
-"""The model used when none is named: the packaged one, so that nothing is downloaded unasked."""
+"""The model used when none is named: a packaged one, so that nothing is downloaded unasked."""
 
 
 def cache_folder() -> Path:

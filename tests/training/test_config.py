@@ -160,10 +160,11 @@ OTHERS = {
     "data": ("b", "c"), "weights": (1.0,), "validation": ("v",), "holdout": 0.1, "on_bad": "skip",
     "classes": ("a", "b"), "ignore_index": 0, "model": "u2net", "init": "u2netp", "freeze": ("sides",),
     "freeze_norm": True, "teachers": ("u2netp",), "looks": ("plain",), "feeding": "antialiased", "size": 640,
-    "crop": 64, "augment": "none", "bce": 2.0, "iou": 1.0, "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7, "positive_weight": 2.0, "optimizer": "adamw", "lr": 0.1,
-    "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9, "batch_size": 1,
-    "accumulate": 2, "seed": 1, "device": "cpu", "precision": "fp32", "channels_last": False, "compile": True,
-    "checkpointing": True, "sync_norm": True, "deterministic": True, "best_by": "MAE", "validate_every": 7,
+    "crop": 64, "augment": "none", "bce": 2.0, "iou": 1.0, "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7,
+    "positive_weight": 2.0, "optimizer": "adamw", "lr": 0.1, "schedule": "cosine", "warmup_steps": 1,
+    "weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9, "batch_size": 1, "accumulate": 2, "seed": 1, "device": "cpu",
+    "precision": "fp32", "channels_last": False, "compile": True, "checkpointing": True, "sync_norm": True,
+    "deterministic": True, "best_by": "MAE", "validate_every": 7,
 }  # fmt: skip
 
 

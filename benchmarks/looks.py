@@ -1,0 +1,107 @@
+"""What a model's teachers would know: its own maps, averaged over the looks that `u2net train --teachers` takes.
+
+    python benchmarks/looks.py DATA [--model u2netp_tuned] [--every 5] [--json FILE]
+
+DATA is a folder or tar of pictures and masks, of which every so many are taken. The first row is the model as it is;
+what the others are ahead of it is what it could learn from itself.
+"""
+
+import argparse
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import commit, cpu, publish
+from numpy.typing import NDArray
+
+from u2net.dataset import load_grey, open_dataset
+from u2net.image import load_image
+from u2net.metrics import MAE, BoundaryIoU, FMeasure, Measure, Pair, SMeasure, WeightedF
+from u2net.net import load_checkpoint
+from u2net.training import TrainConfig
+from u2net.training.teachers import Teachers
+from u2net.zoo import resolve
+
+AVERAGED: tuple[tuple[str, ...], ...] = (
+    ("plain",),
+    ("mirrored",),
+    ("upside-down",),
+    ("smaller",),
+    ("plain", "mirrored"),
+    ("plain", "upside-down"),
+    ("plain", "smaller-mirrored"),
+    ("plain", "mirrored", "upside-down"),
+    ("plain", "smaller-mirrored", "upside-down"),
+    ("plain", "mirrored", "upside-down", "smaller", "smaller-mirrored"),
+)
+COLUMNS = ("maxF", "MAE", "Fw", "Sm", "BIoU")
+
+
+def main() -> None:
+    """Measure, print, write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--model", default="u2netp_tuned", metavar="NAME|FILE")
+    parser.add_argument("--every", type=int, default=5, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    arguments = parser.parse_args()
+    examples = open_dataset(arguments.data).examples[:: arguments.every]
+    transform = load_checkpoint(resolve(arguments.model)).card.transform
+    seen_by = {
+        look: Teachers(TrainConfig(teachers=(arguments.model,), looks=(look,)))
+        for look in dict.fromkeys(chain.from_iterable(AVERAGED))
+    }
+    measures: dict[tuple[str, ...], list[Measure]] = {
+        looks: [FMeasure(), MAE(), WeightedF(), SMeasure(), BoundaryIoU()] for looks in AVERAGED
+    }
+    for example in examples:
+        assert example.image
+        assert example.mask
+        image, truth = load_image(example.image.read()).view(), load_grey(example.mask)
+        pixels = torch.from_numpy(transform.preprocess(image))[None]
+        logits = {look: to_logits(teacher(pixels)[0].numpy() / 255) for look, teacher in seen_by.items()}
+        for looks, taken in measures.items():
+            mean = np.mean([logits[look] for look in looks], axis=0)
+            pair = Pair(transform.mask((1 / (1 + np.exp(-mean))).astype(np.float32), image.size), truth)
+            for measure in taken:
+                measure.step(pair)
+    rows = [
+        {"looks": ", ".join(looks)}
+        | {key: float(value) for one in taken for key, value in one.results().items() if key in COLUMNS}
+        for looks, taken in measures.items()
+    ]
+    named = f"--model {Path(arguments.model).name} --every {arguments.every}"
+    result = {
+        "command": f"python benchmarks/looks.py {Path(arguments.data).name} {named}",
+        "cpu": cpu(),
+        "commit": commit(),
+        "pictures": len(examples),
+        "rows": rows,
+    }
+    publish(result, to_markdown(result), arguments.json)
+
+
+def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of probabilities in [0, 1]; finite."""
+    clipped = probability.astype(np.float64).clip(1e-7, 1 - 1e-7)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """The table, and where it comes from."""
+    lines = [
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
+        "",
+        f"| looks, averaged | {' | '.join(COLUMNS)} |",
+        "|---" + "|---:" * len(COLUMNS) + "|",
+    ]
+    lines += [
+        f"| {row['looks']} | " + " | ".join(f"{row[key]:.4f}" for key in COLUMNS) + " |" for row in result["rows"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
