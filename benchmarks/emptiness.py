@@ -191,8 +191,8 @@ def blend(first: Floats, second: Floats, weight: Floats) -> Floats:
 def to_markdown(result: dict[str, Any]) -> str:
     """The rows as a table."""
     lines = [
-        f"`python benchmarks/emptiness.py ECSSD --model {result['model']} --precision {result['precision']}` at {result['commit']}; "
-        f"{result['cpu']}.",
+        f"`python benchmarks/emptiness.py ECSSD --model {result['model']} --precision {result['precision']}` "
+        f"at {result['commit']}; {result['cpu']}.",
         "",
         "| without a subject | pictures with, without | ROC area | calibration error | below 0.1, without | and with |",
         "|---|---:|---:|---:|---:|---:|",
