@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate.py DATA [--num 100] [--rounds 5] [--json FILE]
 
-DATA is a folder or tar of pictures and masks. Both sides decode the pictures and run the packaged model; the one also
+DATA is a folder or tar of pictures and masks. Both sides decode the pictures and run `u2netp`; the one also
 measures, in a thread beside it. Also prints how much the process grew over the pictures.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     whole = open_dataset(arguments.data)
     dataset = replace(whole, examples=whole.examples[: arguments.num])
-    session = new_session()
+    session = new_session("u2netp")
 
     def infer() -> None:
         for example in dataset:

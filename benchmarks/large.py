@@ -110,7 +110,7 @@ def our_work(stage: str, folder: Path) -> tuple[Work, str]:
         return lambda: encode(cutout, "png"), ""
     rgb = picture(folder, "image")
     if stage == "mask":
-        session, whole = new_session(runtime="onnxruntime", precision="fp32"), load_image(rgb)
+        session, whole = new_session("u2netp", runtime="onnxruntime", precision="fp32"), load_image(rgb)
         return lambda: session.mask(whole), "mask"
     if stage.startswith("outline"):
         mask, kind = np.load(folder / "mask.npy"), stage.split()[-1]

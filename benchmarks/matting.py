@@ -85,7 +85,7 @@ def predict_masks(mattes: Path, folder: Path) -> dict[str, Pixels]:
     from u2net.image import load_image
     from u2net.looks import with_mirrored
 
-    session, truths = new_session(runtime="onnxruntime", threads=1), {}
+    session, truths = new_session("u2netp", runtime="onnxruntime", threads=1), {}
     for path in sorted((mattes / "images").glob("*.png")):
         image = np.array(Image.open(path).convert("RGB"))
         save(folder, path.stem, "image", image)

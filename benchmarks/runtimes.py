@@ -4,7 +4,7 @@
 
 Times are those of the processor for one thread, so that other work on the machine does not count; with more threads
 they are the clock's, and the machine should have nothing else to do. The ways take turns.
-U²-Net† is the packaged file; the full network has drawn weights, for its time alone. The floor is the network's
+U²-Net† is the packaged `u2netp`; the full network has drawn weights, for its time alone. The floor is the network's
 multiplications at the rate of a wide convolution in torch. Accuracy is that of every N-th picture of the data set (all
 of them by default), its mean over the data set. With --json, results are written to FILE, and as Markdown beside it.
 """

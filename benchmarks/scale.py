@@ -156,7 +156,9 @@ def remove(source: Path, output: Path, *options: str) -> Taken:
     """A run of the command, with nothing said by the environment."""
     said = ("OMP_NUM_THREADS", "RAY_ADDRESS")
     environment = {name: value for name, value in os.environ.items() if name not in said}
-    return run([sys.executable, "-m", "u2net", "remove", str(source), str(output), *options], environment)
+    return run(
+        [sys.executable, "-m", "u2net", "remove", str(source), str(output), "-m", "u2netp", *options], environment
+    )
 
 
 def passed_by_ray(folder: Path) -> Row:

@@ -49,7 +49,7 @@ class Nothing:
 
 def steps(*names: str) -> dict[str, float]:
     """Seconds of the processor for each step of one picture, by `Cutter`'s defaults; medians over the pictures."""
-    session = Cutter(CutoutConfig(threads=1)).open()
+    session = Cutter(CutoutConfig(model="u2netp", threads=1)).open()
     outline, finish = Outline(), Finish()
     taken: dict[str, list[float]] = {}
 

@@ -81,8 +81,8 @@ class Round:
 
 @contextmanager
 def ours(*options: str) -> Iterator[Server]:
-    """With its defaults, but for time: a busy machine must not make answers 504."""
-    options = ("--timeout-s", "600", "--log-level", "warning", *options)
+    """With its defaults, but for time, since a busy machine must not make answers 504, and for theirs' model."""
+    options = ("--models", "u2netp", "--timeout-s", "600", "--log-level", "warning", *options)
     with started("u2net", [sys.executable, "-m", "u2net", "serve", *options], os.environ) as server:
         yield server
 

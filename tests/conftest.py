@@ -21,7 +21,15 @@ def photograph() -> Path:
 
 @pytest.fixture(scope="session")
 def packaged():
-    """The packaged model, opened once, in the numbers that every runtime gives alike."""
+    """The default model, opened once, in the numbers that every runtime gives alike."""
     from u2net import new_session
 
     return new_session(runtime="onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def u2netp():
+    """The authors' U²-Net†, packaged too, opened alike."""
+    from u2net import new_session
+
+    return new_session("u2netp", runtime="onnxruntime")

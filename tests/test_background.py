@@ -211,9 +211,9 @@ def test_transparency_of_the_input_stays(image, packaged):
 
 
 @pytest.mark.parametrize("quality", ["coarse", "fast", "balanced"])
-def test_16_bits_are_8_more_finely(image, packaged, quality):
-    deep = remove(image, session=packaged, quality=quality, bit_depth=16)
-    flat = np.asarray(remove(image, session=packaged, quality=quality)).astype(int)
+def test_16_bits_are_8_more_finely(image, u2netp, quality):
+    deep = remove(image, session=u2netp, quality=quality, bit_depth=16)
+    flat = np.asarray(remove(image, session=u2netp, quality=quality)).astype(int)
     assert (deep.dtype, deep.shape) == (np.uint16, (400, 600, 4))
     # A coarse mask is cut to 256 levels, then resized along rows, rounded, and along columns.
     assert np.abs(deep[..., 3] / 257 - flat[..., 3]).max() <= (2 if quality == "coarse" else 0.51)
@@ -294,8 +294,9 @@ def test_many_threads_that_name_no_session_open_one(monkeypatch):
     assert len(opened) == 1
 
 
-def test_the_default_model_is_the_packaged_one():
-    assert new_session().card.name == "u2netp"
+def test_the_default_model_is_packaged():
+    assert new_session().card.name == "u2netp_tuned"
+    assert u2net.MODELS["u2netp_tuned"].url is None
 
 
 def test_a_model_by_path(tmp_path):
@@ -305,19 +306,19 @@ def test_a_model_by_path(tmp_path):
     assert new_session("u2net_custom", model_path=str(path)).card.name == "u2netp"
 
 
-def test_weights_of_torch_by_path(tmp_path, photograph, packaged):
+def test_weights_of_torch_by_path(tmp_path, photograph, u2netp):
     pytest.importorskip("torch")
     from u2net.net import load_checkpoint, save_checkpoint
 
     network, card = load_checkpoint(u2net.zoo.find("u2netp"))
     save_checkpoint(network, tmp_path / "own.safetensors", card)
     mask = new_session(tmp_path / "own.safetensors").mask(photograph)
-    assert np.abs(mask.astype(int) - packaged.mask(photograph)).max() <= 1
+    assert np.abs(mask.astype(int) - u2netp.mask(photograph)).max() <= 1
 
 
-def test_another_feeding_changes_the_map(photograph, packaged):
+def test_another_feeding_changes_the_map(photograph, u2netp):
     mask = new_session("u2netp", transform=REMBG).mask(photograph)
-    assert (mask != packaged.mask(photograph)).any()
+    assert (mask != u2netp.mask(photograph)).any()
 
 
 def test_unknown_models_are_refused():

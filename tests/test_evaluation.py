@@ -17,6 +17,7 @@ from u2net.errors import BadPictures, InvalidDataset
 from u2net.evaluation import as_dataset, as_predict, measure
 from u2net.metrics import MAE, MATTING, SALIENCY, FMeasure, Pair
 from u2net.report import save_curves, save_sheet, to_csv, to_json, to_table
+from u2net.zoo import DEFAULT
 
 TRUTH = np.zeros((30, 40), np.uint8)
 TRUTH[5:25, 10:30] = 255
@@ -75,8 +76,8 @@ def test_names_tell_data_and_model(data, red):
     assert evaluate(data / "set", red, name="mine").model == "mine"
 
 
-def test_the_packaged_model_is_the_default(data):
-    assert evaluate(data / "set").model == "u2netp"
+def test_the_default_model_is_taken(data):
+    assert evaluate(data / "set").model == DEFAULT
 
 
 def test_grey_truth_is_cut_above_the_threshold(data, red):

@@ -35,7 +35,7 @@ def _open(runtime: str, transform: Transform | None = None) -> Session:
 
 @pytest.fixture(scope="module", params=RUNTIMES)
 def any_runtime(request) -> Session:
-    """The packaged model in each runtime."""
+    """The authors' model in each runtime."""
     return _open(request.param)
 
 
@@ -73,13 +73,13 @@ def test_a_jpeg_gives_the_authors_published_map_up_to_decoding(any_runtime, data
     assert np.abs(any_runtime.mask(data / "parity/horse.jpg") - theirs).mean() <= 0.0005 * 255
 
 
-def test_our_file_gives_what_the_official_file_gives(data, packaged, photograph):
+def test_our_file_gives_what_the_official_file_gives(data, u2netp, photograph):
     official = open_session(data / "weights/u2netp.onnx")
-    np.testing.assert_allclose(packaged.saliency(photograph), official.saliency(photograph), atol=1e-4)
+    np.testing.assert_allclose(u2netp.saliency(photograph), official.saliency(photograph), atol=1e-4)
 
 
-def test_the_mask_follows_the_saliency(packaged, photograph):
-    difference = packaged.saliency(photograph) * 255 - packaged.mask(photograph)
+def test_the_mask_follows_the_saliency(u2netp, photograph):
+    difference = u2netp.saliency(photograph) * 255 - u2netp.mask(photograph)
     assert difference.min() > -1  # Pillow rounds 8-bit maps once per axis
     assert difference.max() < 2  # and whole levels were cut before that
 

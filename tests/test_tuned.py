@@ -1,4 +1,4 @@
-"""The weights that this project has trained on, beside those that they began as."""
+"""The default weights, which this project has trained on, beside those that they began as."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def test_it_is_fed_anti_aliased_and_its_maps_are_not_stretched(tuned):
     assert (tuned.card.num_parameters, tuned.card.licence) == (1_131_181, "Apache-2.0")
 
 
-def test_it_sees_the_same_subject(tuned, packaged, photograph):
-    ours, theirs = tuned.mask(photograph) > 127, packaged.mask(photograph) > 127
+def test_it_sees_the_same_subject(tuned, u2netp, photograph):
+    ours, theirs = tuned.mask(photograph) > 127, u2netp.mask(photograph) > 127
     assert (ours & theirs).sum() > 0.95 * (ours | theirs).sum()
 
 
@@ -29,7 +29,7 @@ def test_a_picture_of_one_colour_has_no_subject(tuned):
     assert tuned.mask(np.full((300, 400, 3), 120, dtype=np.uint8)).max() < 128
 
 
-def test_half_the_size_changes_its_map_less(tuned, packaged, photograph):
+def test_half_the_size_changes_its_map_less(tuned, u2netp, photograph):
     image = read_image(photograph)
     half = image.resize((image.width // 2, image.height // 2))
 
@@ -38,7 +38,7 @@ def test_half_the_size_changes_its_map_less(tuned, packaged, photograph):
         small = session.saliency(half.resize(image.size))
         return float(np.abs(whole - small).mean())
 
-    assert change(tuned) < change(packaged)
+    assert change(tuned) < change(u2netp)
 
 
 @pytest.mark.slow

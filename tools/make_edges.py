@@ -56,7 +56,7 @@ PHOTOGRAPHS = (
 
 def main() -> None:
     """Write the sheet: the photograph and its cut-outs over magenta, from left to right; two outlines in a row."""
-    folder, session = Path(sys.argv[1]), new_session()
+    folder, session = Path(sys.argv[1]), new_session("u2netp")
     outlines = []
     for photograph in PHOTOGRAPHS:
         image = Image.open(folder / photograph.file).convert("RGB")

@@ -105,7 +105,7 @@ _ROWS = (
 MODELS: dict[str, Model] = {model.name: model for model in _ROWS}
 """Every model known by name."""
 
-DEFAULT = "u2netp"
+DEFAULT = "u2netp_tuned"
 """The model used when none is named: a packaged one, so that nothing is downloaded unasked."""
 
 

@@ -9,7 +9,7 @@ from u2net.zoo import find
 torch = pytest.importorskip("torch")
 
 
-def test_the_authors_weights_become_a_file_that_cuts_out(tmp_path, photograph, packaged):
+def test_the_authors_weights_become_a_file_that_cuts_out(tmp_path, photograph, u2netp):
     from u2net.net.checkpoint import load_checkpoint, to_authors_key
 
     state = load_checkpoint(find("u2netp")).network.state_dict()
@@ -18,7 +18,7 @@ def test_the_authors_weights_become_a_file_that_cuts_out(tmp_path, photograph, p
     assert result.returncode == 0, result.stderr
     session = new_session(tmp_path / "mine.onnx")
     assert (session.card.name, session.card.licence) == ("mine", "MIT")
-    assert np.abs(session.mask(photograph).astype(int) - packaged.mask(photograph)).max() <= 1
+    assert np.abs(session.mask(photograph).astype(int) - u2netp.mask(photograph)).max() <= 1
 
 
 def test_an_onnx_file_becomes_safetensors(tmp_path):

@@ -182,7 +182,7 @@ def test_a_report_in_json(tmp_path, photograph):
     assert row == {"source": str(photograph), "target": str(tmp_path / "a.png"), "status": "done", "reason": ""}
 
 
-def test_a_model_by_path_and_another_runtime(tmp_path, photograph, packaged):
+def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
     pytest.importorskip("openvino")
     from u2net.zoo import find
 
@@ -199,7 +199,7 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, packaged):
         tmp_path / "a.png",
     )
     mask = np.asarray(read_image(tmp_path / "a.png")).astype(int)
-    assert np.abs(mask - packaged.mask(photograph)).max() <= 1
+    assert np.abs(mask - u2netp.mask(photograph)).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -43,17 +43,17 @@ def steady(tiny):
     return network
 
 
-def test_the_file_of_the_packaged_network_is_half_as_long(tmp_path):
+def test_the_file_of_the_authors_network_is_half_as_long(tmp_path):
     network, card = load_checkpoint(find("u2netp"))
     export_onnx(network, tmp_path / "a.onnx", card, half=True)
     assert (tmp_path / "a.onnx").stat().st_size < 0.51 * find("u2netp").stat().st_size
 
 
-def test_its_masks_differ_by_little_from_those_of_32_bits(tmp_path, photograph, packaged):
+def test_its_masks_differ_by_little_from_those_of_32_bits(tmp_path, photograph, u2netp):
     network, card = load_checkpoint(find("u2netp"))
     export_onnx(network, tmp_path / "a.onnx", card, half=True)
     halved = open_session(tmp_path / "a.onnx", runtime="onnxruntime").mask(photograph).astype(int)
-    difference = np.abs(halved - packaged.mask(photograph))
+    difference = np.abs(halved - u2netp.mask(photograph))
     assert 0 < difference.mean() < 0.1
 
 

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from u2net import __version__
 from u2net.server.logs import JsonFormatter
+from u2net.zoo import DEFAULT
 
 from .running import everything, opener, picture, running
 
@@ -20,7 +21,7 @@ def test_it_is_alive_and_ready(place):
 def test_the_version(place):
     version = place.get("/version").json()
     assert version["version"] == __version__
-    assert version["models"] == ["u2netp"]
+    assert version["models"] == [DEFAULT]
 
 
 def test_figures_can_be_read_by_prometheus(place):
@@ -53,7 +54,7 @@ def test_openapi_describes_every_endpoint(place):
         *("/api/remove", "/api/mask", "/v1.0/removebg", "/healthz", "/readyz", "/metrics", "/version"),
     }
     form = document["paths"]["/api/remove"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert form["properties"]["model"]["enum"] == ["u2netp"]
+    assert form["properties"]["model"]["enum"] == [DEFAULT]
     assert form["required"] == ["file"]
 
 
@@ -138,7 +139,7 @@ def test_the_first_32_requests_build_one_session():
             thread.start()
         for thread in threads:
             thread.join()
-    assert built == ["u2netp"]
+    assert built == [DEFAULT]
 
 
 def test_a_service_about_to_end_refuses_work_and_still_tells_of_itself():

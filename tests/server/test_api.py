@@ -5,6 +5,7 @@ from PIL import Image
 from u2net import remove
 from u2net.background import render
 from u2net.image import load_image
+from u2net.zoo import DEFAULT
 
 from .running import opener, picture, running
 
@@ -19,7 +20,7 @@ def test_a_cut_out_comes_back_as_png_of_the_pictures_size(place):
 
 def test_the_cut_out_is_what_remove_gives(packaged, photograph):
     data = photograph.read_bytes()
-    with running(opener(packaged.backend)) as place:
+    with running(opener(packaged.backend, packaged.card)) as place:
         reply = place.post("/api/remove", {"file": data, "ppm": "true", "bgc": "10,20,30,255"})
     assert reply.body == remove(data, session=packaged, post_process_mask=True, bgcolor=(10, 20, 30, 255))
 
@@ -35,7 +36,7 @@ def test_parameters_may_come_in_the_query(place):
 
 
 def test_clients_of_rembg_may_send_all_their_defaults(place):
-    fields = {"model": "u2netp", "a": "false", "af": "240", "ab": "10", "ae": "10", "om": "false", "ppm": "false"}
+    fields = {"model": DEFAULT, "a": "false", "af": "240", "ab": "10", "ae": "10", "om": "false", "ppm": "false"}
     reply = place.post("/api/remove?bgc=0,0,0,0", {"file": picture(), **fields, "dc": "false", "vm": "false"})
     assert reply.status == 200
 
@@ -44,14 +45,14 @@ def test_clients_of_rembg_may_send_all_their_defaults(place):
 @pytest.mark.parametrize("quality", ["coarse", "fast", "balanced", "best"])
 def test_outlines_are_of_the_quality_that_is_asked_for(photograph, packaged, path, quality):
     expected = render(load_image(photograph), packaged, only_mask=True, quality=quality)
-    with running(opener(packaged.backend)) as place:
+    with running(opener(packaged.backend, packaged.card)) as place:
         reply = place.post(path, {"file": photograph.read_bytes(), "quality": quality})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
 
 def test_old_backgrounds_are_taken_out_of_colours(photograph, packaged):
     expected = render(load_image(photograph), packaged, decontaminate=True)
-    with running(opener(packaged.backend)) as place:
+    with running(opener(packaged.backend, packaged.card)) as place:
         reply = place.post("/api/remove", {"file": photograph.read_bytes(), "dc": "true"})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
@@ -60,7 +61,7 @@ def test_alpha_matting_is_rembgs_by_its_parameters(photograph, packaged):
     thresholds = {"foreground_threshold": 230, "background_threshold": 20, "erode_size": 5}
     asked = {f"alpha_matting_{name}": value for name, value in thresholds.items()}
     expected = render(load_image(photograph), packaged, alpha_matting=True, **asked)
-    with running(opener(packaged.backend)) as place:
+    with running(opener(packaged.backend, packaged.card)) as place:
         fields = {"a": "true", "af": "230", "ab": "20", "ae": "5"}
         reply = place.post("/api/remove", {"file": photograph.read_bytes(), **fields})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))

@@ -91,7 +91,7 @@ def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("model", metavar="[NAME|FILE]", default="u2netp")
+@click.argument("model", metavar="[NAME|FILE]", default="u2netp_tuned")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtimes.  [default: their own choice]")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns that each one takes.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

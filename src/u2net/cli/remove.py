@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("input", default="-", metavar="[INPUT]", type=click.Path(allow_dash=True))
 @click.argument("output", required=False, type=click.Path(allow_dash=True))
-@click.option("-m", "--model", metavar="NAME|FILE", help="A model's name or file.  [default: u2netp]")
+@click.option("-m", "--model", metavar="NAME|FILE", help="A model's name or file.  [default: u2netp_tuned]")
 @appearance_options
 @click.option(
     "--on-empty",

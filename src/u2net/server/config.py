@@ -31,7 +31,7 @@ class ServerConfig:
     workers: int = 1
     """Processes, which share nothing but the port."""
 
-    models: tuple[str, ...] = ("u2netp",)
+    models: tuple[str, ...] = ("u2netp_tuned",)
     """Name or file of a model that requests may ask for, a file by its name alone; the first where none is."""
     runtime: Literal["auto", "onnxruntime", "openvino", "ncnn"] = "auto"
     """What runs ONNX models; auto is OpenVINO, in integers where the model has them, if it is installed."""
