@@ -24,7 +24,7 @@ from u2net.dataset import Example, load_grey, open_dataset
 from u2net.image import load_image
 from u2net.metrics import SALIENCY, Measure, Pair
 
-SHOWN = ("maxF", "MAE", "Fw", "Sm", "maxE", "meanE", "relaxF", "IoU", "BIoU")
+SHOWN = ("maxF", "MAE", "Fw", "Sm", "maxE", "meanE", "relaxF", "IoU", "BIoU", "maxF per picture")
 LESS_IS_BETTER = ("MAE",)
 
 
