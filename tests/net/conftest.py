@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,16 @@ def least(new_network, least_table) -> U2Net:
 def tiny(new_network, tiny_table) -> U2Net:
     """Shared: not to be changed."""
     return new_network(tiny_table)
+
+
+@pytest.fixture(scope="session")
+def steady(tiny) -> U2Net:
+    """Tiny, with a channel of about 200 in a decoder's map, which two convolutions see. Shared: not to be changed."""
+    network = copy.deepcopy(tiny)
+    norm = network.decoder[0].decoder[1].norm
+    with torch.no_grad():
+        norm.weight[2], norm.bias[2] = 0.01, 200
+    return network
 
 
 @pytest.fixture(scope="session")

@@ -33,16 +33,6 @@ def rounded_map(network, x: torch.Tensor) -> torch.Tensor:
     return network.saliency(x)
 
 
-@pytest.fixture
-def steady(tiny):
-    """The shared network with a channel of about 200 in a decoder's map, which the exporter takes out."""
-    network = copy.deepcopy(tiny)
-    norm = network.decoder[0].decoder[1].norm
-    with torch.no_grad():
-        norm.weight[2], norm.bias[2] = 0.01, 200
-    return network
-
-
 def test_the_file_of_the_authors_network_is_half_as_long(tmp_path):
     network, card = load_checkpoint(find("u2netp"))
     export_onnx(network, tmp_path / "a.onnx", card, half=True)

@@ -14,16 +14,6 @@ from u2net.net.levels import find_levels, subtract_levels
 CARD = Card("a")
 
 
-@pytest.fixture(scope="module")
-def steady(tiny):
-    """The shared network with a channel of about 200 in a decoder's map, which two convolutions see."""
-    network = copy.deepcopy(tiny)
-    norm = network.decoder[0].decoder[1].norm
-    with torch.no_grad():
-        norm.weight[2], norm.bias[2] = 0.01, 200
-    return network
-
-
 def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
