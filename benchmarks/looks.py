@@ -9,11 +9,10 @@ what the others are ahead of it is what it could learn from itself.
 import argparse
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from machine import commit, cpu, publish
+from machine import commit, cpu, publish, score_table
 from numpy.typing import NDArray
 
 from u2net.dataset import load_grey, open_dataset
@@ -80,27 +79,13 @@ def main() -> None:
         "pictures": len(examples),
         "rows": rows,
     }
-    publish(result, to_markdown(result), arguments.json)
+    publish(result, score_table(result, {"looks": "looks, averaged"}, COLUMNS), arguments.json)
 
 
 def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
     """Of probabilities in [0, 1]; finite."""
     clipped = probability.astype(np.float64).clip(1e-7, 1 - 1e-7)
     return np.asarray(np.log(clipped / (1 - clipped)))
-
-
-def to_markdown(result: dict[str, Any]) -> str:
-    """The table, and where it comes from."""
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
-        "",
-        f"| looks, averaged | {' | '.join(COLUMNS)} |",
-        "|---" + "|---:" * len(COLUMNS) + "|",
-    ]
-    lines += [
-        f"| {row['looks']} | " + " | ".join(f"{row[key]:.4f}" for key in COLUMNS) + " |" for row in result["rows"]
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,23 @@ def publish(result: dict[str, Any], text: str, file: Path | None) -> None:
         file.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
+def score_table(result: dict[str, Any], names: dict[str, str], columns: tuple[str, ...]) -> str:
+    """A result's rows as Markdown, and where they come from.
+
+    `names` are the headings of cells of text, by their keys; scores of `columns` follow.
+    """
+    lines = [
+        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
+        "",
+        f"| {' | '.join((*names.values(), *columns))} |",
+        "|" + "---|" * len(names) + "---:|" * len(columns),
+    ]
+    for row in result["rows"]:
+        cells = [row[key] for key in names] + [f"{row[key]:.4f}" for key in columns]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def memory_mib(field: str, pid: int | str = "self") -> float:
     """Memory of a process: VmRSS now, VmHWM at its most."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()

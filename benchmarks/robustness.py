@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu, publish
+from machine import commit, cpu, publish, score_table
 from PIL import Image
 
 from u2net import Session, new_session
@@ -92,7 +92,7 @@ def main() -> None:
         "pictures": len(examples),
         "rows": rows,
     }
-    publish(result, to_markdown(result), arguments.json)
+    publish(result, score_table(result, {"picture": "the picture", "model": "model"}, COLUMNS), arguments.json)
 
 
 def score(examples: list[Example], models: list[str]) -> list[dict[str, Any]]:
@@ -123,21 +123,6 @@ def score(examples: list[Example], models: list[str]) -> list[dict[str, Any]]:
 def new_measures() -> list[Measure]:
     """Those of the table, with nothing taken in."""
     return [FMeasure(), MAE(), WeightedF(), BoundaryIoU()]
-
-
-def to_markdown(result: dict[str, Any]) -> str:
-    """The table, and where it comes from."""
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
-        "",
-        f"| the picture | model | {' | '.join(COLUMNS)} |",
-        "|---|---" + "|---:" * len(COLUMNS) + "|",
-    ]
-    lines += [
-        f"| {row['picture']} | {row['model']} | " + " | ".join(f"{row[key]:.4f}" for key in COLUMNS) + " |"
-        for row in result["rows"]
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

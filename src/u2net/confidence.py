@@ -27,6 +27,7 @@ def subject_confidence(probabilities: NDArray[np.float32], sharpness: float = 1.
     num = max(probabilities.size // _SHARE, 1)
     surest = np.partition(probabilities.ravel(), -num)[-num:].astype(np.float64)
     if sharpness != 1:
-        surest = surest ** (1 / sharpness) / (surest ** (1 / sharpness) + (1 - surest) ** (1 / sharpness))
+        subject, rest = surest ** (1 / sharpness), (1 - surest) ** (1 / sharpness)
+        surest = subject / (subject + rest)
     clipped = min(max(float(surest.mean()), _CLIP), 1 - _CLIP)
     return 1 / (1 + math.exp(-(_SLOPE * math.log(clipped / (1 - clipped)) + _OFFSET)))
