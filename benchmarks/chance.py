@@ -1,6 +1,6 @@
 """Whether one model is ahead of another by more than chance.
 
-    python benchmarks/chance.py DATA --model NAME|FILE --model NAME|FILE [--every 1] [--draws 2000] [--json FILE]
+    python benchmarks/chance.py DATA --model NAME|FILE --model NAME|FILE [--precision fp32] [--every 1] [--json FILE]
 
 DATA is a folder or tar of pictures and masks. Both models see the same pictures, each by its own Transform. As many
 pictures as there are are drawn from them with replacement, again and again, and both are scored on each draw (paired
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--model", action="append", required=True, metavar="NAME|FILE", help="give it twice")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "int8"])
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--draws", type=int, default=2000, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
@@ -42,7 +43,8 @@ def main() -> None:
     examples = open_dataset(arguments.data).examples[:: arguments.every]
     counts = np.random.default_rng(0).multinomial(len(examples), [1 / len(examples)] * len(examples), arguments.draws)
     counts = np.vstack([np.ones(len(examples), dtype=np.int64), counts])  # the set as it is comes first
-    first, second = (scores(new_session(model, precision="fp32"), examples, counts) for model in arguments.model)
+    sessions = [new_session(model, precision=arguments.precision) for model in arguments.model]
+    first, second = (scores(session, examples, counts) for session in sessions)
     rows = []
     for measure in SHOWN:
         lead = second[measure] - first[measure]
@@ -60,7 +62,7 @@ def main() -> None:
             }
         )
     names = [Path(model).name for model in arguments.model]
-    given = " ".join(f"--model {name}" for name in names)
+    given = " ".join([*(f"--model {name}" for name in names), f"--precision {arguments.precision}"])
     result = {
         "command": f"python benchmarks/chance.py {Path(arguments.data).name} {given} --every {arguments.every}",
         "cpu": cpu(),

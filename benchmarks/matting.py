@@ -1,6 +1,6 @@
 """Refined alphas and foregrounds beside rembg's alpha matting, from the same coarse masks.
 
-    python benchmarks/matting.py MATTES [--rounds 5] [--json FILE] [--peer PYTHON]
+    python benchmarks/matting.py MATTES [--model u2netp] [--rounds 5] [--json FILE] [--peer PYTHON]
 
 MATTES holds images/NAME.png and alphas/NAME.png. Theirs is what rembg 2.0.86 does for alpha_matting=True: its trimap by
 scipy, then pymatting's closed form and multi-level foreground, in an environment of its own, which the first time needs
@@ -30,6 +30,8 @@ HERE = Path(__file__).resolve()
 FOUND = 15.0  # SAD of the mask as it is, in thousands, below which the subject counts as found
 REACH = 10  # pixels around the true edge that the band takes
 OURS = ("fast", "balanced", "best")
+KINDS = ("mask", "theirs", *OURS)
+WORDS = {"mask": "the mask as it is", "theirs": "rembg, alpha_matting"}
 STEPS = {
     "fast": (["fast"], ["alpha"]),
     "balanced": (["balanced"], ["alpha"]),
@@ -43,6 +45,7 @@ def main() -> None:
     """Predict masks, ask both sides in turn, print, write if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mattes", type=Path)
+    parser.add_argument("--model", default="u2netp", metavar="NAME|FILE", help="whose masks are refined")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has pymatting  [default: one in .peers]")
@@ -56,15 +59,16 @@ def main() -> None:
     python = arguments.peer or install_peer("pymatting", "1.1.16")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        truths = predict_masks(arguments.mattes, folder)
+        truths = predict_masks(arguments.model, arguments.mattes, folder)
         rounds = [[ask(sys.executable, "ours", folder), ask(python, "theirs", folder)] for _ in range(arguments.rounds)]
         times = {side: times for answers in zip(*rounds, strict=True) for side, times in collected(answers).items()}
         result: dict[str, Any] = {
-            "command": f"python benchmarks/matting.py MATTES --rounds {arguments.rounds}",
+            "command": f"python benchmarks/matting.py MATTES --model {arguments.model} --rounds {arguments.rounds}",
             "cpu": cpu(),
             "commit": commit(),
             "rounds": arguments.rounds,
             "alphas": score_alphas(folder, truths),
+            "photographs": score_photographs(folder, truths),
             "times": [time_row(name, times) for name in STEPS],
             "foreground": score_foregrounds(folder, truths),
             "band": rounds[0][0]["band"],
@@ -79,13 +83,13 @@ def main() -> None:
 # ---- Both sides ----------------------------------------------------------------------------------------------
 
 
-def predict_masks(mattes: Path, folder: Path) -> dict[str, Pixels]:
+def predict_masks(model: str, mattes: Path, folder: Path) -> dict[str, Pixels]:
     """Write image and coarse masks of each photograph as arrays; give the true alphas."""
     from u2net import new_session
     from u2net.image import load_image
     from u2net.looks import with_mirrored
 
-    session, truths = new_session("u2netp", runtime="onnxruntime", threads=1), {}
+    session, truths = new_session(model, runtime="onnxruntime", threads=1), {}
     for path in sorted((mattes / "images").glob("*.png")):
         image = np.array(Image.open(path).convert("RGB"))
         save(folder, path.stem, "image", image)
@@ -192,7 +196,7 @@ def score_alphas(folder: Path, truths: dict[str, Pixels]) -> list[dict[str, Any]
         name for name, truth in truths.items() if SAD().score(Pair(load(folder, name, "mask"), truth))["SAD"] < FOUND
     ]
     rows = []
-    for kind in ("mask", "theirs", *OURS):
+    for kind in KINDS:
         for group, names in (("found", found), ("others", [name for name in truths if name not in found])):
             for where in ("whole", "band"):
                 row: dict[str, Any] = {"alpha": kind, "group": group, "num": len(names), "where": where}
@@ -204,6 +208,16 @@ def score_alphas(folder: Path, truths: dict[str, Pixels]) -> list[dict[str, Any]
                     row |= one.results()
                 rows.append(row)
     return rows
+
+
+def score_photographs(folder: Path, truths: dict[str, Pixels]) -> list[dict[str, Any]]:
+    """SAD of each kind of alpha of each photograph."""
+    from u2net.metrics import SAD, Pair
+
+    return [
+        {"photograph": name} | {kind: SAD().score(Pair(load(folder, name, kind), truth))["SAD"] for kind in KINDS}
+        for name, truth in truths.items()
+    ]
 
 
 def band(truth: Pixels) -> NDArray[np.bool_]:
@@ -269,13 +283,18 @@ def load(folder: Path, name: str, kind: str) -> Pixels:
 
 def to_markdown(result: dict[str, Any]) -> str:
     """All tables, and where they come from."""
-    words = {"mask": "the mask as it is", "theirs": "rembg, alpha_matting"}
     lines = [f"`{result['command']}` at {result['commit']}; {result['cpu']}; pymatting 1.1.16.", ""]
     lines += ["| alpha | subject | where | SAD | MSE ×1000 | Grad | Conn |", "|---|---|---|---:|---:|---:|---:|"]
     for row in result["alphas"]:
         scores = f"{row['SAD']:.2f} | {1000 * row['MSE']:.2f} | {row['Grad']:.2f} | {row['Conn']:.2f}"
-        kind = words.get(row["alpha"], row["alpha"])
+        kind = WORDS.get(row["alpha"], row["alpha"])
         lines.append(f"| {kind} | {row['group']} ({row['num']}) | {row['where']} | {scores} |")
+    header = " | ".join(WORDS.get(kind, kind) for kind in KINDS)
+    lines += ["", f"| SAD of | {header} |", "|---|" + "---:|" * len(KINDS)]
+    lines += [
+        f"| {row['photograph']} | " + " | ".join(f"{row[kind]:.2f}" for kind in KINDS) + " |"
+        for row in result["photographs"]
+    ]
     lines += [
         "",
         "| time of | ours, ms | rembg, ms | ratio | from | to | rounds |",
