@@ -1,6 +1,7 @@
 """Whether one model is ahead of another by more than chance.
 
-    python benchmarks/chance.py DATA --model NAME|FILE --model NAME|FILE [--precision fp32] [--every 1] [--json FILE]
+    python benchmarks/chance.py DATA --model NAME|FILE --model NAME|FILE
+        [--precision fp32] [--every 1] [--draws 2000] [--json FILE]
 
 DATA is a folder or tar of pictures and masks. Both models see the same pictures, each by its own Transform. As many
 pictures as there are are drawn from them with replacement, again and again, and both are scored on each draw (paired

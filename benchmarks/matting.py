@@ -20,7 +20,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu
+from machine import commit, cpu, publish
 from numpy.typing import NDArray
 from peer import install_peer
 from PIL import Image
@@ -62,22 +62,19 @@ def main() -> None:
         truths = predict_masks(arguments.model, arguments.mattes, folder)
         rounds = [[ask(sys.executable, "ours", folder), ask(python, "theirs", folder)] for _ in range(arguments.rounds)]
         times = {side: times for answers in zip(*rounds, strict=True) for side, times in collected(answers).items()}
+        photographs = score_photographs(folder, truths)
         result: dict[str, Any] = {
             "command": f"python benchmarks/matting.py MATTES --model {arguments.model} --rounds {arguments.rounds}",
             "cpu": cpu(),
             "commit": commit(),
             "rounds": arguments.rounds,
-            "alphas": score_alphas(folder, truths),
-            "photographs": score_photographs(folder, truths),
+            "alphas": score_alphas(folder, truths, found=[p["photograph"] for p in photographs if p["mask"] < FOUND]),
+            "photographs": photographs,
             "times": [time_row(name, times) for name in STEPS],
             "foreground": score_foregrounds(folder, truths),
             "band": rounds[0][0]["band"],
         }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    publish(result, to_markdown(result), arguments.json)
 
 
 # ---- Both sides ----------------------------------------------------------------------------------------------
@@ -188,13 +185,10 @@ def timed(work: Any) -> tuple[Any, float]:
 # ---- Scores --------------------------------------------------------------------------------------------------
 
 
-def score_alphas(folder: Path, truths: dict[str, Pixels]) -> list[dict[str, Any]]:
+def score_alphas(folder: Path, truths: dict[str, Pixels], found: list[str]) -> list[dict[str, Any]]:
     """The four errors of each kind of alpha, over the whole and in the band; means of the found and of the others."""
-    from u2net.metrics import MATTING, SAD, Pair
+    from u2net.metrics import MATTING, Pair
 
-    found = [
-        name for name, truth in truths.items() if SAD().score(Pair(load(folder, name, "mask"), truth))["SAD"] < FOUND
-    ]
     rows = []
     for kind in KINDS:
         for group, names in (("found", found), ("others", [name for name in truths if name not in found])):
