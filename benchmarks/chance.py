@@ -21,9 +21,9 @@ from machine import commit, cpu, publish
 from numpy.typing import NDArray
 
 from u2net import Session, new_session
-from u2net.dataset import Example, load_grey, open_dataset
-from u2net.image import load_image
-from u2net.metrics import SALIENCY, Measure, Pair
+from u2net.evaluation.dataset import Example, load_grey, open_dataset
+from u2net.evaluation.metrics import SALIENCY, Measure, Pair
+from u2net.images.load import load_image
 
 SHOWN = ("maxF", "MAE", "Fw", "Sm", "maxE", "meanE", "relaxF", "IoU", "BIoU", "maxF per picture")
 LESS_IS_BETTER = ("MAE",)
@@ -99,7 +99,7 @@ def draws(measures: Sequence[Measure], counts: NDArray[np.int64]) -> list[Measur
     kind = type(measures[0])
     made = [kind() for _ in counts]
     for name, value in vars(measures[0]).items():
-        if not name.startswith("_"):  # only these are sums (u2net.metrics.Sums)
+        if not name.startswith("_"):  # only these are sums (u2net.evaluation.metrics.Sums)
             continue
         if isinstance(value, Counter):
             keys = sorted({key for measure in measures for key in getattr(measure, name)})

@@ -36,7 +36,7 @@ OUR_IMPORT_FED_ALIKE = (
     OUR_IMPORT
     + """\
 import functools
-from u2net.transform import REMBG
+from u2net.models.transform import REMBG
 new_session = functools.partial(new_session, transform=REMBG, runtime="onnxruntime", precision="fp32")
 remove = functools.partial(remove, quality="coarse")
 """
@@ -102,7 +102,7 @@ def main() -> None:
 def check_model(pictures: list[Path], folder: Path, answers: dict[str, NDArray[np.uint8]]) -> Check:
     """Our packaged file, unchanged, in rembg's `u2net_custom`, against our own Session fed as rembg feeds."""
     from u2net import new_session
-    from u2net.transform import REMBG
+    from u2net.models.transform import REMBG
 
     session = new_session(folder / "home" / "u2netp.onnx", transform=REMBG)
     largest = {}
@@ -204,7 +204,7 @@ def check_script_colours(
 
 def check_colours(answers: dict[str, NDArray[np.uint8]]) -> Check:
     """One pixel of grey 200 under a mask of 128, by the function that cuts out in each package."""
-    from u2net.cutout import cut_out
+    from u2net.cutout.compose import cut_out
 
     ours = tuple(np.asarray(cut_out(*one_grey_pixel()))[0, 0].tolist())
     theirs = tuple(answers["grey"][0, 0].tolist())
@@ -214,7 +214,7 @@ def check_colours(answers: dict[str, NDArray[np.uint8]]) -> Check:
 
 def check_smoothing(masks: list[NDArray[np.uint8]], answers: dict[str, NDArray[np.uint8]]) -> Check:
     """`post_process_mask` of both on soft masks."""
-    from u2net.matte import smooth_mask
+    from u2net.cutout.matting.trimap import smooth_mask
 
     num_different = sum(
         int(np.count_nonzero(smooth_mask(mask) != answers[f"smooth {index}"])) for index, mask in enumerate(masks)
@@ -299,7 +299,7 @@ def ask_peer(
     python: str, folder: Path, pictures: list[Path], masks: list[NDArray[np.uint8]]
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, str]]:
     """What `answer_as_peer` makes of these in rembg's interpreter: its arrays, and its versions."""
-    from u2net.zoo import resolve
+    from u2net.models.zoo import resolve
 
     home = folder / "home"
     home.mkdir()

@@ -69,7 +69,7 @@ def main() -> None:
     if arguments.draw:
         draw(*arguments.draw)
         return
-    from u2net.zoo import find  # rembg's interpreter has none of ours
+    from u2net.models.zoo import find  # rembg's interpreter has none of ours
 
     python = arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")
     num_rounds = arguments.rounds or (3 if arguments.quick else 7)
@@ -211,7 +211,7 @@ def answer(side: str, model: str, way: str) -> None:
     """Runs in the process of a side: answer questions until there are no more."""
     if side == "ours":
         from u2net import new_session, remove
-        from u2net.transform import REMBG
+        from u2net.models.transform import REMBG
 
         runtime, precision, quality = WAYS[way]
         session = new_session(model, runtime=runtime, precision=precision)

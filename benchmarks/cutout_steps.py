@@ -17,10 +17,17 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from u2net import background, cutout, encoding, finish, png, remove, session, transform
-from u2net.image import Picture, load_image
-from u2net.png import to_png
-from u2net.zoo import find
+from u2net import remove
+from u2net.cutout import compose as cutout
+from u2net.cutout import finish
+from u2net.images import png
+from u2net.images import save as encoding
+from u2net.images.load import Picture, load_image
+from u2net.images.png import to_png
+from u2net.inference import open as opening
+from u2net.inference import session
+from u2net.models import transform
+from u2net.models.zoo import find
 
 Way = Callable[[], object]
 
@@ -57,7 +64,7 @@ def measure_steps(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
 
 def steps(content: bytes) -> list[Step]:
     """The steps of one warm call, each by the whole call."""
-    model = background.new_session()
+    model = opening.new_session()
     profile = wide_profile()
     wide = io.BytesIO()
     Image.open(io.BytesIO(content)).save(wide, "JPEG", quality=95, icc_profile=profile)
@@ -163,7 +170,7 @@ def graph_step(folder: Path) -> Step:
 LATER = """
 import sys
 from u2net.__main__ import main
-import u2net.batch.cutter
+import u2net.cutout.cutter
 class Later:
     def __init__(self, *_): pass
     def __enter__(self): return self
@@ -171,7 +178,7 @@ class Later:
     def submit(self, function, *given):
         self.result = lambda: function(*given)
         return self
-sys.modules["u2net.batch.cutter"].ThreadPoolExecutor = Later
+sys.modules["u2net.cutout.cutter"].ThreadPoolExecutor = Later
 main()
 """
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net import new_session
-from u2net.confidence import EMPTY
-from u2net.dataset import Dataset, load_grey, open_dataset
-from u2net.image import load_image
+from u2net.evaluation.dataset import Dataset, load_grey, open_dataset
+from u2net.images.load import load_image
+from u2net.inference.session import EMPTY
 
 Floats = NDArray[np.float64]
 SIZE = (400, 300)

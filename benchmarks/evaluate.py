@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from u2net import evaluate, new_session
-from u2net.dataset import open_dataset
+from u2net.evaluation.dataset import open_dataset
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -96,11 +96,11 @@ def run_stage(side: str, stage: str, name: str) -> None:
 def our_work(stage: str, folder: Path) -> tuple[Work, str]:
     """What a stage of ours does, with its input read; and the name of what it makes."""
     from u2net import new_session
-    from u2net.cutout import cut_out
-    from u2net.encoding import encode
-    from u2net.foreground import foreground
-    from u2net.image import load_image
-    from u2net.refine import refine
+    from u2net.cutout.compose import cut_out
+    from u2net.cutout.matting.foreground import foreground
+    from u2net.cutout.matting.refine import refine
+    from u2net.images.load import load_image
+    from u2net.images.save import encode
 
     if stage == "decode":
         content = (folder / "photo.jpg").read_bytes()

@@ -15,13 +15,13 @@ import torch
 from machine import commit, cpu, publish, score_table
 from numpy.typing import NDArray
 
-from u2net.dataset import load_grey, open_dataset
-from u2net.image import load_image
-from u2net.metrics import MAE, BoundaryIoU, FMeasure, Measure, Pair, SMeasure, WeightedF
+from u2net.evaluation.dataset import load_grey, open_dataset
+from u2net.evaluation.metrics import MAE, BoundaryIoU, FMeasure, Measure, Pair, SMeasure, WeightedF
+from u2net.images.load import load_image
+from u2net.models.zoo import resolve
 from u2net.net import load_checkpoint
 from u2net.training import TrainConfig
 from u2net.training.teachers import Teachers
-from u2net.zoo import resolve
 
 AVERAGED: tuple[tuple[str, ...], ...] = (
     ("plain",),

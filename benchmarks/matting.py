@@ -83,8 +83,8 @@ def main() -> None:
 def predict_masks(model: str, mattes: Path, folder: Path) -> dict[str, Pixels]:
     """Write image and coarse masks of each photograph as arrays; give the true alphas."""
     from u2net import new_session
-    from u2net.image import load_image
-    from u2net.looks import with_mirrored
+    from u2net.images.load import load_image
+    from u2net.inference.looks import with_mirrored
 
     session, truths = new_session(model, runtime="onnxruntime", threads=1), {}
     for path in sorted((mattes / "images").glob("*.png")):
@@ -112,8 +112,8 @@ def answer(side: str, folder: Path) -> None:
 
 def ours(folder: Path, name: str) -> dict[str, float]:
     """Our alphas and foreground, written; seconds of each."""
-    from u2net.foreground import foreground
-    from u2net.refine import refine
+    from u2net.cutout.matting.foreground import foreground
+    from u2net.cutout.matting.refine import refine
 
     image, mask, looks = (load(folder, name, kind) for kind in ("image", "mask", "looks"))
     seconds = {}
@@ -158,7 +158,7 @@ def growing(folder: Path, name: str, side: str) -> list[dict[str, float]]:
     """Seconds of "balanced" at growing sizes of one photograph, with the pixels of mixed alpha that it gives."""
     if side != "ours":
         return []
-    from u2net.refine import refine
+    from u2net.cutout.matting.refine import refine
 
     rows = []
     for scale in (1, 2, 4):
@@ -187,7 +187,7 @@ def timed(work: Any) -> tuple[Any, float]:
 
 def score_alphas(folder: Path, truths: dict[str, Pixels], found: list[str]) -> list[dict[str, Any]]:
     """The four errors of each kind of alpha, over the whole and in the band; means of the found and of the others."""
-    from u2net.metrics import MATTING, Pair
+    from u2net.evaluation.metrics import MATTING, Pair
 
     rows = []
     for kind in KINDS:
@@ -206,7 +206,7 @@ def score_alphas(folder: Path, truths: dict[str, Pixels], found: list[str]) -> l
 
 def score_photographs(folder: Path, truths: dict[str, Pixels]) -> list[dict[str, Any]]:
     """SAD of each kind of alpha of each photograph."""
-    from u2net.metrics import SAD, Pair
+    from u2net.evaluation.metrics import SAD, Pair
 
     return [
         {"photograph": name} | {kind: SAD().score(Pair(load(folder, name, kind), truth))["SAD"] for kind in KINDS}
@@ -216,7 +216,7 @@ def score_photographs(folder: Path, truths: dict[str, Pixels]) -> list[dict[str,
 
 def band(truth: Pixels) -> NDArray[np.bool_]:
     """Pixels of mixed true alpha, and those within reach of these and of the outline."""
-    from u2net.metrics.morphology import boundary, grow_by_square
+    from u2net.images.morphology import boundary, grow_by_square
 
     return grow_by_square(((truth > 0) & (truth < 255)) | boundary(truth >= 128), REACH)
 

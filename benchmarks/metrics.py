@@ -247,7 +247,7 @@ def time_all(measure: Callable[[Pixels, Pixels], tuple[Scores, float]], pairs: l
 
 def measure_ours(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
     """Our scores of one pair, and the seconds that Fw took."""
-    from u2net.metrics import MAE, EMeasure, Overlap, Pair, PictureFMeasure, SMeasure, WeightedF
+    from u2net.evaluation.metrics import MAE, EMeasure, Overlap, Pair, PictureFMeasure, SMeasure, WeightedF
 
     pair = Pair(map_, truth)
     scores: Scores = {}
@@ -262,7 +262,7 @@ def measure_ours(map_: Pixels, truth: Pixels) -> tuple[Scores, float]:
 
 def overlap_stretched(map_: Pixels, truth: Pixels) -> Scores:
     """Our overlap of a map that is stretched first, as PySODMetrics does; ours by itself takes the map as it is."""
-    from u2net.metrics import Overlap, Pair
+    from u2net.evaluation.metrics import Overlap, Pair
 
     hard = np.where(Pair(map_, truth).stretched > 0.5, 255, 0).astype(np.uint8)[map_]
     return {f"{name} stretched": score for name, score in Overlap().step(Pair(hard, truth)).items()}

@@ -24,8 +24,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from u2net.card import Card
-from u2net.cost import measure
+from u2net.inference.profile import measure
+from u2net.models.card import Card
 from u2net.net import U2NET, U2NETP, Stage, U2Net
 from u2net.net.export import to_onnx
 from u2net.net.model import ConvBlock

@@ -16,11 +16,11 @@ from typing import Any
 from machine import commit, cpu, publish
 
 from u2net import Session, new_session
-from u2net.dataset import Example, load_grey, open_dataset
-from u2net.image import load_image
-from u2net.looks import with_mirrored
-from u2net.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
-from u2net.refine import refine
+from u2net.cutout.matting.refine import refine
+from u2net.evaluation.dataset import Example, load_grey, open_dataset
+from u2net.evaluation.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
+from u2net.images.load import load_image
+from u2net.inference.looks import with_mirrored
 
 MEASURES = (FMeasure, MAE, BoundaryIoU, RelaxedF)
 COLUMNS = ("maxF", "MAE", "BIoU", "relaxF")

@@ -19,10 +19,10 @@ from machine import commit, cpu, publish, score_table
 from PIL import Image
 
 from u2net import Session, new_session
-from u2net.dataset import Example, load_grey, open_dataset
-from u2net.image import load_image
-from u2net.metrics import MAE, BoundaryIoU, FMeasure, Measure, Pair, WeightedF
-from u2net.transform import AUTHORS
+from u2net.evaluation.dataset import Example, load_grey, open_dataset
+from u2net.evaluation.metrics import MAE, BoundaryIoU, FMeasure, Measure, Pair, WeightedF
+from u2net.images.load import load_image
+from u2net.models.transform import AUTHORS
 
 Change = Callable[[Image.Image, tuple[int, int]], Image.Image]
 """From a picture ("RGB") and the size that the network takes, (width, height), to another."""

@@ -25,17 +25,16 @@ import torch
 from metrics import commit, cpu
 
 from u2net import Session
-from u2net.bench import WAYS
-from u2net.card import Card
-from u2net.cost import measure
-from u2net.dataset import open_dataset
 from u2net.errors import InvalidModel, MissingExtra
-from u2net.evaluation import evaluate
-from u2net.metrics import MAE, FMeasure
+from u2net.evaluation.dataset import open_dataset
+from u2net.evaluation.evaluate import evaluate
+from u2net.evaluation.metrics import MAE, FMeasure
+from u2net.inference.choose import integers_beside
+from u2net.inference.open import open_session
+from u2net.inference.profile import WAYS, measure
+from u2net.models.card import Card
+from u2net.models.zoo import resolve
 from u2net.net import U2NET, U2Net, export_onnx, quantise
-from u2net.runtime import integers_beside
-from u2net.session import open_session
-from u2net.zoo import resolve
 
 SIZE = (320, 320)
 PACKAGES = ("u2net", "onnxruntime", "openvino", "ncnn", "torch")

@@ -33,8 +33,8 @@ from processes import Taken, run
 from scale_model import costs, heads, limits, shards
 from scale_tables import to_markdown
 
-from u2net.dataset import open_dataset
-from u2net.image import load_image
+from u2net.evaluation.dataset import open_dataset
+from u2net.images.load import load_image
 
 SMALL, LARGE = "400 × 300", "12 MP"
 SIDES = {

@@ -20,17 +20,15 @@ from typing import Any
 
 from machine import memory_mib
 
-from u2net.batch import Cut, CutoutConfig, Cutter
-from u2net.batch.folder import cut_out, look_up
-from u2net.batch.jobs import plan
-from u2net.batch.journal import Journal
-from u2net.batch.outcome import Outcome
-from u2net.batch.pool import Pool
-from u2net.batch.task import Task
-from u2net.encoding import encode, save_bytes
-from u2net.finish import Finish
-from u2net.image import load_image
-from u2net.outline import Outline
+from u2net.cutout.batch.folder import cut_out, look_up
+from u2net.cutout.batch.journal import Journal
+from u2net.cutout.batch.plan import Outcome, Task, plan
+from u2net.cutout.batch.pool import Pool
+from u2net.cutout.cutter import Cut, CutoutConfig, Cutter
+from u2net.cutout.finish import Finish
+from u2net.cutout.outline import Outline
+from u2net.images.load import load_image
+from u2net.images.save import encode, save_bytes
 
 _ASKED = {"format": "png"}
 _SHA256 = hashlib.sha256(b"").hexdigest()

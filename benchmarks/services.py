@@ -90,7 +90,7 @@ def ours(*options: str) -> Iterator[Server]:
 @contextmanager
 def theirs(python: str, home: Path) -> Iterator[Server]:
     """With its defaults, and the same model where it looks for models."""
-    from u2net.zoo import resolve
+    from u2net.models.zoo import resolve
 
     shutil.copy(resolve("u2netp"), home / "u2netp.onnx")
     command = [str(Path(python).parent / "rembg"), "s", "--no-ui", "--host", "127.0.0.1"]

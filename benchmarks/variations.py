@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, interpolate
 
 from u2net import Session, new_session
-from u2net.dataset import load_grey, open_dataset
-from u2net.image import load_image
+from u2net.evaluation.dataset import load_grey, open_dataset
+from u2net.images.load import load_image
 from u2net.training import appearance, geometry
 
 SIDE = 320

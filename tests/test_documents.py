@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pictures import PHOTOGRAPH, ROOT, read_image
 
-from u2net.zoo import find
+from u2net.models.zoo import find
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

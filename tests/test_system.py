@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.atomic import atomic_write
+from u2net.system import atomic_write
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_failing_disk_leaves_the_old_file_and_no_other(path, monkeypatch, step
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as Unix does")
 def test_a_full_disk_leaves_the_old_file_and_no_other(path):
     script = (
-        "import resource, sys; from u2net.atomic import atomic_write\n"
+        "import resource, sys; from u2net.system import atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "with atomic_write(sys.argv[1]) as file: file.write(bytes(10_000))"
     )
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(path):
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 def test_a_killed_process_leaves_the_old_file_whole(path):
     script = (
-        "import os, signal, sys; from u2net.atomic import atomic_write\n"
+        "import os, signal, sys; from u2net.system import atomic_write\n"
         "with atomic_write(sys.argv[1]) as file: file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     run = subprocess.run([sys.executable, "-c", script, path], check=False)

@@ -16,11 +16,11 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from u2net.models.transform import Resample
+from u2net.models.zoo import MODELS, resolve
 from u2net.net import export_onnx, load_checkpoint
 from u2net.training.levels import lower_levels
 from u2net.training.norms import has_folded_norms
-from u2net.transform import Resample
-from u2net.zoo import MODELS, resolve
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ import hashlib
 import sys
 from pathlib import Path
 
-from u2net.dataset import list_sources
+from u2net.evaluation.dataset import list_sources
+from u2net.inference.choose import integers_beside
+from u2net.models.zoo import MODELS
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.quantise import export_int8
-from u2net.runtime import integers_beside
-from u2net.zoo import MODELS
 
 OFFICIAL_MD5 = "8e83ca70e441ab06c318d82300c84806"  # of u2netp.onnx, as rembg checks it
-FOLDER = Path("src/u2net/weights")
+FOLDER = Path("src/u2net/models/weights")
 
 
 def main() -> None:

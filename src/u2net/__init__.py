@@ -6,23 +6,24 @@ Names are loaded when first used: `import u2net` itself loads neither numpy nor 
 TYPE_CHECKING = False  # the module `typing` would take longer to load than everything else here
 
 if TYPE_CHECKING:
-    from u2net.background import new_session, remove
-    from u2net.evaluation import evaluate
-    from u2net.session import Session
-    from u2net.transform import Transform
-    from u2net.zoo import MODELS
+    from u2net.cutout.remove import remove
+    from u2net.evaluation.evaluate import evaluate
+    from u2net.inference.open import new_session
+    from u2net.inference.session import Session
+    from u2net.models.transform import Transform
+    from u2net.models.zoo import MODELS
 
 __version__ = "0.1.0"
 
 __all__ = ["MODELS", "Session", "Transform", "__version__", "evaluate", "new_session", "remove"]
 
 _HOME = {
-    "MODELS": "u2net.zoo",
-    "Session": "u2net.session",
-    "Transform": "u2net.transform",
-    "evaluate": "u2net.evaluation",
-    "new_session": "u2net.background",
-    "remove": "u2net.background",
+    "MODELS": "u2net.models.zoo",
+    "Session": "u2net.inference.session",
+    "Transform": "u2net.models.transform",
+    "evaluate": "u2net.evaluation.evaluate",
+    "new_session": "u2net.inference.open",
+    "remove": "u2net.cutout.remove",
 }
 
 

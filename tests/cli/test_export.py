@@ -3,8 +3,8 @@ import pytest
 
 from cli.command import u2net
 from u2net import new_session
-from u2net.session import open_session
-from u2net.zoo import find
+from u2net.inference.open import open_session
+from u2net.models.zoo import find
 
 torch = pytest.importorskip("torch")
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch.folders import digest, write_pictures
+from cutout.batch.folders import digest, write_pictures
 from pictures import read_image
 from PIL import Image
 
 from cli.command import u2net
-from u2net.batch.journal import NAME
-from u2net.card import METADATA_KEY
-from u2net.zoo import find
+from u2net.cutout.batch.journal import NAME
+from u2net.models.card import METADATA_KEY
+from u2net.models.zoo import find
 
 QUICK = ("--runtime", "onnxruntime", "--threads", "1")
 

@@ -184,7 +184,7 @@ def test_a_report_in_json(tmp_path, photograph):
 
 def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
     pytest.importorskip("openvino")
-    from u2net.zoo import find
+    from u2net.models.zoo import find
 
     u2net(
         "remove",

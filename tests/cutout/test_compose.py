@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from u2net.cutout import (
+from u2net.cutout.compose import (
     crop_to_subject,
     cut_out,
     cut_to,

@@ -9,13 +9,13 @@ from pictures import saved
 from PIL import Image
 
 from u2net import remove
-from u2net.backdrop import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
-from u2net.batch import CutoutConfig, Cutter
+from u2net.cutout.compose import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
+from u2net.cutout.cutter import CutoutConfig, Cutter
+from u2net.cutout.finish import Crop, Finish
+from u2net.cutout.outline import Matting, Outline
 from u2net.errors import UnknownModel
-from u2net.finish import Crop, Finish
-from u2net.image import load_image
-from u2net.outline import Matting, Outline
-from u2net.tiff import to_tiff
+from u2net.images.load import load_image
+from u2net.images.tiff import to_tiff
 
 EXACT = CutoutConfig(runtime="onnxruntime", precision="fp32", threads=1)
 """What makes maps those of the fixture `packaged`."""

@@ -5,11 +5,11 @@ import pytest
 from pictures import D65, DISPLAY_P3, delta_e, photo, rgb_profile, rgb_to_xyz, srgb_decoded, xyz_to_srgb
 from PIL import Image
 
-from u2net.backdrop import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
-from u2net.deep import deepen, load_deep
+from u2net.cutout.compose import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
+from u2net.cutout.finish import Crop, Finish
 from u2net.errors import ImageTooLarge
-from u2net.finish import Crop, Finish
-from u2net.picture import Picture
+from u2net.images.deep import deepen, load_deep
+from u2net.images.picture import Picture
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

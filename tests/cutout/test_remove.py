@@ -10,14 +10,15 @@ from pictures import read_image
 from PIL import Image, ImageCms
 
 import u2net
-from u2net import Session, background, new_session, remove
-from u2net.card import Card
+from u2net import Session, new_session, remove
+from u2net.cutout import remove as background
+from u2net.cutout.matting.foreground import foreground
+from u2net.cutout.matting.trimap import alpha_matte
+from u2net.cutout.outline import Quality
 from u2net.errors import InvalidImage, InvalidModel, UnknownModel
-from u2net.foreground import foreground
-from u2net.image import load_image
-from u2net.matte import alpha_matte
-from u2net.outline import Quality
-from u2net.transform import REMBG, Transform
+from u2net.images.load import load_image
+from u2net.models.card import Card
+from u2net.models.transform import REMBG, Transform
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +302,7 @@ def test_the_default_model_is_packaged():
 
 def test_a_model_by_path(tmp_path):
     path = tmp_path / "own.onnx"
-    path.write_bytes(u2net.zoo.find("u2netp").read_bytes())
+    path.write_bytes(u2net.models.zoo.find("u2netp").read_bytes())
     assert new_session(path).card.name == "u2netp"
     assert new_session("u2net_custom", model_path=str(path)).card.name == "u2netp"
 
@@ -310,7 +311,7 @@ def test_weights_of_torch_by_path(tmp_path, photograph, u2netp):
     pytest.importorskip("torch")
     from u2net.net import load_checkpoint, save_checkpoint
 
-    network, card = load_checkpoint(u2net.zoo.find("u2netp"))
+    network, card = load_checkpoint(u2net.models.zoo.find("u2netp"))
     save_checkpoint(network, tmp_path / "own.safetensors", card)
     mask = new_session(tmp_path / "own.safetensors").mask(photograph)
     assert np.abs(mask.astype(int) - u2netp.mask(photograph)).max() <= 1
@@ -328,7 +329,7 @@ def test_unknown_models_are_refused():
 
 def test_a_damaged_model_is_refused(tmp_path):
     path = tmp_path / "broken.onnx"
-    path.write_bytes(u2net.zoo.find("u2netp").read_bytes()[:100_000])
+    path.write_bytes(u2net.models.zoo.find("u2netp").read_bytes()[:100_000])
     with pytest.raises(InvalidModel, match=r"broken\.onnx"):
         new_session(path)
 

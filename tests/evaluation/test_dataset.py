@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.dataset import list_sources, load_indices, open_dataset, open_pairs
 from u2net.errors import InvalidDataset
+from u2net.evaluation.dataset import list_sources, load_indices, open_dataset, open_pairs
 
 LAYOUTS = {
     "DUTS": ("DUTS-TE-Image/{}.jpg", "DUTS-TE-Mask/{}.png"),

@@ -30,8 +30,8 @@ from pictures import (
 )
 from PIL import Image
 
-from u2net.encoding import encode
-from u2net.image import LIMITS, Limits, load_image
+from u2net.images.load import LIMITS, Limits, load_image
+from u2net.images.save import encode
 
 # ---- Modes of pixels -----------------------------------------------------------------------------------------
 

@@ -7,12 +7,12 @@ import pytest
 from pictures import DISPLAY_P3, SRGB, photo, rgb_profile, saved, tiff
 from PIL import ExifTags, Image
 
-from u2net.deep import deepen, load_deep, shallow
 from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
-from u2net.exif import kept_exif
-from u2net.image import Limits, load_image
-from u2net.picture import Picture
-from u2net.tiff import to_tiff
+from u2net.images.deep import deepen, load_deep, shallow
+from u2net.images.exif import kept_exif
+from u2net.images.load import Limits, load_image
+from u2net.images.picture import Picture
+from u2net.images.tiff import to_tiff
 
 SIZE = (50, 40)
 

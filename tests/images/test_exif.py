@@ -2,9 +2,9 @@ import pytest
 from pictures import exif, photo, reopened, saved
 from PIL import ExifTags, Image
 
-from u2net.encoding import encode
-from u2net.exif import kept_exif
-from u2net.image import load_image
+from u2net.images.exif import kept_exif
+from u2net.images.load import load_image
+from u2net.images.save import encode
 
 
 def _camera(**more: object) -> bytes:

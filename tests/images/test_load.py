@@ -30,10 +30,10 @@ from pictures import (
 )
 from PIL import Image, ImageFile, PngImagePlugin
 
-import u2net.image
-from u2net.encoding import encode
+import u2net.images.load
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.image import Limits, load_image, load_stored
+from u2net.images.load import Limits, load_image, load_stored
+from u2net.images.save import encode
 
 # ---- What goes in --------------------------------------------------------------------------------------------
 
@@ -371,7 +371,7 @@ def test_huge_pictures_are_refused_by_their_header(name):
 PEAK = """
 import pathlib, re, sys, time
 from u2net.errors import InvalidImage
-from u2net.image import load_image
+from u2net.images.load import load_image
 
 def peak_mb():
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
@@ -532,7 +532,7 @@ def test_one_thread_at_a_time_changes_the_filters_of_warnings(monkeypatch):
         inside.remove(data)
         return data
 
-    monkeypatch.setattr(u2net.image, "_decode", decode)
+    monkeypatch.setattr(u2net.images.load, "_decode", decode)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(load_image, [b"one", b"two"])) == [b"one", b"two"]
     assert crowds == [1, 1]
@@ -544,7 +544,7 @@ def test_pillow_s_switch_for_truncated_files_is_left_alone():
 
 
 def test_the_module_s_limits_are_the_promised_ones():
-    assert Limits(50_000_000, 16_384, 25 * 1024 * 1024, 4 * 1024 * 1024) == u2net.image.LIMITS
+    assert Limits(50_000_000, 16_384, 25 * 1024 * 1024, 4 * 1024 * 1024) == u2net.images.load.LIMITS
 
 
 # ---- The corpus of odd and broken files ----------------------------------------------------------------------

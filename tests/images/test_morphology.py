@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.parts import Parts
+from u2net.images.morphology import Parts
 
 
 def _flooded(mask):

@@ -6,8 +6,8 @@ import pytest
 from pictures import photo, reopened
 from PIL import Image
 
-from u2net import png
-from u2net.png import to_png
+from u2net.images import png
+from u2net.images.png import to_png
 
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 

@@ -8,9 +8,9 @@ import pytest
 from pictures import DISPLAY_P3, distance, photo, reopened, rgb_profile, saved
 from PIL import Image
 
-from u2net.encoding import encode, same_kind, save_image
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.image import load_image
+from u2net.images.load import load_image
+from u2net.images.save import encode, same_kind, save_image
 
 
 def cutout() -> Image.Image:

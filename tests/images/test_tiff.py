@@ -6,8 +6,8 @@ from pictures import DISPLAY_P3, reopened, rgb_profile
 from PIL import ExifTags, Image
 
 from u2net.errors import ImageTooLarge
-from u2net.exif import kept_exif
-from u2net.tiff import to_tiff
+from u2net.images.exif import kept_exif
+from u2net.images.tiff import to_tiff
 
 
 def _noise(*shape: int) -> np.ndarray:

@@ -3,9 +3,9 @@ import json
 import pytest
 from cli.test_remove import u2net
 
-from u2net.bench import WAYS, time_ways
 from u2net.errors import InvalidModel
-from u2net.zoo import resolve
+from u2net.inference.profile import WAYS, time_ways
+from u2net.models.zoo import resolve
 
 
 def test_every_way_is_timed_or_its_lack_explained():

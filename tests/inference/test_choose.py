@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from pictures import ROOT
 
-import u2net.runtime
+import u2net.inference.choose
 from u2net import Transform
 from u2net.errors import InvalidModel, MissingExtra
-from u2net.runtime import choose
-from u2net.session import open_session
+from u2net.inference.choose import choose
+from u2net.inference.open import open_session
 
-FLOAT = ROOT / "src/u2net/weights/u2netp.onnx"
-INTEGERS = ROOT / "src/u2net/weights/u2netp-int8.onnx"
+FLOAT = ROOT / "src/u2net/models/weights/u2netp.onnx"
+INTEGERS = ROOT / "src/u2net/models/weights/u2netp-int8.onnx"
 SIZE = (320, 320)
 
 
@@ -25,10 +25,10 @@ def machine(monkeypatch):
     """Says what is installed and what the processor can: `machine(openvino=True, gpu=False, vnni=True, bf16=True)`."""
 
     def set_up(openvino: bool = True, gpu: bool = False, vnni: bool = True, bf16: bool = True) -> None:
-        monkeypatch.setattr(u2net.runtime, "find_spec", lambda name: openvino and name == "openvino")
-        monkeypatch.setattr(u2net.runtime, "has_gpu", lambda: gpu)
-        monkeypatch.setattr(u2net.runtime, "_multiplies_bytes", lambda: vnni)
-        monkeypatch.setattr(u2net.runtime, "_capabilities", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
+        monkeypatch.setattr(u2net.inference.choose, "find_spec", lambda name: openvino and name == "openvino")
+        monkeypatch.setattr(u2net.inference.choose, "has_gpu", lambda: gpu)
+        monkeypatch.setattr(u2net.inference.choose, "_multiplies_bytes", lambda: vnni)
+        monkeypatch.setattr(u2net.inference.choose, "_capabilities", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
 
     return set_up
 
@@ -71,7 +71,7 @@ def test_integers_of_other_weights_are_not_taken(machine, tmp_path):
     machine()
     shutil.copy(INTEGERS, tmp_path / "mine-int8.onnx")
     model = onnx.load(FLOAT)
-    onnx.helper.set_model_props(model, {"u2net.card": '{"name": "mine", "sha256": "00"}'})
+    onnx.helper.set_model_props(model, {"u2net.models.card": '{"name": "mine", "sha256": "00"}'})
     onnx.save(model, tmp_path / "mine.onnx")
     assert choose(tmp_path / "mine.onnx", SIZE, "auto", "auto")[2] == "fp32"
 
@@ -176,7 +176,7 @@ def test_a_signal_after_sessions_of_openvino_are_gone_does_not_kill_the_process(
     pytest.importorskip("openvino")
     script = """if True:
         import os, signal, sys
-        from u2net.session import open_session
+        from u2net.inference.open import open_session
         sessions = [open_session(sys.argv[1], runtime="openvino", precision="fp32") for _ in range(2)]
         while sessions:
             sessions.pop(0)
@@ -191,7 +191,7 @@ def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other()
     script = """if True:
         import sys, threading
         import numpy as np
-        from u2net.session import open_session
+        from u2net.inference.open import open_session
         backend = open_session(sys.argv[1], runtime="openvino", precision="fp32").backend
         together = threading.Barrier(4)
         def use():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.confidence import subject_confidence
+from u2net.inference.session import subject_confidence
 
 
 def _map(level, share=0.2, size=320):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.image import load_image
-from u2net.looks import with_closer, with_mirrored
-from u2net.session import Prediction
+from u2net.images.load import load_image
+from u2net.inference.looks import with_closer, with_mirrored
+from u2net.inference.session import Prediction
 
 
 def _brightness(picture):

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from u2net.backends import ncnn_backend
-from u2net.card import Card
 from u2net.errors import InvalidModel
-from u2net.ncnn_graph import from_onnx
-from u2net.transform import Transform
+from u2net.inference.ncnn_graph import from_onnx
+from u2net.inference.runtimes import ncnn_backend
+from u2net.models.card import Card
+from u2net.models.transform import Transform
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402

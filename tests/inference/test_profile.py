@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from u2net.cost import measure
 from u2net.errors import InvalidModel
-from u2net.zoo import resolve
+from u2net.inference.profile import measure
+from u2net.models.zoo import resolve
 
 
 @pytest.fixture(scope="module")
@@ -11,7 +11,7 @@ def networks(tmp_path_factory):
     """Both variants: the network, batch normalisation folded, on torch's device without data; and its ONNX file."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("torch")
-    from u2net.card import Card
+    from u2net.models.card import Card
     from u2net.net import U2NET, U2NETP, U2Net
     from u2net.net.export import fold_batch_norm, to_onnx
 

@@ -12,12 +12,12 @@ from pictures import DISPLAY_P3, ROOT, read_image, rgb_profile, saved
 from PIL import Image
 
 from u2net import Session, Transform
-from u2net.card import Card
 from u2net.errors import InvalidImage, InvalidModel, SessionClosed
-from u2net.image import load_image
-from u2net.session import open_session
+from u2net.images.load import load_image
+from u2net.inference.open import open_session
+from u2net.models.card import Card
 
-WEIGHTS = ROOT / "src/u2net/weights/u2netp.onnx"
+WEIGHTS = ROOT / "src/u2net/models/weights/u2netp.onnx"
 RUNTIMES = ["onnxruntime", "openvino", "ncnn", "torch"]
 
 
@@ -242,7 +242,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
 def test_a_card_that_is_not_one_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(WEIGHTS)
-    onnx.helper.set_model_props(model, {"u2net.card": json.dumps({"name": "x", "transform": {"size": "big"}})})
+    onnx.helper.set_model_props(model, {"u2net.models.card": json.dumps({"name": "x", "transform": {"size": "big"}})})
     onnx.save(model, tmp_path / "bad.onnx")
     with pytest.raises(InvalidModel, match=r"bad\.onnx"):
         open_session(tmp_path / "bad.onnx")

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from u2net.card import Card
-from u2net.transform import REMBG
+from u2net.models.card import Card
+from u2net.models.transform import REMBG
 
 
 def test_json_round_trip():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.enlarge import enlarge
+from u2net.models.transform import enlarge
 
 
 @pytest.mark.parametrize("size", [(50, 40), (320, 320), (1, 3), (1500, 900), (513, 2500), (5000, 300), (300, 5000)])

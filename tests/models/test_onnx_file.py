@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
-from u2net.onnx_file import read_metadata
-from u2net.zoo import find
+from u2net.models.card import METADATA_KEY, Card
+from u2net.models.onnx_file import read_metadata
+from u2net.models.zoo import find
 
 Write = Callable[[bytes], Path]
 
@@ -286,7 +286,7 @@ def test_beginnings_of_the_packaged_file_are_refused_or_read(tmp_path):
     chosen = random.Random(0)
     for _ in range(50):
         found = outcome(tmp_path / "a.onnx", content[: chosen.randrange(len(content))])
-        assert found is None or found.keys() <= {"u2net.card"}
+        assert found is None or found.keys() <= {"u2net.models.card"}
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.transform import AUTHORS, REMBG, Transform
+from u2net.models.transform import AUTHORS, REMBG, Transform
 
 
 def _picture(width: int, height: int, seed: int = 0) -> Image.Image:

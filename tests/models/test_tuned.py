@@ -5,7 +5,7 @@ import pytest
 from pictures import read_image
 
 from u2net import evaluate, new_session
-from u2net.transform import Transform
+from u2net.models.transform import Transform
 
 TUNED = "u2netp_tuned"
 

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 import pytest
 
 import u2net
-from u2net import zoo
-from u2net.card import Card
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
-from u2net.zoo import MODELS, Model
+from u2net.models import zoo
+from u2net.models.card import Card
+from u2net.models.zoo import MODELS, Model
 
 NUM_BYTES = 64 * 1024
 CONTENT = os.urandom(NUM_BYTES)
@@ -173,7 +173,7 @@ def contents(folder):
 def start(server, address, body="zoo.download('tiny')", **environment):
     """Another Python that runs `body` with "tiny" published at `address`."""
     program = (
-        "from u2net import zoo; from u2net.card import Card\n"
+        "from u2net import zoo; from u2net.models.card import Card\n"
         f"url = 'http://127.0.0.1:{server.server_port}/{address}'\n"
         f"zoo.MODELS['tiny'] = zoo.Model(Card('tiny'), 'tiny.onnx', url, {MD5!r}, {NUM_BYTES})\n{body}\n"
     )
@@ -207,7 +207,9 @@ def test_the_default_model_comes_with_the_package():
 
 
 def test_importing_the_zoo_loads_nothing_that_downloads():
-    program = "import sys, u2net.zoo; print({'pooch', 'requests', 'filelock', 'torch', 'onnxruntime'} & {*sys.modules})"
+    program = (
+        "import sys, u2net.models.zoo;print({'pooch', 'requests', 'filelock', 'torch', 'onnxruntime'} & {*sys.modules})"
+    )
     environment = os.environ | {"PYTHONPATH": str(Path(u2net.__file__).parents[1])}
     assert subprocess.check_output([sys.executable, "-c", program], env=environment, text=True).strip() == "set()"
 

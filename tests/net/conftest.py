@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from u2net.card import Card
+from u2net.models.card import Card
+from u2net.models.zoo import find
 from u2net.net import Checkpoint, Stage, U2Net, export_onnx, load_checkpoint
-from u2net.zoo import find
 
 NewNetwork = Callable[..., U2Net]
 

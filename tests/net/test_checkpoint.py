@@ -13,11 +13,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from u2net.card import Card
 from u2net.errors import InvalidModel
+from u2net.models.card import Card
+from u2net.models.transform import Transform
 from u2net.net import U2NET, U2NETP, Stage, U2Net, export_onnx, load_checkpoint, save_checkpoint
 from u2net.net.checkpoint import digest, to_authors_key
-from u2net.transform import Transform
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -11,16 +11,16 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 import u2net.net.export
-from u2net.backends import openvino_core
-from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
+from u2net.inference.open import open_session
+from u2net.inference.runtimes import openvino_core
+from u2net.models.card import METADATA_KEY, Card
+from u2net.models.onnx_file import read_metadata
+from u2net.models.transform import Transform
+from u2net.models.zoo import find
 from u2net.net import U2NETP, Stage, U2Net, export_onnx
 from u2net.net.checkpoint import describe
 from u2net.net.export import to_onnx
-from u2net.onnx_file import read_metadata
-from u2net.session import open_session
-from u2net.transform import Transform
-from u2net.zoo import find
 
 CARD = Card(name="a", transform=Transform(size=(64, 48), stretch=False), licence="MIT", scores={"maxF": 0.5})
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from u2net.backends import ncnn_backend, openvino_core
-from u2net.card import Card
 from u2net.errors import InvalidModel
+from u2net.inference.open import open_session
+from u2net.inference.runtimes import ncnn_backend, openvino_core
+from u2net.models.card import Card
+from u2net.models.zoo import find
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.export import fold_batch_norm, to_onnx
-from u2net.session import open_session
-from u2net.zoo import find
 
 CARD = Card("a")
 

@@ -18,11 +18,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from u2net.errors import InvalidModel
+from u2net.inference.open import open_session
+from u2net.models.onnx_file import read_metadata
 from u2net.net import Stage, U2Net, load_checkpoint
 from u2net.net.checkpoint import to_authors_key
 from u2net.net.export import to_onnx
-from u2net.onnx_file import read_metadata
-from u2net.session import open_session
 
 MAX_MEGABYTES = 200
 MARKER = "ran"
@@ -239,7 +239,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 from u2net.errors import InvalidModel
 from u2net.net import load_checkpoint
-from u2net.session import open_session
+from u2net.inference.open import open_session
 
 def memory(key):
     (line,) = (l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(key))
@@ -412,7 +412,7 @@ def test_a_model_that_takes_no_picture_is_refused(tmp_path, make, runtime):
 
 
 def test_a_bit_flipped_anywhere_in_a_graph_opens_or_is_refused(tmp_path, least):
-    from u2net.card import Card
+    from u2net.models.card import Card
 
     model = to_onnx(least, Card(name="a"))
     for tensor in model.graph.initializer:

@@ -5,8 +5,8 @@ import onnx
 import pytest
 import torch
 
-from u2net.card import Card
 from u2net.errors import InvalidModel
+from u2net.models.card import Card
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.export import to_graph, to_onnx
 from u2net.net.levels import find_levels, subtract_levels

@@ -8,12 +8,12 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
+from u2net.models.card import METADATA_KEY, Card
+from u2net.models.transform import Transform
+from u2net.models.zoo import find
 from u2net.net import Checkpoint, Stage, export_onnx, load_checkpoint
 from u2net.net.export import to_onnx
-from u2net.transform import Transform
-from u2net.zoo import find
 
 Change = Callable[[onnx.GraphProto], object]
 

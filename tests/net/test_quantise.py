@@ -6,14 +6,14 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from u2net.backends import openvino_core
-from u2net.card import PRECISION_KEY, Card
 from u2net.errors import InvalidModel
+from u2net.inference.runtimes import openvino_core
+from u2net.models.card import PRECISION_KEY, Card
+from u2net.models.onnx_file import read_metadata
+from u2net.models.transform import Transform
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.export import to_onnx
 from u2net.net.quantise import export_int8, quantise
-from u2net.onnx_file import read_metadata
-from u2net.transform import Transform
 
 SIZE = (48, 40)  # width, height
 CARD = Card("a", Transform(size=SIZE))

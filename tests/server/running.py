@@ -12,12 +12,12 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from u2net.card import Card
+from u2net.inference.session import Session
+from u2net.models.card import Card
 from u2net.server.app import new_app
 from u2net.server.config import ServerConfig
 from u2net.server.process import Server, listen, new_server
 from u2net.server.service import Service
-from u2net.session import Session
 
 QUICK = {"port": 0, "pool": 4, "max_batch": 8, "drain_delay_s": 0.0, "read_timeout_s": 5.0}
 

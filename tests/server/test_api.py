@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from u2net import remove
-from u2net.background import render
-from u2net.image import load_image
-from u2net.zoo import DEFAULT
+from u2net.cutout.remove import render
+from u2net.images.load import load_image
+from u2net.models.zoo import DEFAULT
 
 from .running import opener, picture, running
 

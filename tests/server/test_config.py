@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from u2net.image import LIMITS
+from u2net.images.load import LIMITS
 from u2net.server import ServerConfig
 
 NONSENSE = {

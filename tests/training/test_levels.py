@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from u2net.models.transform import Transform
+from u2net.models.zoo import resolve
 from u2net.net import load_checkpoint
 from u2net.net.model import VARIANTS, U2Net
 from u2net.training.levels import lower_levels
-from u2net.transform import Transform
-from u2net.zoo import resolve
 
 
 @pytest.fixture(scope="module")

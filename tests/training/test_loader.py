@@ -14,12 +14,12 @@ import torch
 
 from training.pairs import write_pairs
 from u2net.errors import BadPictures, NotEnoughRoom
+from u2net.models.transform import Transform
 from u2net.training.config import TrainConfig
 from u2net.training.examples import open_examples
 from u2net.training.loader import Batch, Loader, normalise, positions
 from u2net.training.order import Order
 from u2net.training.store import open_store
-from u2net.transform import Transform
 
 CPU = torch.device("cpu")
 NUM_PAIRS = 7

@@ -74,7 +74,7 @@ def test_a_run_from_folded_norms_reopens_them_unless_they_are_frozen(configured,
 @pytest.fixture
 def folded(tmp_path, tiny):
     """A file of the tiny network whose norms do nothing."""
-    from u2net.card import Card
+    from u2net.models.card import Card
     from u2net.net.checkpoint import save_checkpoint
 
     network = U2Net(VARIANTS["u2netp"])

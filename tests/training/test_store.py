@@ -12,11 +12,11 @@ from PIL import Image
 
 from training.pairs import write_pair, write_pairs
 from u2net.errors import BadPictures, NotEnoughRoom
+from u2net.models.transform import Transform
 from u2net.training import room
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Examples, open_examples
 from u2net.training.store import open_store
-from u2net.transform import Transform
 
 CACHES = ("none", "memory", "disk", "device")
 CPU = torch.device("cpu")

@@ -8,12 +8,12 @@ from PIL import Image
 
 from u2net import new_session
 from u2net.errors import InvalidModel
+from u2net.models.transform import Transform
+from u2net.models.zoo import resolve
 from u2net.net import load_checkpoint
 from u2net.training import TrainConfig
 from u2net.training.loop import train
 from u2net.training.teachers import Teachers
-from u2net.transform import Transform
-from u2net.zoo import resolve
 
 _TWO = ("plain", "mirrored")
 

@@ -12,10 +12,10 @@ import click
 from u2net.cli.failure import Refusal
 
 if TYPE_CHECKING:
-    from u2net.backdrop import Backdrop
-    from u2net.encoding import Format
-    from u2net.finish import Finish
-    from u2net.outline import Outline, Quality
+    from u2net.cutout.compose import Backdrop
+    from u2net.cutout.finish import Finish
+    from u2net.cutout.outline import Outline, Quality
+    from u2net.images.save import Format
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Color = tuple[int, int, int, int]
@@ -158,7 +158,7 @@ class Appearance:
 
     def outline(self) -> Outline:
         """How the alpha is found."""
-        from u2net.outline import Matting, Outline
+        from u2net.cutout.outline import Matting, Outline
 
         given = {
             "foreground_threshold": self.alpha_matting_foreground_threshold,
@@ -170,7 +170,7 @@ class Appearance:
 
     def finish(self, format_: Format) -> Finish:
         """What is made of picture and alpha for a file of this format. Raises OSError of a background."""
-        from u2net.finish import Crop, Finish
+        from u2net.cutout.finish import Crop, Finish
 
         cropped = self.crop or self.crop_margin is not None or self.crop_aspect is not None
         return Finish(
@@ -184,9 +184,9 @@ class Appearance:
         )
 
     def _backdrop(self, format_: Format) -> Backdrop | None:
-        from u2net.backdrop import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
+        from u2net.cutout.compose import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
         from u2net.errors import InvalidImage
-        from u2net.image import load_image
+        from u2net.images.load import load_image
 
         colors = self._colors()
         if format_ == "jpg" and any(color[3] < 255 for color in colors):

@@ -11,8 +11,8 @@ import click
 from u2net.cli.failure import Refusal, one_line_errors, printable
 
 if TYPE_CHECKING:
-    from u2net.dataset import Dataset
-    from u2net.doctor import Finding, Kind, Report
+    from u2net.evaluation.check import Finding, Kind, Report
+    from u2net.evaluation.dataset import Dataset
 
 _PATH = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -64,10 +64,10 @@ def check_data(
     with one_line_errors():
         from tqdm import tqdm
 
-        from u2net.atomic import atomic_write
-        from u2net.dataset import open_pairs
-        from u2net.doctor import examine, save_sheet
-        from u2net.encoding import SUFFIXES
+        from u2net.evaluation.check import examine, save_sheet
+        from u2net.evaluation.dataset import open_pairs
+        from u2net.images.save import SUFFIXES
+        from u2net.system import atomic_write
 
         if sheet_path and sheet_path.suffix.lower() not in SUFFIXES:
             raise Refusal(f"--sheet ends in .png, .webp or .jpg, not {sheet_path.suffix or 'nothing'}")
@@ -106,8 +106,8 @@ def _parse_classes(text: str) -> int | list[str]:
 
 
 def _open(path: Path) -> Dataset:
-    from u2net.dataset import open_dataset
     from u2net.errors import InvalidDataset
+    from u2net.evaluation.dataset import open_dataset
 
     try:
         dataset = open_dataset(path, strict=False)
@@ -118,8 +118,8 @@ def _open(path: Path) -> Dataset:
 
 def _with_pairs(dataset: Dataset) -> Dataset:
     """The data set itself. Raises InvalidDataset, with an instance, if nothing in it makes a pair."""
-    from u2net.doctor.names import look_at_names
     from u2net.errors import InvalidDataset
+    from u2net.evaluation.check.names import look_at_names
 
     if not any(example.image and example.mask for example in dataset):
         _, kind, detail = next(look_at_names(dataset))

@@ -14,15 +14,13 @@ from u2net.cli.folder import FolderOptions, Told, model_digest
 from u2net.errors import ConfigMismatch
 
 if TYPE_CHECKING:
-    from u2net.batch import CutoutConfig
+    from u2net.cutout.cutter import CutoutConfig
 
 
 def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
-    from u2net.batch import Cutter
-    from u2net.batch.cluster import cut_out
-    from u2net.batch.request import begin, end
-    from u2net.batch.storage import open_storage
+    from u2net.cutout.batch.cluster import begin, cut_out, end, open_storage
+    from u2net.cutout.cutter import Cutter
 
     if options.watch or options.report:
         raise Refusal("--watch and --report are for --engine pool")

@@ -78,8 +78,9 @@ def evaluate(
     with one_line_errors():
         from tqdm import tqdm
 
-        from u2net import evaluation, report
-        from u2net.metrics import MATTING, SALIENCY
+        from u2net.evaluation import evaluate as evaluation
+        from u2net.evaluation import report
+        from u2net.evaluation.metrics import MATTING, SALIENCY
 
         quiet = not sys.stderr.isatty()
         measures = SALIENCY + MATTING if mattes else None

@@ -59,9 +59,9 @@ def export(
             save_checkpoint(network, output, card)
         click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")
         if calibration is not None:
-            from u2net.dataset import list_sources
+            from u2net.evaluation.dataset import list_sources
+            from u2net.models.zoo import integers_beside
             from u2net.net.quantise import export_int8
-            from u2net.runtime import integers_beside
 
             sources = list_sources(calibration)
             beside = integers_beside(output)

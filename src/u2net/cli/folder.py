@@ -19,12 +19,11 @@ import click
 from u2net.cli.failure import Refusal, printable, quiet_decoders
 
 if TYPE_CHECKING:
-    from u2net.batch import CutoutConfig
-    from u2net.batch.folder import Engine
-    from u2net.batch.gallery import Gallery
-    from u2net.batch.outcome import Outcome
-    from u2net.batch.task import Task
-    from u2net.signals import Signals
+    from u2net.cutout.batch.folder import Engine
+    from u2net.cutout.batch.plan import Outcome, Task
+    from u2net.cutout.batch.report import Gallery
+    from u2net.cutout.cutter import CutoutConfig
+    from u2net.system import Signals
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,13 @@ class FolderOptions:
 
 def remove_folder(source: Path, target: Path, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out the pictures below a folder; gives the exit code. Raises Refusal, and what the library does."""
-    from u2net.batch.folder import cut_out, look_up, sweep
-    from u2net.batch.gallery import Gallery
-    from u2net.batch.jobs import plan
-    from u2net.batch.journal import Journal
-    from u2net.batch.outcome import Outcome
-    from u2net.batch.watch import Arrivals
+    from u2net.cutout.batch.folder import cut_out, look_up, sweep
+    from u2net.cutout.batch.journal import Journal
+    from u2net.cutout.batch.plan import Outcome, plan
+    from u2net.cutout.batch.report import Gallery
+    from u2net.cutout.batch.watch import Arrivals
     from u2net.errors import ConfigMismatch
-    from u2net.signals import Signals
+    from u2net.system import Signals
 
     if options.report and not options.report.parent.is_dir():
         raise Refusal(f"there is no folder {options.report.parent} for the report")
@@ -103,7 +101,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
 
 def model_digest(model: str) -> str:
     """Of a model's file, which is downloaded if need be."""
-    from u2net.zoo import resolve
+    from u2net.models.zoo import resolve
 
     with resolve(model, progress=is_terminal()).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -111,9 +109,9 @@ def model_digest(model: str) -> str:
 
 def _engine(stack: ExitStack, config: CutoutConfig, workers: int | None, num_tasks: int | None = None) -> Engine:
     """Processes that share the processors, until the stack's end."""
-    from u2net.batch import Cutter
-    from u2net.batch.pool import Pool, num_workers
-    from u2net.machine import num_processors
+    from u2net.cutout.batch.pool import Pool, num_workers
+    from u2net.cutout.cutter import Cutter
+    from u2net.system import num_processors
 
     num = workers or num_workers(num_tasks)
     threads = config.threads or (None if "OMP_NUM_THREADS" in os.environ else max(1, num_processors() // num))

@@ -28,7 +28,7 @@ def models() -> None:
 def list_(as_json: bool) -> None:
     """List every model known by name, and whether this machine has it."""
     with one_line_errors():
-        from u2net.zoo import MODELS, find
+        from u2net.models.zoo import MODELS, find
 
         rows = []
         for model in MODELS.values():
@@ -57,9 +57,9 @@ def list_(as_json: bool) -> None:
 def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
     """Describe a model: its card, its Transform, its parameters, and the work and memory of one picture."""
     with one_line_errors():
-        from u2net.cost import measure
-        from u2net.session import read_card
-        from u2net.zoo import MODELS, resolve
+        from u2net.inference.open import read_card
+        from u2net.inference.profile import measure
+        from u2net.models.zoo import MODELS, resolve
 
         path = resolve(model, progress=sys.stderr.isatty())
         with _as_onnx(path) as onnx_path:
@@ -101,8 +101,8 @@ def bench(model: str, threads: int | None, rounds: int, as_json: bool) -> None:
     They take turns with one picture. Ratios are to ONNX Runtime in float32, with the least and the largest of a turn.
     """
     with one_line_errors():
-        from u2net.bench import time_ways
-        from u2net.zoo import MODELS, resolve
+        from u2net.inference.profile import time_ways
+        from u2net.models.zoo import MODELS, resolve
 
         path = resolve(model, progress=sys.stderr.isatty())
         card = MODELS[model].card if model in MODELS else None
@@ -125,7 +125,7 @@ def bench(model: str, threads: int | None, rounds: int, as_json: bool) -> None:
 def download(names: tuple[str, ...], force: bool) -> None:
     """Fetch models by name; each is verified before it gets its place."""
     with one_line_errors():
-        from u2net import zoo
+        from u2net.models import zoo
 
         for name in names:
             click.echo(zoo.download(name, progress=sys.stderr.isatty(), force=force))
@@ -137,7 +137,7 @@ def verify(names: tuple[str, ...]) -> None:
     """Compare models, or all that are here, with their published checksums."""
     damaged = False
     with one_line_errors():
-        from u2net import zoo
+        from u2net.models import zoo
 
         for name in names or zoo.MODELS:
             try:
@@ -157,7 +157,7 @@ def verify(names: tuple[str, ...]) -> None:
 def path(name: str) -> None:
     """Print where a model's file is; download nothing."""
     with one_line_errors():
-        from u2net.zoo import find
+        from u2net.models.zoo import find
 
         found = find(name)
         if found is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from u2net.cli.failure import Refusal
 
 if TYPE_CHECKING:
-    from u2net.encoding import Format
+    from u2net.images.save import Format
 
 PIPE = Path("-")
 """stdin as a source, stdout as a target."""
@@ -25,7 +25,7 @@ def source_and_target(
     overwrite: bool,
 ) -> tuple[Path, Path, Format]:
     """Source, target and format. Raises Refusal where they make no sense together, or a file would be lost."""
-    from u2net.encoding import SUFFIXES
+    from u2net.images.save import SUFFIXES
 
     if input == "" or output == "":
         raise Refusal("a name is empty")

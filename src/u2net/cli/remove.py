@@ -18,8 +18,8 @@ from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_folder
 from u2net.cli.places import PIPE, source_and_target
 
 if TYPE_CHECKING:
-    from u2net.batch import CutoutConfig
-    from u2net.encoding import Format
+    from u2net.cutout.cutter import CutoutConfig
+    from u2net.images.save import Format
 
 
 @click.command()
@@ -128,9 +128,9 @@ def remove(
         if as_json and target == PIPE:
             raise Refusal("the picture and --json cannot both go to stdout")
 
-        from u2net.batch import CutoutConfig
-        from u2net.encoding import LOSSY
-        from u2net.zoo import DEFAULT
+        from u2net.cutout.cutter import CutoutConfig
+        from u2net.images.save import LOSSY
+        from u2net.models.zoo import DEFAULT
 
         if lossy_quality is not None and format_ not in LOSSY:
             raise Refusal(f"{format_} is exact: --lossy-quality is for {', '.join(LOSSY)}")
@@ -171,12 +171,12 @@ def remove(
 
 def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bool) -> int:
     """Cut out one picture, from stdin and to stdout if need be; gives the exit code."""
-    from u2net.batch import Cut, Cutter
-    from u2net.batch.outcome import Outcome
-    from u2net.deep import DEEP_LIMITS
-    from u2net.encoding import save_bytes
+    from u2net.cutout.batch.plan import Outcome
+    from u2net.cutout.cutter import Cut, Cutter
     from u2net.errors import reason
-    from u2net.image import LIMITS
+    from u2net.images.deep import DEEP_LIMITS
+    from u2net.images.load import LIMITS
+    from u2net.images.save import save_bytes
 
     limits = DEEP_LIMITS if config.bit_depth == 16 else LIMITS
     piped = sys.stdin.buffer.read(limits.max_bytes + 1) if source == PIPE else None

@@ -1,13 +1,18 @@
-"""Alpha and picture become a cut-out."""
+"""Alpha and picture become a cut-out, over nothing or over a backdrop."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from u2net.deep import Levels, shallow
-from u2net.parts import Mask, Parts
+from u2net.images.color import from_srgb
+from u2net.images.deep import Levels, shallow
+from u2net.images.morphology import Mask, Parts
+from u2net.images.picture import Picture
 
 Color = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
@@ -202,3 +207,48 @@ def _far_from_visible(alpha: NDArray[np.uint8]) -> Image.Image:
             far &= ~ringed[dy : dy + rows, dx : dx + columns]
     box = (0, 0, width / _BLOCK, height / _BLOCK)
     return Image.fromarray(far).resize((width, height), Image.Resampling.NEAREST, box)
+
+
+Backdrop = Callable[[Image.Image, Picture], Image.Image]
+"""Puts a cut-out, "RGBA", over something, and gives "RGBA"; it is also told the picture, of the same size.
+
+Those of this module may be pickled, for pictures may be worked on by other processes.
+"""
+
+_BLUR = 0.02  # of the picture's longer side
+
+
+def color_backdrop(color: Color) -> Backdrop:
+    """One colour, in the space of the picture."""
+    return partial(_color, color)
+
+
+def gradient_backdrop(top: Color, bottom: Color) -> Backdrop:
+    """From one colour at the top to another at the bottom, in the space of the picture."""
+    return partial(_gradient, top, bottom)
+
+
+def blur_backdrop() -> Backdrop:
+    """The picture's own background, out of focus: a Gaussian whose sigma is a fiftieth of the longer side."""
+    return _blur
+
+
+def picture_backdrop(behind: Picture) -> Backdrop:
+    """Another picture, scaled to cover, its colours brought into the space of the one that is cut out."""
+    return partial(_picture, behind.view())
+
+
+def _color(color: Color, cutout: Image.Image, _picture: Picture) -> Image.Image:
+    return on_color(cutout, color)
+
+
+def _gradient(top: Color, bottom: Color, cutout: Image.Image, _picture: Picture) -> Image.Image:
+    return on_gradient(cutout, top, bottom)
+
+
+def _blur(cutout: Image.Image, picture: Picture) -> Image.Image:
+    return on_blur(cutout, picture.rgb, max(1.0, _BLUR * max(cutout.size)))
+
+
+def _picture(behind: Image.Image, cutout: Image.Image, picture: Picture) -> Image.Image:
+    return on_picture(cutout, from_srgb(behind, picture.icc_profile))

@@ -12,19 +12,19 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from u2net.background import new_session
-from u2net.confidence import EMPTY
-from u2net.deep import DeepPicture, load_deep
-from u2net.encoding import Format, encode
+from u2net.cutout.finish import Finish
+from u2net.cutout.outline import Outline
 from u2net.errors import InvalidImage, MissingExtra, NoSubject, reason
-from u2net.exif import kept_exif
-from u2net.finish import Finish
-from u2net.image import load_image
-from u2net.outline import Outline
-from u2net.picture import Picture
-from u2net.session import Precision, Runtime, Session
-from u2net.tiff import to_tiff
-from u2net.zoo import DEFAULT
+from u2net.images.deep import DeepPicture, load_deep
+from u2net.images.exif import kept_exif
+from u2net.images.load import load_image
+from u2net.images.picture import Picture
+from u2net.images.save import Format, encode
+from u2net.images.tiff import to_tiff
+from u2net.inference.choose import Precision, Runtime
+from u2net.inference.open import new_session
+from u2net.inference.session import EMPTY, Session
+from u2net.models.zoo import DEFAULT
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -41,7 +41,7 @@ class CutoutConfig:
     """Of the runtime, in each process; None leaves their number to it."""
     outline: Outline = field(default_factory=Outline)
     finish: Finish = field(default_factory=Finish)
-    """Its backdrop is one of `u2net.backdrop`, which may be pickled."""
+    """Its backdrop is one of `u2net.cutout.compose`, which may be pickled."""
     format: Format = "png"
     bit_depth: Literal[8, 16] = 8
     """Bits per channel of the file: 16 for "tiff" alone, without shadow, backdrop and rembg's matting."""

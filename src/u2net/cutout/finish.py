@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from u2net.backdrop import Backdrop
-from u2net.cutout import (
+from u2net.cutout.compose import (
+    Backdrop,
     cut_out,
     cut_out_deep,
     cut_to,
@@ -21,16 +21,16 @@ from u2net.cutout import (
     subject_box,
     with_shadow,
 )
-from u2net.deep import DeepPicture, Levels, shallow
+from u2net.cutout.matting.foreground import foreground
 from u2net.errors import ImageTooLarge
-from u2net.foreground import foreground
-from u2net.image import LIMITS
-from u2net.picture import Picture
+from u2net.images.deep import DeepPicture, Levels, shallow
+from u2net.images.load import LIMITS
+from u2net.images.picture import Picture
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of a picture that holds the subject, as `u2net.cutout.subject_box` finds it."""
+    """The part of a picture that holds the subject, as `u2net.cutout.compose.subject_box` finds it."""
 
     margin: float = 0.0
     aspect: float | None = None

@@ -8,12 +8,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.deep import DeepPicture, Levels, deepen
-from u2net.looks import with_mirrored
-from u2net.matte import alpha_matte, smooth_mask
-from u2net.picture import Picture
-from u2net.refine import refine, refine_deep
-from u2net.session import Prediction, Session
+from u2net.cutout.matting.refine import refine, refine_deep
+from u2net.cutout.matting.trimap import alpha_matte, smooth_mask
+from u2net.images.deep import DeepPicture, Levels, deepen
+from u2net.images.picture import Picture
+from u2net.inference.looks import with_mirrored
+from u2net.inference.session import Prediction, Session
 
 Pixels = NDArray[np.uint8]
 

@@ -3,87 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
-from os import PathLike, fspath
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.backdrop import Backdrop, color_backdrop
-from u2net.deep import load_deep
-from u2net.encoding import encode, same_kind
-from u2net.finish import Finish
-from u2net.image import ImageData, Picture, load_image
-from u2net.outline import Matting, Outline, Quality
-from u2net.session import Precision, Runtime, Session, open_session
-from u2net.tiff import to_tiff
-from u2net.zoo import DEFAULT, MODELS, cache_folder, resolve
+from u2net.cutout.compose import Backdrop, color_backdrop
+from u2net.cutout.finish import Finish
+from u2net.cutout.outline import Matting, Outline, Quality
+from u2net.images.deep import load_deep
+from u2net.images.load import ImageData, Picture, load_image
+from u2net.images.save import encode, same_kind
+from u2net.images.tiff import to_tiff
+from u2net.inference.open import new_session
+from u2net.inference.session import Session
 
 if TYPE_CHECKING:
-    import onnxruntime
-
-    from u2net.transform import Transform
+    pass
 
 Color = tuple[int, int, int] | tuple[int, int, int, int]
 """Red, green, blue and, if given, opacity; 0 to 255 each."""
 
-_TORCH_SUFFIXES = {".pth", ".pt", ".safetensors"}  # lower case
 
 _default_session: Session | None = None
 _default_session_lock = threading.Lock()
-
-
-def new_session(
-    model_name: str | PathLike[str] = DEFAULT,
-    *,
-    sess_opts: onnxruntime.SessionOptions | None = None,
-    providers: Sequence[str] | None = None,
-    model_path: str | PathLike[str] | None = None,
-    runtime: Runtime = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
-    transform: Transform | None = None,
-    progress: bool = False,
-) -> Session:
-    """Open a model by its name in `MODELS`, downloading it once if need be, or by the path of a file.
-
-    Files are `.onnx` or, with the extra `torch`, `.pth` and `.safetensors`, which torch runs itself. `runtime`
-    and `precision` are as `u2net.session.open_session` says: "auto" for both is the fastest here. `threads` of None
-    leaves their number to the runtime. `transform` replaces the model's own feeding. `sess_opts` and `providers` are
-    ONNX Runtime's; `model_path` is rembg's way to name a file, with the model name "u2net_custom". `progress` shows a
-    download on stderr.
-
-    Raises UnknownModel, DownloadError, InvalidModel, MissingExtra, OSError for a file that cannot be read, and
-    ValueError for parameters that make no sense together.
-    """
-    if model_path is not None:
-        model_name = model_path
-    path = resolve(model_name, progress=progress)
-    if path.suffix.lower() in _TORCH_SUFFIXES:
-        if runtime != "auto" or precision not in ("auto", "fp32") or threads or providers or sess_opts:
-            raise ValueError(
-                f"{path.name} is run by torch in fp32, which takes no runtime, threads, providers or options"
-            )
-        from u2net.net.backend import torch_backend
-        from u2net.net.checkpoint import load_checkpoint
-
-        network, card = load_checkpoint(path)
-        return Session(torch_backend(network), replace(card, transform=transform) if transform else card)
-    model = MODELS.get(fspath(model_name))
-    return open_session(
-        path,
-        model.card if model else None,
-        runtime=runtime,
-        precision=precision,
-        cache=cache_folder() / "openvino",
-        threads=threads,
-        providers=providers,
-        session_options=sess_opts,
-        transform=transform,
-    )
 
 
 def remove(
@@ -111,8 +55,8 @@ def remove(
     gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
     alpha alone, "L" or uint8 (H, W). Transparency that the input has stays: the alpha is multiplied by it.
 
-    With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W), of 16 bits as `u2net.deep.load_deep` reads them;
-    bytes in, and `force_return_bytes`, give a TIFF file's bytes. Files may have `DEEP_LIMITS` there.
+    With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W), of 16 bits as `u2net.images.deep.load_deep` reads
+    them; bytes in, and `force_return_bytes`, give a TIFF file's bytes. Files may have `DEEP_LIMITS` there.
 
     `session` is from `new_session`; without one the packaged model is opened once and kept. The rest is as `render`
     says. Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
@@ -168,7 +112,7 @@ def render(
 ) -> Image.Image:
     """What `remove` makes of a decoded picture: "RGBA", or "L" with `only_mask`, in the picture's colour space.
 
-    `quality` says how the outline is decided: "coarse", "fast", "balanced" or "best" (`u2net.outline`); None is
+    `quality` says how the outline is decided: "coarse", "fast", "balanced" or "best" (`u2net.cutout.outline`); None is
     "fast" for the packaged model. `alpha_matting` decides it as rembg does instead, by its three parameters.
     `post_process_mask` makes the alpha hard, with smooth outlines.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.errors import InvalidDataset
-from u2net.image import SUFFIXES, load_image, load_stored
+from u2net.images.load import SUFFIXES, load_image, load_stored
 
 _MASK_FOLDER = re.compile(r"(?i:mask|ground|truth|label|annot|alpha|matte)|GT|(?<![A-Za-z])gt(?![a-z])")
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.background import new_session
-from u2net.dataset import (
+from u2net.errors import BadPictures, InvalidDataset, InvalidImage, reason
+from u2net.evaluation.dataset import (
     Dataset,
     Example,
     Source,
@@ -27,9 +27,9 @@ from u2net.dataset import (
     open_dataset,
     open_pairs,
 )
-from u2net.errors import BadPictures, InvalidDataset, InvalidImage, reason
-from u2net.metrics import SALIENCY, ClassIoU, FMeasure, Measure, Pair, Sums
-from u2net.session import Session
+from u2net.evaluation.metrics import SALIENCY, ClassIoU, FMeasure, Measure, Pair, Sums
+from u2net.inference.open import new_session
+from u2net.inference.session import Session
 
 Predict = Callable[[Example], NDArray[np.uint8]]
 """Makes or finds the map of an example, uint8 (H, W). What it cannot is InvalidImage, InvalidDataset or OSError."""

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from u2net.atomic import atomic_write
-from u2net.dataset import Dataset, Example, load_grey, load_indices
-from u2net.encoding import save_image
 from u2net.errors import MissingExtra
-from u2net.evaluation import Evaluation, Labeller, Predict
-from u2net.image import load_image
+from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices
+from u2net.evaluation.evaluate import Evaluation, Labeller, Predict
+from u2net.images.load import load_image
+from u2net.images.save import save_image
+from u2net.system import atomic_write
 
 COLUMNS = ("maxF", "MAE stretched", "MAE", "Fw", "Sm", "maxE", "relaxF", "IoU", "BIoU")
 """Scores of a table, in order, where they were measured: first those of the paper's."""

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
-from u2net.color import to_srgb
 from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
-from u2net.image import LIMITS, ImageData, Limits, load_image, past_warnings, read_encoded
-from u2net.picture import Picture
+from u2net.images.color import to_srgb
+from u2net.images.load import LIMITS, ImageData, Limits, load_image, past_warnings, read_encoded
+from u2net.images.picture import Picture
 
 if TYPE_CHECKING:
     from tifffile import TiffPage

@@ -27,11 +27,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from u2net.color import separate, to_rgb
-from u2net.containers import bare_png, check_segments
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.exif import tiff_exif
-from u2net.picture import Picture
+from u2net.images.color import separate, to_rgb
+from u2net.images.containers import bare_png, check_segments
+from u2net.images.exif import tiff_exif
+from u2net.images.picture import Picture
 
 __all__ = [
     "LIMITS",

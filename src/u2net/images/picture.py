@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.color import to_srgb
+from u2net.images.color import to_srgb
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Picture:
     icc_profile: bytes | None
     """The RGB profile that `rgb` is in and that the output must carry. None means sRGB."""
     exif: bytes | None = None
-    """The Exif data as it came, trusted by nobody: `u2net.exif.kept_exif` makes what may be written of it."""
+    """The Exif data as it came, trusted by nobody: `u2net.images.exif.kept_exif` makes what may be written of it."""
 
     @property
     def size(self) -> tuple[int, int]:

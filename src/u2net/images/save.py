@@ -9,10 +9,10 @@ import numpy as np
 from PIL import ExifTags, Image, features
 from PIL.TiffImagePlugin import PREDICTOR
 
-from u2net.atomic import atomic_write
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.image import ImageData
-from u2net.png import to_png
+from u2net.images.load import ImageData
+from u2net.images.png import to_png
+from u2net.system import atomic_write
 
 Format = Literal["png", "webp", "jpg", "avif", "tiff"]
 

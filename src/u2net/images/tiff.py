@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from u2net.errors import ImageTooLarge
-from u2net.png import isal
+from u2net.images.png import isal
 
 _Tag = ExifTags.Base
 _STRIP_BYTES = 2**20

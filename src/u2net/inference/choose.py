@@ -6,10 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
-from u2net.backends import PROVIDERS, openvino_core
-from u2net.card import METADATA_KEY, PRECISION_KEY, Card
 from u2net.errors import InvalidModel
-from u2net.onnx_file import read_metadata
+from u2net.inference.runtimes import PROVIDERS, openvino_core
+from u2net.models.card import METADATA_KEY, PRECISION_KEY, Card
+from u2net.models.onnx_file import read_metadata
+from u2net.models.zoo import integers_beside
 
 Runtime = Literal["auto", "onnxruntime", "openvino", "ncnn"]
 """What runs a model. "auto" is OpenVINO where it is installed, else ONNX Runtime; ncnn is only ever asked for."""
@@ -56,11 +57,6 @@ def choose(
     if runtime == precision == "auto" and chosen == "openvino" and _serves(beside, path, size) and _multiplies_bytes():
         return beside, chosen, "int8"
     return path, chosen, "fp32"
-
-
-def integers_beside(path: Path) -> Path:
-    """Where the same network in integers would be."""
-    return path.with_name(f"{path.stem}-int8.onnx")
 
 
 def _serves(integers: Path, path: Path, size: tuple[int, int]) -> bool:

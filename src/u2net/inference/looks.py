@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.picture import Picture
-from u2net.session import Prediction
+from u2net.images.picture import Picture
+from u2net.inference.session import Prediction
 
 Pixels = NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.card import Card
 from u2net.errors import InvalidModel, MissingExtra
-from u2net.ncnn_graph import fold_sizes, from_onnx
+from u2net.inference.ncnn_graph import fold_sizes, from_onnx
+from u2net.models.card import Card
+from u2net.models.transform import Backend
 
 if TYPE_CHECKING:
     import onnxruntime
     import openvino
-
-Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.backends import Backend, ncnn_backend, onnxruntime_backend, openvino_backend
-from u2net.card import METADATA_KEY, Card
-from u2net.confidence import subject_confidence
 from u2net.errors import InvalidModel, SessionClosed
-from u2net.image import ImageData, Picture, load_image
-from u2net.onnx_file import read_metadata
-from u2net.runtime import Precision, Runtime, choose
-from u2net.transform import Transform
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-__all__ = ["Backend", "Precision", "Prediction", "Runtime", "Session", "open_session", "read_card"]
-
-_log = logging.getLogger(__name__)
+from u2net.images.load import ImageData, Picture, load_image
+from u2net.models.card import Card
+from u2net.models.transform import Backend
 
 
 @dataclass(frozen=True)
@@ -38,7 +24,7 @@ class Prediction:
     mask: NDArray[np.uint8]
     """The saliency in grey levels, (H, W), as `Session.mask` gives it."""
     confidence: float
-    """The probability that the picture shows a subject at all, by `u2net.confidence`; 0 to 1."""
+    """The probability that the picture shows a subject at all, by `u2net.inference.session`; 0 to 1."""
     output: NDArray[np.float32] | None = None
     """What the network put out, (C, h, w), to be read more finely; None for a mean of several looks."""
 
@@ -136,64 +122,27 @@ def _check_outputs(outputs: NDArray[np.float32], num: int, card: Card) -> None:
         raise InvalidModel(f"{card.name} puts out values that are not finite")
 
 
-def open_session(
-    path: str | PathLike[str],
-    card: Card | None = None,
-    *,
-    runtime: Runtime = "onnxruntime",
-    precision: Precision = "auto",
-    threads: int | None = None,
-    providers: Sequence[str] | None = None,
-    session_options: onnxruntime.SessionOptions | None = None,
-    transform: Transform | None = None,
-    cache: Path | None = None,
-) -> Session:
-    """Open an ONNX file. Its card is its own, else the one given, else one with the authors' Transform.
+EMPTY = 0.1
+"""Below this a picture counts as one without a subject; of a hundred such three show one (docs/matting.md)."""
 
-    `transform` replaces the card's. `runtime` and `precision` are as `u2net.runtime.choose` says: "auto" for both
-    takes what is fastest here, and gives maps that may differ by some grey levels from those of "fp32", which every
-    runtime gives alike. `threads` of None lets the runtime choose; `OMP_NUM_THREADS` is obeyed. `providers`, ONNX
-    Runtime's or their short names in `u2net.backends.PROVIDERS`, and `session_options` are ONNX Runtime's; options are
-    taken as they are, threads included. `cache` is a folder in which OpenVINO may keep what it compiled.
+_SHARE = 100  # one pixel in so many is looked at, the surest
+_CLIP = 1e-3  # probabilities are told apart down to here, and up to as near to 1
+_SLOPE, _OFFSET = 1.6, -8.6  # of logit against logit; fitted on pictures of DUTS-TR
 
-    Raises InvalidModel for what is not a model of this kind, MissingExtra for a runtime that is not installed,
-    OSError for a file that cannot be read.
+
+def subject_confidence(probabilities: NDArray[np.float32], sharpness: float = 1.0) -> float:
+    """The probability that a picture shows a subject, 0 to 0.92, from the network's map of it.
+
+    `sharpness` is what the map's logits were multiplied by after training, and are divided by here.
+    `probabilities` is float32 (h, w) in [0, 1], as the network gave it: stretched to fill [0, 1], every map of noise
+    has its subject. The mean of the surest hundredth is calibrated by a logistic fit for the packaged weights, on as
+    many pictures with a subject as without; where subjects are the rule the chance is better than this says. That the
+    six side maps agree with the fused one tells no more (docs/matting.md).
     """
-    if providers is not None or session_options is not None:
-        if runtime not in ("auto", "onnxruntime"):
-            raise ValueError("providers and session_options are for ONNX Runtime")
-        runtime = "onnxruntime"
-    if (threads is not None and threads < 1) or (providers is not None and not providers):
-        raise ValueError("threads is 1 or more, and providers are at least one")
-    path = Path(path)
-    card = read_card(path, card)
-    if transform is not None:
-        card = replace(card, transform=transform)
-    if threads is None:
-        threads = _threads_from_environment()
-    path, runtime, precision = choose(path, card.transform.size, runtime, precision)
-    _log.debug("%s runs %s in %s", runtime, path.name, precision)
-    if runtime == "ncnn":
-        return Session(ncnn_backend(path, card, threads), card)
-    if runtime == "openvino":
-        return Session(openvino_backend(path, card, threads, precision, cache), card)
-    return Session(onnxruntime_backend(path, card, threads, providers, session_options), card)
-
-
-def read_card(path: Path, default: Card | None = None) -> Card:
-    """The card in an ONNX file, else the default, else one that assumes the authors' Transform.
-
-    Raises InvalidModel if the file is not sound or its card is not one.
-    """
-    metadata = read_metadata(path)
-    if METADATA_KEY not in metadata:
-        return default or Card(name=path.stem)
-    try:
-        return Card.from_json(metadata[METADATA_KEY])
-    except ValueError as error:
-        raise InvalidModel(f"{path.name}: {error}") from None
-
-
-def _threads_from_environment() -> int | None:
-    value = os.environ.get("OMP_NUM_THREADS", "")
-    return int(value) if value.isdecimal() and int(value) > 0 else None
+    num = max(probabilities.size // _SHARE, 1)
+    surest = np.partition(probabilities.ravel(), -num)[-num:].astype(np.float64)
+    if sharpness != 1:
+        subject, rest = surest ** (1 / sharpness), (1 - surest) ** (1 / sharpness)
+        surest = subject / (subject + rest)
+    clipped = min(max(float(surest.mean()), _CLIP), 1 - _CLIP)
+    return 1 / (1 + math.exp(-(_SLOPE * math.log(clipped / (1 - clipped)) + _OFFSET)))

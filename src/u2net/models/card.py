@@ -7,9 +7,9 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from u2net.transform import Transform
+from u2net.models.transform import Transform
 
-METADATA_KEY = "u2net.card"
+METADATA_KEY = "u2net.models.card"
 """Under this key ONNX and safetensors files carry their card as JSON."""
 
 PRECISION_KEY = "u2net.precision"

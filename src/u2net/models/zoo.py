@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from u2net.card import Card
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
-from u2net.runtime import integers_beside
-from u2net.transform import Transform
+from u2net.models.card import Card
+from u2net.models.transform import Transform
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
@@ -311,3 +310,8 @@ def _reason(error: Exception, url: str) -> str:
     if isinstance(error, OSError):
         return f"the cache folder does not work ({error.strerror or type(error).__name__}); U2NET_HOME can name another"
     return f"what {host} sends is not the published file, its checksum is wrong"
+
+
+def integers_beside(path: Path) -> Path:
+    """Where the same network in integers would be."""
+    return path.with_name(f"{path.stem}-int8.onnx")

@@ -1,4 +1,4 @@
-"""torch as one of the runtimes of a `u2net.session.Session`."""
+"""torch as one of the runtimes of a `u2net.inference.session.Session`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from u2net.models.transform import Backend
 from u2net.net.model import U2Net
-from u2net.session import Backend
 
 
 def torch_backend(network: U2Net) -> Backend:

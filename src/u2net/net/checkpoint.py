@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from u2net.atomic import atomic_write
-from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
+from u2net.models.card import METADATA_KEY, Card
 from u2net.net.model import U2NET, Stage, U2Net
+from u2net.system import atomic_write
 
 TABLE_KEY = "u2net.table"
 """Metadata key of our safetensors files: the network's stages and number of classes, as JSON."""

@@ -22,13 +22,13 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from u2net.atomic import atomic_write
-from u2net.card import METADATA_KEY, Card
 from u2net.errors import InvalidModel
+from u2net.models.card import METADATA_KEY, Card
 from u2net.net.checkpoint import describe
 from u2net.net.halves import halve, rounded
 from u2net.net.levels import find_levels, subtract_levels
 from u2net.net.model import ConvBlock, U2Net
+from u2net.system import atomic_write
 
 OPSET = 18
 """The first in which `Resize` takes the size of chosen axes, which spares four nodes per resize."""

@@ -17,8 +17,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from u2net.card import Card
 from u2net.errors import InvalidModel
+from u2net.models.card import Card
 from u2net.net.checkpoint import (
     Checkpoint,
     build,

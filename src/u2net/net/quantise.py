@@ -19,12 +19,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from u2net.atomic import atomic_write
-from u2net.card import PRECISION_KEY, Card
 from u2net.errors import InvalidModel
-from u2net.image import ImageData, load_image
+from u2net.images.load import ImageData, load_image
+from u2net.models.card import PRECISION_KEY, Card
 from u2net.net.export import to_onnx
 from u2net.net.model import U2Net
+from u2net.system import atomic_write
 
 TOLERANCE = 0.01
 """Largest mean difference of the probabilities from float32 that is accepted. U²-Net†, at half of it, loses .0006 of

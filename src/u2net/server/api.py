@@ -8,9 +8,10 @@ from fastapi import APIRouter, FastAPI, Request
 from PIL import Image
 from starlette.responses import Response
 
-from u2net.background import render
-from u2net.encoding import Format, encode
-from u2net.image import Picture
+from u2net.cutout.remove import render
+from u2net.images.load import Picture
+from u2net.images.save import Format, encode
+from u2net.inference.session import Session
 from u2net.server.about import service_of
 from u2net.server.fetch import fetch
 from u2net.server.forms import Form, read_form
@@ -26,7 +27,6 @@ from u2net.server.parameters import (
 )
 from u2net.server.problems import Problem
 from u2net.server.service import Finish, Made, Task
-from u2net.session import Session
 
 _MATTING_ROOM = 3  # times a picture's own: closed form takes some 50 bytes for each of its pixels
 

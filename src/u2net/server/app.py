@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from u2net import __version__
-from u2net.background import new_session
 from u2net.errors import U2NetError
-from u2net.heaps import trim_heaps
+from u2net.inference.open import new_session
+from u2net.inference.session import Session
 from u2net.server import about, api, removebg
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
@@ -23,7 +23,7 @@ from u2net.server.problems import answer_problem
 from u2net.server.service import Service
 from u2net.server.static import add_page
 from u2net.server.watch import Watch
-from u2net.session import Session
+from u2net.system import trim_heaps
 
 _EXPECTED = (U2NetError, MemoryError, HTTPException, RequestValidationError)
 _PROBE_S = 0.1  # between two looks at how late the event loop is

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import SessionClosed, U2NetError
-from u2net.session import Backend
+from u2net.models.transform import Backend
 
 Floats = NDArray[np.float32]
 

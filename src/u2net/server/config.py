@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from u2net.machine import num_processors
+from u2net.system import num_processors
 
 if TYPE_CHECKING:
-    from u2net.image import Limits
+    from u2net.images.load import Limits
 
 PREFIX = "U2NET_SERVE_"
 """Of the environment variable of each field: U2NET_SERVE_PORT and so on."""
@@ -126,7 +126,7 @@ class ServerConfig:
     @property
     def limits(self) -> Limits:
         """What `load_image` accepts."""
-        from u2net.image import Limits
+        from u2net.images.load import Limits
 
         return Limits(max_pixels=self.max_pixels, max_side=self.max_side, max_bytes=self.max_bytes)
 

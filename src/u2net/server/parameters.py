@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 
-from u2net.background import Color
-from u2net.outline import Matting, Outline, Quality
+from u2net.cutout.outline import Matting, Outline, Quality
+from u2net.cutout.remove import Color
 from u2net.server.forms import Form
 from u2net.server.problems import MEDIA_TYPE, SCHEMA, Problem
 

@@ -21,10 +21,11 @@ from pydantic import field_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from u2net.background import render
-from u2net.color import to_srgb
-from u2net.encoding import encode
-from u2net.image import Limits, Picture, load_image
+from u2net.cutout.remove import render
+from u2net.images.color import to_srgb
+from u2net.images.load import Limits, Picture, load_image
+from u2net.images.save import encode
+from u2net.inference.session import Session
 from u2net.server.about import service_of
 from u2net.server.api import admit, answer, encoded, take_url
 from u2net.server.forms import Form, read_form
@@ -32,7 +33,6 @@ from u2net.server.parameters import Asked, answers, check, describe
 from u2net.server.problems import Problem
 from u2net.server.region import margins, region
 from u2net.server.service import Made
-from u2net.session import Session
 
 _MEGAPIXELS = {"preview": 0.25, "small": 0.25, "regular": 0.25, "medium": 1.5, "hd": 4.0, "50MP": 50.0}
 _FILES = {

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net import __version__
-from u2net.background import new_session
 from u2net.errors import ImageTooLarge
-from u2net.image import Limits, Picture, load_image
+from u2net.images.load import Limits, Picture, load_image
+from u2net.inference.open import new_session
+from u2net.inference.session import Session
 from u2net.server.batcher import Batcher, GivenUp
 from u2net.server.config import ServerConfig
 from u2net.server.metrics import Metrics
 from u2net.server.problems import Busy, Problem
 from u2net.server.room import Room
-from u2net.session import Session
 
 Finish = Callable[[Picture, Session], "Made"]
 """What makes an answer of a decoded picture; runs in the pool."""

@@ -6,15 +6,15 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from u2net.dataset import Dataset, Example
 from u2net.errors import BadPictures
+from u2net.evaluation.dataset import Dataset, Example
+from u2net.models.transform import Transform
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Failures, Progress, new_examples, open_examples
 from u2net.training.loader import Loader
 from u2net.training.order import Key, Order
 from u2net.training.parallel import World
 from u2net.training.store import Store, open_store
-from u2net.transform import Transform
 
 _NUM_SAMPLES = 8
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.dataset import Dataset, Example, load_grey, load_indices, open_dataset, open_pairs
 from u2net.errors import InvalidDataset, InvalidImage, reason
-from u2net.image import load_image
+from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices, open_dataset, open_pairs
+from u2net.images.load import load_image
 from u2net.training.config import TrainConfig
 
 Progress = Callable[[range], Iterable[int]]

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from u2net.errors import BadPictures, reason
+from u2net.models.transform import Transform
 from u2net.training.augment import augment
 from u2net.training.config import TrainConfig
 from u2net.training.examples import UNUSABLE, Failures
 from u2net.training.order import Key, Order, generator
 from u2net.training.store import Store
 from u2net.training.workers import one_thread, start
-from u2net.transform import Transform
 
 
 @dataclass(frozen=True)

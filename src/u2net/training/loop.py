@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from u2net.errors import ConfigMismatch, NotEnoughRoom, TrainingDiverged, TrainingInterrupted, U2NetError
+from u2net.evaluation.report import save_text
 from u2net.net.checkpoint import save_checkpoint
-from u2net.report import save_text
-from u2net.signals import Signals
+from u2net.system import Signals
 from u2net.training.config import TrainConfig
 from u2net.training.data import Data, open_data
 from u2net.training.examples import Progress

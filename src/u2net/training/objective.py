@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from u2net.errors import InvalidModel
+from u2net.models.transform import AUTHORS, Transform
+from u2net.models.zoo import resolve
 from u2net.net.checkpoint import load_checkpoint
 from u2net.net.model import VARIANTS, U2Net
 from u2net.training.config import TrainConfig
 from u2net.training.loader import normalise
 from u2net.training.loss import Loss, LossValue
 from u2net.training.teachers import Teachers
-from u2net.transform import AUTHORS, Transform
-from u2net.zoo import resolve
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from u2net.atomic import atomic_write
+from u2net.system import atomic_write
 
 _SHOWN = ("maxF", "MAE", "mIoU")  # scores that have a curve
 _SMOOTHING = 50  # points of a loss curve, at most a hundredth of it, that are averaged into one

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from u2net.errors import NotEnoughRoom
-from u2net.machine import available_memory
+from u2net.system import available_memory
 
 _SHARED = Path("/dev/shm")  # noqa: S108  (where Linux keeps memory that processes share)
 

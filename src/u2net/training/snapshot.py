@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from u2net.atomic import sync
+from u2net.system import sync
 
 _SUMS = "SHA256SUMS"
 _STATE = "state.safetensors"

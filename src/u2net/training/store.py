@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 import u2net
-from u2net.atomic import atomic_write, sync
-from u2net.dataset import Source
 from u2net.errors import BadPictures
+from u2net.evaluation.dataset import Source
+from u2net.models.transform import Transform
+from u2net.system import atomic_write, sync
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Examples, Failures, Progress
 from u2net.training.room import check_device, check_disk, check_memory
-from u2net.transform import Transform
 
 
 class Store(Protocol):

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from u2net.errors import InvalidModel
+from u2net.models.zoo import resolve
 from u2net.net.checkpoint import load_checkpoint
 from u2net.net.model import U2Net
 from u2net.training.config import Look, TrainConfig
 from u2net.training.levels import lower_levels
 from u2net.training.norms import has_folded_norms, leave_out_norms
-from u2net.zoo import resolve
 
 
 class _View(NamedTuple):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from u2net.card import Card
-from u2net.dataset import Dataset, Example
-from u2net.evaluation import Evaluation, Tally, as_predict, measure
+from u2net.evaluation.dataset import Dataset, Example
+from u2net.evaluation.evaluate import Evaluation, Tally, as_predict, measure
+from u2net.evaluation.report import save_examples
+from u2net.inference.session import Session
+from u2net.models.card import Card
 from u2net.net.backend import torch_backend
 from u2net.net.model import U2Net
-from u2net.report import save_examples
-from u2net.session import Session
-from u2net.signals import Signals
+from u2net.system import Signals
 from u2net.training.config import TrainConfig
 from u2net.training.parallel import World
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from u2net.batch import Cut, CutoutConfig
-from u2net.batch.outcome import Outcome
+from u2net.cutout.batch.plan import Outcome
+from u2net.cutout.cutter import Cut, CutoutConfig
 
 
 def write_pictures(folder: Path, num: int, *, seed: int = 0) -> list[Path]:

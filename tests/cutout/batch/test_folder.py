@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.folders import QuickCutter
-from u2net.batch.folder import cut_out, look_up, sweep
-from u2net.batch.jobs import Job
-from u2net.batch.journal import Journal
-from u2net.batch.outcome import Outcome
-from u2net.batch.task import Task, make
+from cutout.batch.folders import QuickCutter
+from u2net.cutout.batch.folder import cut_out, look_up, sweep
+from u2net.cutout.batch.journal import Journal
+from u2net.cutout.batch.plan import Job, Outcome, Task, make
 
 
 class Place:

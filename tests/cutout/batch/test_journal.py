@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from u2net.batch.journal import NAME, Journal
-from u2net.batch.outcome import Outcome
+from u2net.cutout.batch.journal import NAME, Journal
+from u2net.cutout.batch.plan import Outcome
 from u2net.errors import ConfigMismatch, FolderInUse
 
 ASKED = {"model": "u2netp", "outline": {"quality": None}}
@@ -166,7 +166,7 @@ def test_two_runs_do_not_write_to_one_folder(places):
 
 
 def test_two_runs_do_not_write_to_one_folder_where_there_is_no_fcntl_either(places, monkeypatch):
-    monkeypatch.setattr("u2net.batch.journal.fcntl", None)
+    monkeypatch.setattr("u2net.cutout.batch.journal.fcntl", None)
     output, folder = places
     for _ in range(2):  # what ended can be gone on with
         with Journal(output, folder, ASKED), pytest.raises(FolderInUse, match="another run"):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.batch.jobs import plan
+from u2net.cutout.batch.plan import plan
 
 
 def _tree(root: Path, *names: str) -> Path:

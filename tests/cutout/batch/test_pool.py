@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.folders import QuickCutter, statuses, write_words
-from u2net.batch import pool
-from u2net.batch.pool import Pool, num_workers
-from u2net.batch.task import Task
+from cutout.batch.folders import QuickCutter, statuses, write_words
+from u2net.cutout.batch import pool
+from u2net.cutout.batch.plan import Task
+from u2net.cutout.batch.pool import Pool, num_workers
 from u2net.errors import InvalidModel, WorkersDied
 
 
@@ -131,8 +131,8 @@ def test_processes_do_not_outlive_who_began_them(tmp_path):
     code = f"""
 import os, sys
 sys.path[:0] = {sys.path!r}
-from batch.folders import QuickCutter
-from u2net.batch.pool import Pool
+from cutout.batch.folders import QuickCutter
+from u2net.cutout.batch.pool import Pool
 if __name__ == "__main__":
     with Pool(QuickCutter(), 1) as processes:
         print(processes._workers[0]._process.pid, flush=True)

@@ -7,11 +7,11 @@ from pictures import saved
 from PIL import Image
 from server.browser import chromium
 
-from batch.folders import write_pictures
-from u2net.batch import CutoutConfig
-from u2net.batch.gallery import Gallery
-from u2net.batch.outcome import Outcome
-from u2net.finish import Finish
+from cutout.batch.folders import write_pictures
+from u2net.cutout.batch.plan import Outcome
+from u2net.cutout.batch.report import Gallery
+from u2net.cutout.cutter import CutoutConfig
+from u2net.cutout.finish import Finish
 
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes".png'
 

@@ -1,4 +1,4 @@
-from u2net.batch.tally import Tally
+from u2net.cutout.batch.pool import Tally
 
 
 def test_a_picture_counts_each_process_that_began_it_and_came_to_no_other():

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.folders import QuickCutter, digest
-from u2net.batch.task import Task, make
+from cutout.batch.folders import QuickCutter, digest
+from u2net.cutout.batch.plan import Task, make
 
 CUTTER = QuickCutter()
 
@@ -70,7 +70,7 @@ def test_a_picture_that_breaks_later_leaves_its_file_and_may_replace_it_when_men
 
 
 def test_a_picture_that_grows_while_it_is_read_is_not_cut_out(task, monkeypatch):
-    from u2net.batch import task as module
+    from u2net.cutout.batch import plan as module
 
     def read(path: Path) -> bytes:
         content = path.read_bytes()

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.batch import watch
-from u2net.batch.jobs import plan
-from u2net.batch.outcome import Outcome
-from u2net.batch.task import Task
-from u2net.batch.watch import Arrivals
+from u2net.cutout.batch import watch
+from u2net.cutout.batch.plan import Outcome, Task, plan
+from u2net.cutout.batch.watch import Arrivals
 from u2net.errors import InvalidImage
-from u2net.image import load_image
+from u2net.images.load import load_image
 
 POLL_S, PATIENCE_S = 1.0, 30.0
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.cholesky import Cholesky
+from u2net.cutout.matting.guided import Cholesky
 
 
 def _lower(matrices):

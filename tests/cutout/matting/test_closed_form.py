@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from u2net import closed_form
-from u2net.closed_form import solve
+from u2net.cutout.matting import closed_form
+from u2net.cutout.matting.closed_form import solve
 
 
 def _laplacian(image, epsilon):

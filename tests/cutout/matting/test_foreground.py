@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from u2net import foreground as module
-from u2net.foreground import foreground
+from u2net.cutout.matting import foreground as module
+from u2net.cutout.matting.foreground import foreground
 
 GOLDEN = Path(__file__).parent / "golden" / "pymatting.npz"
 

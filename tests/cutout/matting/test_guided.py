@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.guided import LinearAlpha, enlarged, explained
+from u2net.cutout.matting.guided import LinearAlpha, enlarged, explained
 
 
 def _noise(shape=(14, 17), seed=0):

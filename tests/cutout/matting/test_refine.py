@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from u2net.deep import deepen, shallow
-from u2net.refine import refine, refine_deep
+from u2net.cutout.matting.refine import refine, refine_deep
+from u2net.images.deep import deepen, shallow
 
 GOLDEN = Path(__file__).parent / "golden" / "pymatting.npz"
 QUALITIES = ["fast", "balanced"]

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from u2net import matte
-from u2net.matte import alpha_matte, estimate_alpha, smooth_mask, trimap
+from u2net.cutout.matting import trimap as matte
+from u2net.cutout.matting.trimap import alpha_matte, estimate_alpha, smooth_mask, trimap
 
 GOLDEN = Path(__file__).parent / "golden" / "rembg_post_process.npz"
 PYMATTING = Path(__file__).parent / "golden" / "pymatting.npz"

@@ -7,8 +7,8 @@ from pictures import ROOT, exif
 from PIL import Image
 from planted import FAULTS, SIZE, mask, picture, plant, save_pair, sound
 
-from u2net.dataset import open_dataset, open_pairs
-from u2net.doctor import KINDS, examine
+from u2net.evaluation.check import KINDS, examine
+from u2net.evaluation.dataset import open_dataset, open_pairs
 
 
 def _found(root, validation=(), **options):

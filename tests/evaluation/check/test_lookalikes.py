@@ -6,7 +6,7 @@ from pictures import read_image
 from PIL import Image, ImageEnhance
 from planted import picture
 
-from u2net.doctor.lookalikes import Lookalike, find_lookalikes, phash, to_thumbnail
+from u2net.evaluation.check.lookalikes import Lookalike, find_lookalikes, phash, to_thumbnail
 
 FLIP = Image.Transpose.FLIP_LEFT_RIGHT
 

@@ -4,10 +4,10 @@ from pictures import read_image
 from PIL import Image
 from planted import NUM_SOUND, mask, picture, plant, save_pair, sound
 
-from u2net.dataset import open_dataset
-from u2net.doctor import examine, save_sheet
-from u2net.doctor.overlay import draw_example
 from u2net.errors import UnsupportedFormat
+from u2net.evaluation.check import examine, save_sheet
+from u2net.evaluation.check.overlay import draw_example
+from u2net.evaluation.dataset import open_dataset
 
 ROW = 210 + 8 + 4 * 17 + 14  # picture, gap, four lines, gap
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from u2net.errors import InvalidDataset
-from u2net.metrics import ClassIoU
+from u2net.evaluation.metrics import ClassIoU
 
 CLASSES = ("sky", "cat", "dog", "hat")
 TRUTH = np.array([[0, 0, 1, 1, 255], [0, 1, 1, 2, 255]], np.uint8)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from u2net.metrics import BoundaryIoU, Pair, RelaxedF
-from u2net.metrics.morphology import boundary, grow_by_disc, grow_by_square, thin_by_square
+from u2net.evaluation.metrics import BoundaryIoU, Pair, RelaxedF
+from u2net.images.morphology import boundary, grow_by_disc, grow_by_square, thin_by_square
 
 
 def level(mask) -> np.ndarray:

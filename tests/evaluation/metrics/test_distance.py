@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.metrics.distance import FARTHEST, REACH, RIM, nearest, squared_distances
+from u2net.evaluation.metrics.distance import FARTHEST, REACH, RIM, nearest, squared_distances
 
 
 def random_mask(seed: int) -> np.ndarray:

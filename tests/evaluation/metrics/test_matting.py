@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.metrics import Pair
-from u2net.metrics.matting import MSE, SAD, ConnectivityError, GradientError
-from u2net.metrics.morphology import largest_part
+from u2net.evaluation.metrics import Pair
+from u2net.evaluation.metrics.matting import MSE, SAD, ConnectivityError, GradientError
+from u2net.images.morphology import largest_part
 
 ALL = (SAD, MSE, GradientError, ConnectivityError)
 NAMES = ("SAD", "MSE", "Grad", "Conn")

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from u2net.metrics import MAE, MATTING, SAD, SALIENCY, ClassIoU, FMeasure, Pair
+from u2net.evaluation.metrics import MAE, MATTING, SAD, SALIENCY, ClassIoU, FMeasure, Pair
 
 
 def _pairs() -> list[Pair]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.metrics import Pair
+from u2net.evaluation.metrics import Pair
 
 
 def test_maps_and_truths_of_different_sizes_are_refused_with_both_sizes():

@@ -4,7 +4,7 @@ import runpy
 import pytest
 from pictures import ROOT
 
-from u2net.metrics import MAE, EMeasure, Overlap, Pair, PictureFMeasure, SMeasure, WeightedF
+from u2net.evaluation.metrics import MAE, EMeasure, Overlap, Pair, PictureFMeasure, SMeasure, WeightedF
 
 GOLDEN = ROOT / "tests/golden"
 PAIRS = runpy.run_path(str(GOLDEN / "make_pysodmetrics.py"))["pairs"]()

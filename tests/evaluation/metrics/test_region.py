@@ -4,7 +4,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from u2net.metrics import (
+from u2net.evaluation.metrics import (
     MAE,
     BoundaryIoU,
     EMeasure,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.metrics.shift import combine, end_to_end
+from u2net.evaluation.metrics.shift import combine, end_to_end
 
 
 def test_rows_are_laid_out_with_a_gap_behind_each():

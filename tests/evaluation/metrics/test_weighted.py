@@ -3,7 +3,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from u2net.metrics import Pair, WeightedF
+from u2net.evaluation.metrics import Pair, WeightedF
 
 
 def fw(saliency, truth) -> float:

@@ -1,5 +1,1 @@
-"""Pictures by the folder. `Cutter`, made of a `CutoutConfig`, is how one of them is cut out, whoever does it."""
-
-from u2net.batch.cutter import Cut, CutoutConfig, Cutter
-
-__all__ = ["Cut", "CutoutConfig", "Cutter"]
+"""Pictures by the folder: by processes of this machine, or by a Ray cluster."""

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from u2net.batch.cutter import CutoutConfig, Cutter
-from u2net.batch.jobs import plan, target_names
-from u2net.batch.outcome import Outcome
-from u2net.batch.tally import Tally
-from u2net.errors import ClusterFailed, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
-from u2net.heaps import bound_heaps
-from u2net.machine import num_processors
-from u2net.runtime import has_gpu
+from pyarrow import fs
+
+from u2net.cutout.batch.plan import Outcome, plan, target_names
+from u2net.cutout.batch.pool import Tally
+from u2net.cutout.cutter import CutoutConfig, Cutter
+from u2net.errors import ClusterFailed, ConfigMismatch, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
+from u2net.images.load import LIMITS, SUFFIXES, read_encoded
+from u2net.images.save import save_bytes
+from u2net.inference.choose import has_gpu
+from u2net.system import bound_heaps, num_processors
 
 try:
     import ray
     from ray.data import DataContext, Dataset
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from u2net.batch.storage import Storage
 except ImportError as error:
     raise MissingExtra(f"--engine ray needs: pip install 'u2net[ray]' ({error.name} is missing)") from None
 
@@ -200,3 +202,103 @@ def _named_errors() -> Iterator[None]:
         if isinstance(cause, (U2NetError, OSError)):
             raise cause from None
         raise ClusterFailed(f"Ray gave up: {reason(error)}") from error
+
+
+_STORES = ("s3", "gcs", "abfs")  # where an object appears when all of it is there
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder or a file somewhere. May be pickled, as names and keys are taken from where it is used."""
+
+    system: fs.FileSystem
+    path: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine's disks, among them those that it shares with others."""
+        return isinstance(self.system, fs.LocalFileSystem)
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is a Parquet file, or a folder with some. Raises OSError."""
+        if self.path.endswith(".parquet"):
+            return True
+        return any(info.path.endswith(".parquet") for info in self.system.get_file_info(fs.FileSelector(self.path)))
+
+    def pictures(self, besides: Storage) -> list[Path]:
+        """Relative names of the pictures below it but not below `besides`, in their order. Raises OSError."""
+        infos = self.system.get_file_info(fs.FileSelector(self.path, recursive=True))
+        own = f"{besides.path}/" if besides.system.equals(self.system) else None
+        files = (info.path for info in infos if info.is_file and not (own and info.path.startswith(own)))
+        names = (Path(file).relative_to(self.path) for file in files)
+        return sorted(n for n in names if n.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in n.parts))
+
+    def holds(self, name: str) -> bool:
+        """Whether there is anything of that name. Raises OSError."""
+        return bool(self.system.get_file_info(self._at(name)).type != fs.FileType.NotFound)
+
+    def read(self, name: str) -> bytes:
+        """An encoded picture. Raises InvalidImage where it is too long to be one, and OSError."""
+        if self.is_local:
+            return read_encoded(self._at(name))
+        with self.system.open_input_stream(self._at(name)) as stream:
+            content = bytes(stream.read(LIMITS.max_bytes + 1))
+        if len(content) > LIMITS.max_bytes:
+            raise InvalidImage(f"larger than {LIMITS.max_bytes:,} bytes")
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Have a file hold this: all of it appears at once, and replaces what was there. Raises OSError."""
+        path = self._at(name)
+        if self.is_local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            save_bytes(content, path)
+        elif self.system.type_name in _STORES:
+            self._put(path, content)
+        else:
+            folder = path.rpartition("/")[0]
+            self.system.create_dir(folder)
+            part = f"{folder}/.{secrets.token_hex(8)}.part"
+            self._put(part, content)
+            self.system.move(part, path)
+
+    def _put(self, path: str, content: bytes) -> None:
+        with self.system.open_output_stream(path) as stream:
+            stream.write(content)
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}" if name else self.path
+
+
+def open_storage(place: str) -> Storage:
+    """A path, or a URI such as s3://bucket/folder. Raises ValueError for what is neither, and OSError."""
+    if "://" not in place:
+        return Storage(fs.LocalFileSystem(), str(Path(place).absolute()))
+    system, path = fs.FileSystem.from_uri(place)
+    return Storage(system, path.rstrip("/"))
+
+
+NAME = "u2net-request.json"
+"""Of the file in an output folder that tells what its files were made by."""
+
+
+def begin(output: Storage, asked: dict[str, Any], *, overwrite: bool) -> None:
+    """Note what is asked. Raises ConfigMismatch if something else was, or if an `overwrite` did not come to its end."""
+    if output.holds(NAME) and not overwrite:
+        before = json.loads(output.read(NAME))
+        differences = sorted(key for key in before["asked"] | asked if before["asked"].get(key) != asked.get(key))
+        if before["is_overwriting"]:
+            differences.append("an --overwrite that was cut off")
+        if differences:
+            raise ConfigMismatch("OUTPUT", differences)
+    _write(output, asked, is_overwriting=overwrite)
+
+
+def end(output: Storage, asked: dict[str, Any]) -> None:
+    """Note that all was told."""
+    _write(output, asked, is_overwriting=False)
+
+
+def _write(output: Storage, asked: dict[str, Any], *, is_overwriting: bool) -> None:
+    output.write(NAME, f"{json.dumps({'is_overwriting': is_overwriting, 'asked': asked}, indent=1)}\n".encode())

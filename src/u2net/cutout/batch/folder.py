@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from u2net.batch.jobs import Job
-from u2net.batch.journal import Journal
-from u2net.batch.outcome import Outcome
-from u2net.batch.task import Task
+from u2net.cutout.batch.journal import Journal
+from u2net.cutout.batch.plan import Job, Outcome, Task
 
 Engine = Callable[[Iterable[Task | None]], Iterator[Outcome]]
 """Does tasks, in any order, and tells what came of each; None says that there is nothing to do for the moment."""

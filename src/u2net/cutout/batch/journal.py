@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from u2net.atomic import sync
-from u2net.batch.outcome import Outcome
+from u2net.cutout.batch.plan import Outcome
 from u2net.errors import ConfigMismatch, FolderInUse
+from u2net.system import sync
 
 try:
     import fcntl

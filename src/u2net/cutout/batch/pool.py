@@ -8,19 +8,17 @@ import signal
 import sys
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self
 
-from u2net.batch.cutter import Cutter
-from u2net.batch.outcome import Outcome
-from u2net.batch.task import Task, make
+from u2net.cutout.batch.plan import Outcome, Task, make
+from u2net.cutout.cutter import Cutter
 from u2net.errors import WorkersDied
-from u2net.heaps import bound_heaps
-from u2net.machine import available_memory, num_processors
+from u2net.system import available_memory, bound_heaps, num_processors
 
 _TICK_S = 0.2  # after so long it is asked again whether there is more to do
 _MEMORY = 2**30  # bytes of a process: runtime and network take a third of it, a picture of 50 megapixels the rest
@@ -178,3 +176,23 @@ def _work(cutter: Cutter, pipe: Connection) -> None:
     except Exception as error:
         error.add_note(f"in a process of the pool:\n{traceback.format_exc()}")
         pipe.send(error)
+
+
+class Tally:
+    """How often each picture was begun by processes that never came to another.
+
+    It holds a name for each process, and for each that died.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[str, str] = {}
+        self._times: Counter[str] = Counter()
+
+    def begin(self, process: str, name: str) -> int:
+        """Note that a process begins a picture, and so has lived through its last; how often this was begun by now."""
+        last = self._at.get(process)
+        if last is not None:
+            del self._times[last]
+        self._at[process] = name
+        self._times[name] += 1
+        return self._times[name]

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from u2net.atomic import atomic_write
-from u2net.batch.cutter import CutoutConfig
-from u2net.batch.outcome import Outcome
+from u2net.cutout.batch.plan import Outcome
+from u2net.cutout.cutter import CutoutConfig
 from u2net.errors import InvalidImage
-from u2net.image import load_image
+from u2net.images.load import load_image
+from u2net.system import atomic_write
 
 _MOST = 240  # pictures on a page, and failures: more are counted, and nobody would look at them
 _SIDE = 360  # pixels of a thumbnail's longer side, on screens of two pixels each

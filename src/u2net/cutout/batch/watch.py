@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from u2net.batch.jobs import Job
-from u2net.batch.outcome import Outcome
-from u2net.batch.task import Task
+from u2net.cutout.batch.plan import Job, Outcome, Task
 
 _POLL_S = 1.0
 _SHARE = 4  # looking takes at most one part in so many of the time

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.cholesky import Cholesky
+from u2net.cutout.matting.guided import Cholesky
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

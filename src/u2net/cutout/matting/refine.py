@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.closed_form import solve
-from u2net.guided import Area, LinearAlpha, enlarged, explained
-from u2net.parts import Parts
+from u2net.cutout.matting.closed_form import solve
+from u2net.cutout.matting.guided import Area, LinearAlpha, enlarged, explained
+from u2net.images.morphology import Parts
 
 Quality = Literal["fast", "balanced"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.closed_form import solve
-from u2net.guided import LinearAlpha
+from u2net.cutout.matting.closed_form import solve
+from u2net.cutout.matting.guided import LinearAlpha
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]

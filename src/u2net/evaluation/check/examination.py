@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from u2net.dataset import Dataset, Example
-from u2net.doctor.findings import KINDS, Examined, Finding, Report
-from u2net.doctor.lookalikes import find_lookalikes
-from u2net.doctor.names import look_at_names
-from u2net.doctor.pair import Look, load_labels, look_at
 from u2net.errors import InvalidImage
+from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report
+from u2net.evaluation.check.lookalikes import find_lookalikes
+from u2net.evaluation.check.names import look_at_names
+from u2net.evaluation.check.pair import Look, load_labels, look_at
+from u2net.evaluation.dataset import Dataset, Example
 
 _MIN_AGREEMENT = 0.8
 """Overlap by union of two masks of one picture: of the 21 such in DUTS-TR, 20 have 0.92 or more, and one 0.18."""

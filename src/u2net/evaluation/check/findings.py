@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-from u2net.dataset import Dataset, Example
+from u2net.evaluation.dataset import Dataset, Example
 
 Severity = Literal["error", "warning", "note"]
 """Not taken by training; taken, but to be looked at; taken after a conversion that is right."""

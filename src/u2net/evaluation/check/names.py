@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from u2net.dataset import Dataset, Example, Source
+from u2net.evaluation.dataset import Dataset, Example, Source
 
 _ADDED = re.compile(
     r"(?i)[-_. ](masks?|gt|ground_?truth|labels?|matte|alpha|seg|segmentation|image|img|picture|photo|rgb)$"

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from u2net.dataset import Example, Source, load_grey, load_indices
-from u2net.doctor.pair import SUBJECT
 from u2net.errors import InvalidImage
-from u2net.image import load_image
+from u2net.evaluation.check.pair import SUBJECT
+from u2net.evaluation.dataset import Example, Source, load_grey, load_indices
+from u2net.images.load import load_image
 
 _OPACITY = 0.45
 _SUBJECT_COLOUR = (255, 0, 130)  # few subjects have it

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops
 
-from u2net.dataset import Example, Source, load_grey, load_indices
-from u2net.doctor.lookalikes import to_thumbnail
 from u2net.errors import InvalidImage, reason
-from u2net.image import Picture, load_image
+from u2net.evaluation.check.lookalikes import to_thumbnail
+from u2net.evaluation.dataset import Example, Source, load_grey, load_indices
+from u2net.images.load import Picture, load_image
 
 SUBJECT = 128
 """Grey level from which on a pixel counts as subject."""

@@ -9,10 +9,10 @@ from os import PathLike
 
 from PIL import Image, ImageDraw, ImageFont
 
-from u2net.dataset import Example
-from u2net.doctor.findings import Finding, Report, Severity
-from u2net.doctor.overlay import class_colour, draw_example, side_by_side
-from u2net.encoding import save_image
+from u2net.evaluation.check.findings import Finding, Report, Severity
+from u2net.evaluation.check.overlay import class_colour, draw_example, side_by_side
+from u2net.evaluation.dataset import Example
+from u2net.images.save import save_image
 
 _COLUMNS = 5
 _PANEL = (280, 210)

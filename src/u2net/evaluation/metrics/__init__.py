@@ -1,12 +1,12 @@
 """The field's measures, one class each; each takes pairs of map and ground truth one by one."""
 
-from u2net.metrics.classes import ClassIoU
-from u2net.metrics.contour import BoundaryIoU, RelaxedF
-from u2net.metrics.matting import MSE, SAD, ConnectivityError, GradientError
-from u2net.metrics.measure import Measure, PictureMeasure, Sums
-from u2net.metrics.pair import Pair
-from u2net.metrics.region import MAE, EMeasure, FMeasure, Overlap, PictureFMeasure, SMeasure
-from u2net.metrics.weighted import WeightedF
+from u2net.evaluation.metrics.classes import ClassIoU
+from u2net.evaluation.metrics.contour import BoundaryIoU, RelaxedF
+from u2net.evaluation.metrics.matting import MSE, SAD, ConnectivityError, GradientError
+from u2net.evaluation.metrics.measure import Measure, PictureMeasure, Sums
+from u2net.evaluation.metrics.pair import Pair
+from u2net.evaluation.metrics.region import MAE, EMeasure, FMeasure, Overlap, PictureFMeasure, SMeasure
+from u2net.evaluation.metrics.weighted import WeightedF
 
 SALIENCY: tuple[type[Measure], ...] = (
     FMeasure,

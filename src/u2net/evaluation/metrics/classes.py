@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidDataset
-from u2net.metrics.measure import Sums
+from u2net.evaluation.metrics.measure import Sums
 
 
 class ClassIoU(Sums):

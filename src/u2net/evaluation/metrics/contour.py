@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from u2net.metrics.measure import Measure, PictureMeasure
-from u2net.metrics.morphology import boundary, grow_by_disc, thin_by_square
-from u2net.metrics.pair import HALF, Pair
-from u2net.metrics.region import f_measure
+from u2net.evaluation.metrics.measure import Measure, PictureMeasure
+from u2net.evaluation.metrics.pair import HALF, Pair
+from u2net.evaluation.metrics.region import f_measure
+from u2net.images.morphology import boundary, grow_by_disc, thin_by_square
 
 
 class RelaxedF(Measure):

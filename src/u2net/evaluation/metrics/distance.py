@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.metrics.shift import combine, end_to_end
+from u2net.evaluation.metrics.shift import combine, end_to_end
 
 REACH = 80
 """Pixels within which distances are exact."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from u2net.metrics.measure import PictureMeasure
-from u2net.metrics.morphology import Mask, largest_part
-from u2net.metrics.pair import Pair
+from u2net.evaluation.metrics.measure import PictureMeasure
+from u2net.evaluation.metrics.pair import Pair
+from u2net.images.morphology import Mask, largest_part
 
 Errors = NDArray[np.float64]
 """float64 (H, W): the error at each pixel, 0 or more."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Self
 
-from u2net.metrics.pair import Pair
+from u2net.evaluation.metrics.pair import Pair
 
 
 class Sums(ABC):

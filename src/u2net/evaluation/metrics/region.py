@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.metrics.measure import Measure, PictureMeasure
-from u2net.metrics.pair import HALF, Levels, Pair, cumulate
+from u2net.evaluation.metrics.measure import Measure, PictureMeasure
+from u2net.evaluation.metrics.pair import HALF, Levels, Pair, cumulate
 
 BETA2 = 0.3
 """Weight of precision in F-measures of saliency (Achanta et al. 2009)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.metrics.distance import FARTHEST, nearest, squared_distances
-from u2net.metrics.measure import PictureMeasure
-from u2net.metrics.pair import Pair
-from u2net.metrics.shift import combine, end_to_end
+from u2net.evaluation.metrics.distance import FARTHEST, nearest, squared_distances
+from u2net.evaluation.metrics.measure import PictureMeasure
+from u2net.evaluation.metrics.pair import Pair
+from u2net.evaluation.metrics.shift import combine, end_to_end
 
 _RADIUS, _SIGMA = 3, 5  # of the Gaussian over which errors spread, pixels
 _KERNEL = np.exp(-0.5 * (np.arange(_RADIUS + 1) / _SIGMA) ** 2)  # one half of it, from the middle

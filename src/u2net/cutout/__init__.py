@@ -1,0 +1,1 @@
+"""From a picture to its cut-out: outline, finish and composition."""

@@ -1,0 +1,1 @@
+"""A model run on pictures: sessions, runtimes, several looks, cost and speed."""
