@@ -71,7 +71,7 @@ def test_integers_of_other_weights_are_not_taken(machine, tmp_path):
     machine()
     shutil.copy(INTEGERS, tmp_path / "mine-int8.onnx")
     model = onnx.load(FLOAT)
-    onnx.helper.set_model_props(model, {"u2net.models.card": '{"name": "mine", "sha256": "00"}'})
+    onnx.helper.set_model_props(model, {"u2net.card": '{"name": "mine", "sha256": "00"}'})
     onnx.save(model, tmp_path / "mine.onnx")
     assert choose(tmp_path / "mine.onnx", SIZE, "auto", "auto")[2] == "fp32"
 

@@ -242,7 +242,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
 def test_a_card_that_is_not_one_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(WEIGHTS)
-    onnx.helper.set_model_props(model, {"u2net.models.card": json.dumps({"name": "x", "transform": {"size": "big"}})})
+    onnx.helper.set_model_props(model, {"u2net.card": json.dumps({"name": "x", "transform": {"size": "big"}})})
     onnx.save(model, tmp_path / "bad.onnx")
     with pytest.raises(InvalidModel, match=r"bad\.onnx"):
         open_session(tmp_path / "bad.onnx")

@@ -286,7 +286,7 @@ def test_beginnings_of_the_packaged_file_are_refused_or_read(tmp_path):
     chosen = random.Random(0)
     for _ in range(50):
         found = outcome(tmp_path / "a.onnx", content[: chosen.randrange(len(content))])
-        assert found is None or found.keys() <= {"u2net.models.card"}
+        assert found is None or found.keys() <= {"u2net.card"}
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def contents(folder):
 def start(server, address, body="zoo.download('tiny')", **environment):
     """Another Python that runs `body` with "tiny" published at `address`."""
     program = (
-        "from u2net import zoo; from u2net.models.card import Card\n"
+        "from u2net.models import zoo; from u2net.models.card import Card\n"
         f"url = 'http://127.0.0.1:{server.server_port}/{address}'\n"
         f"zoo.MODELS['tiny'] = zoo.Model(Card('tiny'), 'tiny.onnx', url, {MD5!r}, {NUM_BYTES})\n{body}\n"
     )

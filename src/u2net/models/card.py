@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from u2net.models.transform import Transform
 
-METADATA_KEY = "u2net.models.card"
+METADATA_KEY = "u2net.card"
 """Under this key ONNX and safetensors files carry their card as JSON."""
 
 PRECISION_KEY = "u2net.precision"

@@ -1,12 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
+from pictures import ROOT
 
 from u2net.cutout.matting import foreground as module
 from u2net.cutout.matting.foreground import foreground
 
-GOLDEN = Path(__file__).parent / "golden" / "pymatting.npz"
+GOLDEN = ROOT / "tests/golden" / "pymatting.npz"
 
 
 def _disc(shape, softness=12.0):

@@ -1,13 +1,12 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
+from pictures import ROOT
 from PIL import Image, ImageFilter
 
 from u2net.cutout.matting.refine import refine, refine_deep
 from u2net.images.deep import deepen, shallow
 
-GOLDEN = Path(__file__).parent / "golden" / "pymatting.npz"
+GOLDEN = ROOT / "tests/golden" / "pymatting.npz"
 QUALITIES = ["fast", "balanced"]
 
 

@@ -1,13 +1,12 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
+from pictures import ROOT
 
 from u2net.cutout.matting import trimap as matte
 from u2net.cutout.matting.trimap import alpha_matte, estimate_alpha, smooth_mask, trimap
 
-GOLDEN = Path(__file__).parent / "golden" / "rembg_post_process.npz"
-PYMATTING = Path(__file__).parent / "golden" / "pymatting.npz"
+GOLDEN = ROOT / "tests/golden" / "rembg_post_process.npz"
+PYMATTING = ROOT / "tests/golden" / "pymatting.npz"
 
 
 def test_a_soft_mask_becomes_what_rembg_makes_of_it():
