@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.evaluation.metrics.distance import FARTHEST, REACH, RIM, nearest, squared_distances
+from u2net.evaluation.metrics.distance import FARTHEST, REACH, RIM, combine, end_to_end, nearest, squared_distances
 
 
 def random_mask(seed: int) -> np.ndarray:
@@ -67,3 +67,19 @@ def test_distances_are_exact_as_far_as_promised_and_beyond_it_not_less():
 def test_nothing_wanted_is_nothing_found():
     assert len(squared_distances(np.ones((2, 2), dtype=bool), np.array([], dtype=np.intp))) == 0
     assert len(nearest(np.ones((2, 2), dtype=bool)).place) == 0
+
+
+def test_rows_are_laid_out_with_a_gap_behind_each():
+    padded = end_to_end(np.array([[1, 2], [3, 4]]), 1, np.uint8, 9)
+    assert padded.tolist() == [[1, 2, 9], [3, 4, 9]]
+    assert padded.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(1, [1, 12, 23, 34]), (-1, [21, 32, 43, 4]), (3, [1, 2, 3, 14]), (4, [1, 2, 3, 4]), (-9, [1, 2, 3, 4])],
+)
+def test_a_line_is_combined_with_another_moved_on_or_back(step, expected):
+    line = np.array([1, 2, 3, 4])
+    combine(np.add, line, np.array([10, 20, 30, 40]), step)
+    assert line.tolist() == expected

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from u2net.errors import InvalidDataset
-from u2net.evaluation.metrics import ClassIoU
+from u2net.evaluation.metrics import MAE, ClassIoU, Overlap, Pair
+
+from .pairs import PAIR, results
+from .pairs import TRUTH as SUBJECT
 
 CLASSES = ("sky", "cat", "dog", "hat")
 TRUTH = np.array([[0, 0, 1, 1, 255], [0, 1, 1, 2, 255]], np.uint8)
@@ -57,3 +60,22 @@ def test_an_unknown_index_is_refused_and_nothing_counted():
     with pytest.raises(InvalidDataset, match="index 7 in its mask, classes are 0 to 3"):
         measure.step(LABELS, np.full_like(TRUTH, 7))
     assert measure.results() == {"mIoU": 1.0, "accuracy": 1.0}
+
+
+def test_mae_is_the_share_of_wrong_pixels_of_a_binary_map():
+    assert results(MAE(), PAIR) == {"MAE": 4 / 16, "MAE stretched": 4 / 16}
+
+
+def test_mae_of_a_grey_map_is_given_as_it_is_and_stretched():
+    # 51 and 204 are 0.2 and 0.8, stretched 0 and 1: wrong by 0.2 each, or not at all.
+    pair = Pair(np.where(SUBJECT > 0, 204, 51).astype(np.uint8), SUBJECT)
+    assert results(MAE(), pair) == pytest.approx({"MAE": 0.2, "MAE stretched": 0})
+
+
+def test_overlap_is_six_of_ten_pixels():
+    assert results(Overlap(), PAIR) == {"IoU": 6 / 10, "Dice": 12 / 16}
+
+
+def test_overlap_cuts_at_128():
+    pair = Pair(np.array([[127, 128]], dtype=np.uint8), np.array([[255, 255]], dtype=np.uint8))
+    assert results(Overlap(), pair) == {"IoU": 1 / 2, "Dice": 2 / 3}

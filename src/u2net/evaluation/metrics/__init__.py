@@ -1,12 +1,11 @@
-"""The field's measures, one class each; each takes pairs of map and ground truth one by one."""
+"""One class for each measure of the field. A measure takes pairs of map and ground truth one by one."""
 
-from u2net.evaluation.metrics.classes import ClassIoU
-from u2net.evaluation.metrics.contour import BoundaryIoU, RelaxedF
+from u2net.evaluation.metrics.boundary_iou import BoundaryIoU, RelaxedF
+from u2net.evaluation.metrics.e_s_measure import EMeasure, SMeasure
+from u2net.evaluation.metrics.f_measure import FMeasure, PictureFMeasure, WeightedF
+from u2net.evaluation.metrics.mae_iou import MAE, ClassIoU, Overlap
 from u2net.evaluation.metrics.matting import MSE, SAD, ConnectivityError, GradientError
-from u2net.evaluation.metrics.measure import Measure, PictureMeasure, Sums
-from u2net.evaluation.metrics.pair import Pair
-from u2net.evaluation.metrics.region import MAE, EMeasure, FMeasure, Overlap, PictureFMeasure, SMeasure
-from u2net.evaluation.metrics.weighted import WeightedF
+from u2net.evaluation.metrics.measure import Measure, Pair, PictureMeasure, Sums
 
 SALIENCY: tuple[type[Measure], ...] = (
     FMeasure,
@@ -19,7 +18,7 @@ SALIENCY: tuple[type[Measure], ...] = (
     BoundaryIoU,
     PictureFMeasure,
 )
-"""Measures of salient object detection, those of the paper's tables first."""
+"""Measures of salient object detection: first those in the tables of the paper."""
 
 MATTING: tuple[type[Measure], ...] = (SAD, MSE, GradientError, ConnectivityError)
 """Measures of soft mattes."""

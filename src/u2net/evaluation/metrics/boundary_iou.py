@@ -1,4 +1,4 @@
-"""Measures of outlines; maps are cut at one half."""
+"""Boundary IoU and relaxed F-measure: how well outlines agree. Maps are cut at one half."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import math
 
 import numpy as np
 
-from u2net.evaluation.metrics.measure import Measure, PictureMeasure
-from u2net.evaluation.metrics.pair import HALF, Pair
-from u2net.evaluation.metrics.region import f_measure
+from u2net.evaluation.metrics.f_measure import f_score
+from u2net.evaluation.metrics.measure import HALF, Measure, Pair, PictureMeasure
 from u2net.images.morphology import boundary, grow_by_disc, thin_by_square
 
 
 class RelaxedF(Measure):
     """F-measure of outlines with a slack of 3 pixels, relaxF of the paper's tables, 0 to 1.
 
-    A pixel of one outline counts as found within 3 pixels (Euclidean) of the other. As for maxF, precision and recall
-    are averaged over pictures before F is taken: so defined, the official U²-Net† scores what the paper says.
-    Ehrig and Euzenat, Relaxed precision and recall for ontology matching, 2005; Qin et al., BASNet, CVPR 2019. An
-    outline that is not there has a precision or recall of 0, unless both are missing: then of 1.
+    A pixel of one outline is found if the other outline is within 3 pixels (Euclidean). Precision and recall are
+    averaged over pictures before F is taken, as for maxF: only so does the official U²-Net† score what the paper says.
+    If one outline is missing, precision or recall is 0; if both are missing, they are 1.
+    Ehrig and Euzenat, Relaxed precision and recall for ontology matching, 2005; Qin et al., BASNet, CVPR 2019.
     """
 
     SLACK = 3
@@ -28,16 +27,16 @@ class RelaxedF(Measure):
         self._num_pairs = 0
 
     def step(self, pair: Pair) -> dict[str, float]:
-        """Take a pair in; give its own F."""
+        """Add a pair; return its own F."""
         found, true = boundary(pair.saliency >= HALF), boundary(pair.mask)
         rates = np.array([_share_near(found, true, self.SLACK), _share_near(true, found, self.SLACK)])
         self._sums += rates
         self._num_pairs += 1
-        return {"relaxF": float(f_measure(*rates))}
+        return {"relaxF": float(f_score(*rates))}
 
     def results(self) -> dict[str, float]:
         """F of the mean precision and recall."""
-        return {"relaxF": float(f_measure(*(self._sums / max(self._num_pairs, 1))))}
+        return {"relaxF": float(f_score(*(self._sums / max(self._num_pairs, 1))))}
 
 
 class BoundaryIoU(PictureMeasure):
@@ -56,7 +55,7 @@ class BoundaryIoU(PictureMeasure):
 
 
 def _share_near(outline: np.ndarray, other: np.ndarray, slack: int) -> float:
-    """How much of one outline lies near the other."""
+    """The share of one outline that lies near the other."""
     num = np.count_nonzero(outline)
     if not num:
         return float(not other.any())

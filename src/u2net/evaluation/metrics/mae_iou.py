@@ -1,4 +1,4 @@
-"""Measures of several classes."""
+"""MAE, IoU and Dice of a map; IoU of several classes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidDataset
-from u2net.evaluation.metrics.measure import Sums
+from u2net.evaluation.metrics.measure import HALF, Pair, PictureMeasure, Sums
+
+
+class MAE(PictureMeasure):
+    """Mean absolute error, 0 to 1, of the map as it is and of the map stretched to fill its range.
+
+    Perazzi et al., Saliency filters: contrast based filtering for salient region detection, CVPR 2012.
+    """
+
+    def score(self, pair: Pair) -> dict[str, float]:
+        """Both errors; published tables print the stretched one."""
+        errors = {"MAE": np.arange(256) / 255, "MAE stretched": pair.stretched}
+        outside, inside = pair.counts
+        return {
+            name: float(outside @ values + inside @ (1 - values)) / pair.num_pixels for name, values in errors.items()
+        }
+
+
+class Overlap(PictureMeasure):
+    """Intersection over union, and Dice's coefficient, of the map cut at one half and the mask, 0 to 1.
+
+    Two empty masks overlap fully.
+    """
+
+    def score(self, pair: Pair) -> dict[str, float]:
+        """IoU and Dice."""
+        outside, inside = (int(n) for n in pair.counts[:, HALF:].sum(axis=1))
+        union = outside + pair.num_subject
+        if union == 0:
+            return {"IoU": 1.0, "Dice": 1.0}
+        return {"IoU": inside / union, "Dice": 2 * inside / (union + inside)}
 
 
 class ClassIoU(Sums):
-    """Intersection over union of each class, their mean, and the part of the pixels that is right, 0 to 1.
+    """Intersection over union of each class, their mean, and the share of right pixels (accuracy), 0 to 1.
 
-    Pixels are counted over the whole data set before anything is divided, as in PASCAL VOC. A class of which neither
-    truth nor labels have a pixel has no IoU and is left out of the mean. Of no pixels at all mean and part are 1.
+    Pixels are counted over the whole data set before anything is divided, as in PASCAL VOC. A class that occurs neither
+    in truth nor labels has no IoU and is left out of the mean. Without any pixels, mean IoU and accuracy are 1.
     Everingham et al., The PASCAL visual object classes challenge: a retrospective, IJCV 2015.
     """
 
@@ -23,7 +53,7 @@ class ClassIoU(Sums):
         self._counts = np.zeros((len(classes), len(classes)), dtype=np.int64)  # by truth, then label
 
     def step(self, labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
-        """Take the labels of a picture and the truth in, both uint8 (H, W) of indices; give this picture's scores.
+        """Add the labels of a picture and their truth, both uint8 (H, W) of indices; return this picture's scores.
 
         Raises InvalidDataset for an index in the truth that is neither a class nor ignored.
         """

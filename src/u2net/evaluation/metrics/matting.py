@@ -1,8 +1,8 @@
-"""Errors of soft mattes: the map is an alpha, the truth is soft and never cut.
+"""SAD, MSE, gradient and connectivity error of soft mattes: the map is an alpha, the truth is soft and never cut.
 
-Rhemann et al., A perceptually motivated online benchmark for image matting, CVPR 2009. Where the paper leaves a choice,
-that of the MATLAB code published with Xu et al., Deep Image Matting, CVPR 2017, is taken, which tables of later papers
-rest on; docstrings say where the two, or we, differ. All are 0 for equal maps, and the same with map and truth swapped.
+Rhemann et al., A perceptually motivated online benchmark for image matting, CVPR 2009. What the paper leaves open is
+done as in the MATLAB code published with Xu et al., Deep Image Matting, CVPR 2017, on which later papers' tables rest;
+docstrings say where paper, code and we differ. All errors are 0 for equal maps, and symmetric in map and truth.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from u2net.evaluation.metrics.measure import PictureMeasure
-from u2net.evaluation.metrics.pair import Pair
+from u2net.evaluation.metrics.measure import Pair, PictureMeasure
 from u2net.images.morphology import Mask, largest_part
 
 Errors = NDArray[np.float64]
@@ -22,10 +21,10 @@ Errors = NDArray[np.float64]
 
 
 class _MattingError(PictureMeasure):
-    """A sum over pixels, in thousands; over the whole picture, or over a region of each that is given with its pair.
+    """A sum over pixels, in thousands: over the whole picture, or over a region given with each pair.
 
-    A region, boolean (H, W), is most often the unknown part of a trimap, as in published tables. What surrounds it is
-    looked at as ever, but not added up; a region of no pixels has no error.
+    A region, boolean (H, W), is most often the unknown part of a trimap, as in published tables. Errors are computed on
+    the whole picture and summed inside the region; an empty region has no error.
     """
 
     name: str
@@ -44,7 +43,7 @@ class _MattingError(PictureMeasure):
         return {self.name: self._total(errors)}
 
     def step(self, pair: Pair, region: Mask | None = None) -> dict[str, float]:
-        """Take a pair in; give its error."""
+        """Add a pair; return its error."""
         return self._add(self.score(pair, region))
 
     def _total(self, errors: Errors) -> float:
@@ -78,8 +77,8 @@ class GradientError(_MattingError):
     """Sum of squared differences of the alphas' gradient magnitudes, in thousands, 0 and up.
 
     Gradients are by first derivatives of a Gaussian, sigma 1.4, over 9 × 9 pixels, scaled so that the squares of a
-    filter's weights sum to 1; beyond the border, its pixels are repeated. The published code first stretches each alpha
-    to fill [0, 1]; here they stay as they are, which is the same for all that hold both 0 and 255.
+    filter's weights sum to 1; border pixels are repeated beyond the border. The published code first stretches each
+    alpha to fill [0, 1]; we do not, which changes nothing for an alpha that holds both 0 and 255.
     """
 
     name = "Grad"
@@ -92,14 +91,14 @@ class GradientError(_MattingError):
 class ConnectivityError(_MattingError):
     """Sum of differences in how well each pixel is connected to the subject, in thousands, 0 to H × W / 1000.
 
-    At thresholds 0.1, 0.2, …, 1, the pixels where both alphas reach the threshold are parted by 4-connectivity. A pixel
-    is connected up to the last threshold before it first lies outside the largest part. An alpha is unconnected by what
-    it has above that, or by nothing if that is less than 0.15.
+    At each threshold 0.1, 0.2, …, 1, the pixels where both alphas reach it form 4-connected parts. A pixel is connected
+    up to the last threshold before it first lies outside the largest part. What an alpha has above that counts as
+    unconnected, if it is 0.15 or more.
 
-    As the published code has it, with its step 0.1, theta 0.15 and p = 1. The paper asks for connection to one region,
-    where both are opaque, rather than to the largest at each threshold, and may weight by distance. Of equally large
-    parts the first in reading order is taken (MATLAB: by columns). Thresholds are met exactly: ports to Python that
-    count in floating point find level 153 below 0.6.
+    This follows the published code, with its step 0.1, theta 0.15 and p = 1. The paper asks for connection to the one
+    region where both are opaque, not to the largest at each threshold, and may weight by distance. Of equally large
+    parts the first in reading order is taken (MATLAB: by columns). Thresholds are compared in whole numbers: Python
+    ports in floating point find level 153 below 0.6.
     """
 
     name = "Conn"
