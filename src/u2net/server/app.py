@@ -18,7 +18,7 @@ from u2net.inference.session import Session
 from u2net.server import about, api, removebg
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
-from u2net.server.lifetime import Lifetime
+from u2net.server.middleware import Lifetime
 from u2net.server.problems import answer_problem
 from u2net.server.service import Service
 from u2net.server.static import add_page

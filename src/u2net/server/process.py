@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from u2net.errors import U2NetError, reason
 from u2net.server.app import new_app
 from u2net.server.config import ServerConfig
-from u2net.server.logs import LOGGER, configure_logs
+from u2net.server.monitoring import LOGGER, configure_logs
 from u2net.server.protocol import bounded_protocol
 from u2net.server.service import Service
 from u2net.system import bound_heaps

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from u2net.server.config import ServerConfig
-from u2net.server.logs import LOGGER, configure_logs
+from u2net.server.monitoring import LOGGER, configure_logs
 from u2net.server.metrics import SHARED
 from u2net.server.process import listen, serve
 

@@ -8,7 +8,7 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from u2net.server.logs import LOGGER, log_request
+from u2net.server.monitoring import LOGGER, log_request
 from u2net.server.problems import to_problem
 from u2net.server.service import Service
 
