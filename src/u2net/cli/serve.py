@@ -59,7 +59,7 @@ def serve(**given: Any) -> None:
             import uvicorn  # noqa: F401
         except ImportError as error:
             raise MissingExtra(f"the service needs: pip install 'u2net[serve]' ({error.name} is missing)") from None
-        from u2net.server.supervisor import run
+        from u2net.server.process import run
 
         with quiet_decoders():
             run(config)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from u2net import __version__
-from u2net.server.metrics import CONTENT_TYPE
+from u2net.server.monitoring import CONTENT_TYPE
 from u2net.server.problems import Problem
 from u2net.server.service import Service
 

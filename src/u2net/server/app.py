@@ -1,15 +1,18 @@
-"""The application: endpoints, the middleware around them, and what happens at the beginning and the end."""
+"""The application: endpoints, the page at `/`, the middleware around them, and what happens at start and end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse
 
 from u2net import __version__
 from u2net.errors import U2NetError
@@ -18,16 +21,23 @@ from u2net.inference.session import Session
 from u2net.server import about, api, removebg
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
-from u2net.server.middleware import Lifetime
+from u2net.server.middleware import Lifetime, Watch
 from u2net.server.problems import answer_problem
 from u2net.server.service import Service
-from u2net.server.static import add_page
-from u2net.server.watch import Watch
 from u2net.system import trim_heaps
 
 _EXPECTED = (U2NetError, MemoryError, HTTPException, RequestValidationError)
-_PROBE_S = 0.1  # between two looks at how late the event loop is
+_PROBE_S = 0.1  # between two measurements of how late the event loop is
 _TRIM_S = 10.0  # as imgproxy does
+_PAGE_HEADERS = {
+    # The page may load and call what comes from here, and nothing else.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self' blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-cache",  # after an update, modules of two versions must not mix
+}
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_session) -> FastAPI:
@@ -61,8 +71,15 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
     app.include_router(about.router)
     api.add_routes(app)
     removebg.add_routes(app)
-    add_page(app)
+    # A route for each file of the page, so that all other paths are what they are without it.
+    for path in sorted((Path(__file__).parent / "page").iterdir()):
+        route = "/" if path.name == "index.html" else f"/{path.name}"
+        app.add_route(route, _file_endpoint(path), methods=["GET"], include_in_schema=False)
     return app
+
+
+def _file_endpoint(path: Path) -> Callable[[Request], FileResponse]:
+    return lambda _request: FileResponse(path, headers=_PAGE_HEADERS, media_type=_MEDIA_TYPES[path.suffix])
 
 
 async def _measure_lag(service: Service) -> None:

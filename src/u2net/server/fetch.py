@@ -1,4 +1,4 @@
-"""Fetching pictures by URL without being made to reach what only this machine can reach (CWE-918, OWASP's SSRF).
+"""Fetch pictures by URL without being made to reach what only this machine can reach (CWE-918, OWASP's SSRF).
 
 Hosts are on a list; a host is resolved once, every address it has must be public, and the connection goes to the
 address that was checked. Redirects are new URLs. Proxies of the environment are not used.
@@ -11,14 +11,12 @@ import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Protocol
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin
 
 import h11
 
 from u2net import __version__
-from u2net.server.addresses import is_public
 from u2net.server.problems import Problem
 
 _CONNECT_S, _TOTAL_S = 5.0, 10.0
@@ -32,30 +30,18 @@ _URL = re.compile(
 )
 
 
-class Network(Protocol):
-    """The way out."""
-
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """The addresses of a host. Raises OSError."""
-
-    async def connect(
-        self, address: str, port: int, tls_host: str | None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to an address, with TLS for a host if one is given. Raises OSError."""
-
-
 class Internet:
-    """The real one."""
+    """Name resolution and connections; tests put another in its place."""
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """By the system's resolver."""
+        """The addresses of a host, by the system's resolver. Raises OSError."""
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
         return [str(entry[4][0]) for entry in found]
 
     async def connect(
         self, address: str, port: int, tls_host: str | None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """TCP, and TLS that checks the certificate against the host's name."""
+        """TCP, with TLS if a host is given, whose name the certificate must have. Raises OSError."""
         context = ssl.create_default_context() if tls_host else None
         return await asyncio.open_connection(address, port, ssl=context, server_hostname=tls_host)
 
@@ -64,21 +50,16 @@ class Internet:
 class Target:
     """Where a URL leads."""
 
-    scheme: str
     host: str
+    port: int
     path: str
 
-    @property
-    def port(self) -> int:
-        """The scheme's own; others are refused."""
-        return _PORTS[self.scheme]
 
-
-async def fetch(url: str, hosts: Sequence[str], max_bytes: int, network: Network | None = None) -> bytes:
+async def fetch(url: str, hosts: Sequence[str], max_bytes: int, network: Internet | None = None) -> bytes:
     """The content behind a URL whose host is one of `hosts`: a name, .name for all below it, or * for any.
 
-    Raises Problem: 400 for a URL of another kind, 403 for a host or address that is refused, 422 where nothing is to be
-    had, or too much, 504 after 10 seconds.
+    Raises Problem: 400 for another kind of URL, 403 for a host or address that is not allowed, 422 for no picture or
+    one that is too large, 504 after 10 seconds.
     """
     network = network or Internet()
     try:
@@ -92,23 +73,23 @@ async def fetch(url: str, hosts: Sequence[str], max_bytes: int, network: Network
         raise Problem(504, "the picture could not be fetched in time") from None
     except (OSError, h11.ProtocolError, UnicodeError):
         raise Problem(422, "the picture could not be fetched") from None
-    raise Problem(422, f"the URL leads on and on: {_MAX_REDIRECTS} redirections are followed")
+    raise Problem(422, f"the URL has more than {_MAX_REDIRECTS} redirections")
 
 
 def read_url(url: str, hosts: Sequence[str]) -> Target:
-    """Take a URL apart. Raises Problem: 400 for what is not a plain http(s) URL, 403 for a host not in the list."""
+    """The parts of a URL. Raises Problem: 400 for what is not a plain http(s) URL, 403 for a host not in the list."""
     url = url.partition("#")[0]
     found = _URL.fullmatch(url)
     if not found or len(url) > _MAX_URL:
-        raise Problem(400, "url is a plain http or https URL in ASCII, without a user")
+        raise Problem(400, "url must be a plain http or https URL in ASCII, without a user")
     scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").removesuffix(".")
     if found["port"] and int(found["port"]) != _PORTS[scheme]:
-        raise Problem(400, "url names a port; only 80 for http and 443 for https are visited")
+        raise Problem(400, "url has a port; only 80 for http and 443 for https are allowed")
     _check_host(host)
     if not any(host == entry or entry == "*" or (entry[:1] == "." and host.endswith(entry)) for entry in hosts):
         raise Problem(403, "pictures are not fetched from this host")
     rest = found["rest"] or "/"
-    return Target(scheme, host, rest if rest.startswith("/") else f"/{rest}")
+    return Target(host, _PORTS[scheme], rest if rest.startswith("/") else f"/{rest}")
 
 
 def _check_host(host: str) -> None:
@@ -122,7 +103,7 @@ def _check_host(host: str) -> None:
         if not is_public(address):
             raise Problem(403, "url leads to an address that is not public")
     elif not all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in host.split(".")):
-        raise Problem(400, "url has a host that is no name")
+        raise Problem(400, "url has a host that is not a valid name")
 
 
 @dataclass(frozen=True)
@@ -130,12 +111,12 @@ class _Redirect:
     location: str
 
 
-async def _visit(target: Target, max_bytes: int, network: Network) -> bytes | _Redirect:
+async def _visit(target: Target, max_bytes: int, network: Internet) -> bytes | _Redirect:
     async with asyncio.timeout(_CONNECT_S):
         addresses = await network.resolve(target.host, target.port)
         if not addresses or not all(is_public(ip_address(address)) for address in addresses):
             raise Problem(403, "url leads to an address that is not public")
-        tls_host = target.host if target.scheme == "https" else None
+        tls_host = target.host if target.port == _PORTS["https"] else None
         reader, writer = await network.connect(addresses[0], target.port, tls_host)
     try:
         return await _get(target, max_bytes, reader, writer)
@@ -148,14 +129,9 @@ async def _get(
 ) -> bytes | _Redirect:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
     host = f"[{target.host}]" if ":" in target.host else target.host
-    headers = {
-        "Host": host,
-        "User-Agent": f"u2net/{__version__}",
-        "Accept": "image/*",
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-    }
-    request = h11.Request(method="GET", target=target.path, headers=list(headers.items()))
+    headers = [("Host", host), ("User-Agent", f"u2net/{__version__}"), ("Accept", "image/*")]
+    headers += [("Accept-Encoding", "identity"), ("Connection", "close")]
+    request = h11.Request(method="GET", target=target.path, headers=headers)
     writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
     content = bytearray()
     while True:
@@ -178,3 +154,45 @@ async def _get(
             return bytes(content)
         elif not isinstance(event, h11.InformationalResponse):
             raise Problem(422, "the picture could not be fetched: the host hung up")
+
+
+# The IANA registries of special-purpose addresses, and multicast, which has a registry of its own. Python's own
+# `is_global` follows the registries at the time of its release: for 3.11 some of these are public.
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+# https://www.iana.org/assignments/iana-ipv6-special-registry
+_NOT_PUBLIC_4 = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+    *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+    *("192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+)
+# All of IPv6 that is given to the public lies in 2000::/3.
+_PUBLIC_6 = IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: the upper half of the interface's identifier
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address, and any IPv4 address inside it, belongs to the public internet."""
+    if isinstance(address, IPv4Address):
+        return not any(address in IPv4Network(network) for network in _NOT_PUBLIC_4)
+    if address.scope_id is not None:
+        return False
+    carried = _carried(address)
+    if carried is not None and not is_public(carried):
+        return False
+    if address.ipv4_mapped is not None or address in _NAT64:
+        return True  # nothing but the IPv4 address inside it
+    return address in _PUBLIC_6 and not any(address in IPv6Network(network) for network in _NOT_PUBLIC_6)
+
+
+def _carried(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a translator or tunnel would send to."""
+    value = int(address)
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64 or (value >> 32 & 0xFFFFFFFF) in _ISATAP:
+        return IPv4Address(value & 0xFFFFFFFF)
+    return None

@@ -1,22 +1,100 @@
-"""How long a request may live and how large it may be: ASGI's two callables, with bounds around them."""
+"""The middleware around the application: a record of every request, and limits on its size and time."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+import uuid
 from contextlib import ExitStack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from u2net.server.problems import Busy, Problem
+from u2net.server.monitoring import LOGGER
+from u2net.server.problems import Busy, Problem, to_problem
 from u2net.server.service import Service
 
-_FREE_BYTES = 64 * 1024  # of a body, before room is taken for the whole
+ABOUT_ITSELF = frozenset(("/healthz", "/readyz", "/metrics", "/version"))
+"""Paths that are answered as long as the process lives; logged at debug level only, and never counted as work."""
+
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"referrer-policy": b"no-referrer",
+}
+_FREE_BYTES = 64 * 1024  # of a body, before memory for the whole is reserved
 _PIECE_BYTES = 64 * 1024  # of an answer
 _LINGER_S = 2.0
 
 
+class Watch:
+    """Outermost middleware: a request id, safe headers, one line of log and the counters; unexpected errors are 500."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        # The client's or proxy's own id if it is harmless, else a new one.
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if re.fullmatch(r"[\w.-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = num_bytes = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status, num_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message.get("headers", []))
+                present = {name.lower() for name, _ in headers}
+                added = {**_HEADERS, b"x-request-id": request_id.encode()}
+                message["headers"] = headers + [pair for pair in added.items() if pair[0] not in present]
+            else:
+                num_bytes += len(message.get("body", b""))
+            await send(message)
+
+        is_work = scope["path"] not in ABOUT_ITSELF
+        self.service.num_in_flight += is_work
+        start = time.monotonic()
+        try:
+            with self.service.metrics.in_flight.track_inprogress():
+                await self.app(scope, receive, send_on)
+        except Exception as error:
+            problem = to_problem(error)
+            if problem.status == 500:
+                LOGGER.exception("a request failed", extra={"facts": {"request_id": request_id}})
+            if not status:
+                await problem.response(request_id)(scope, receive, send_on)
+        finally:
+            self.service.num_in_flight -= is_work
+            self._record(scope, status, num_bytes, time.monotonic() - start)
+
+    def _record(self, scope: Scope, status: int, num_bytes: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")  # never an unknown path: every label stays in memory
+        code = 499 if scope["state"].get("is_client_gone") else status  # nginx's number
+        self.service.metrics.requests.labels(route, code).inc()
+        self.service.metrics.request_seconds.labels(route).observe(seconds)
+        if scope["path"] in ABOUT_ITSELF and code < 400:
+            return
+        facts = {
+            "request_id": scope["state"]["request_id"],
+            "client": (scope.get("client") or ("",))[0],
+            "method": scope["method"],
+            "path": scope["path"][:200],  # without the query, which may hold signatures
+            "status": code,
+            "bytes": num_bytes,
+            "ms": round(seconds * 1000, 1),
+            **scope["state"].get("facts", {}),
+        }
+        LOGGER.info("request", extra={"facts": facts})
+
+
 class Lifetime:
-    """Middleware that ends what takes too long, is too large, or that nobody waits for.
+    """Middleware that ends requests that are too large, too slow, or whose client has gone.
 
     A body may be `max_body` long (413) and must come at `min_rate` (408); its answer must begin within `timeout_s`
     (504) and be taken at `min_rate`. Bodies and answers wait for room in memory. When the client has gone, the
@@ -32,17 +110,17 @@ class Lifetime:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        timeout_s = self.service.config.timeout_s
         with ExitStack() as holds:
             scope["state"]["holds"] = holds
             try:
-                async with asyncio.timeout(self.service.config.timeout_s) as clock:
-                    body = _Body(scope, receive, self.service, clock, holds)
-                    answer = _Answer(send, body, self.service, clock)
-                    await self._answer(scope, body, answer)
+                async with asyncio.timeout(timeout_s) as clock:
+                    body = _Body(scope, receive, self.service, clock)
+                    await self._answer(scope, body, _Answer(send, body, self.service, clock))
             except TimeoutError:
                 if not clock.expired():
                     raise
-                raise Busy(504, "the answer took too long", self.service.config.timeout_s) from None
+                raise Busy(504, "the answer took too long", timeout_s) from None
 
     async def _answer(self, scope: Scope, body: _Body, answer: _Answer) -> None:
         try:
@@ -61,9 +139,7 @@ class Lifetime:
 class _Body:
     """The request's body, as the application receives it."""
 
-    def __init__(
-        self, scope: Scope, receive: Receive, service: Service, clock: asyncio.Timeout, holds: ExitStack
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive, service: Service, clock: asyncio.Timeout) -> None:
         self.is_client_gone = False
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
@@ -72,23 +148,23 @@ class _Body:
         self._receive = receive
         self._service = service
         self._clock = clock
-        self._holds = holds
-        self._num_bytes = self._num_taken = 0
+        self._holds: ExitStack = scope["state"]["holds"]
+        self._num_bytes = 0
+        self._has_room = False
         self._deadline: float | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._owner = asyncio.current_task()
 
     async def receive(self) -> Message:
-        """The next part. Raises Problem when it comes too late or is too much."""
+        """The next part. Raises Problem when it comes too late or is too large."""
         config = self._service.config
         if self._watcher is not None:
-            await asyncio.wait([self._watcher])  # it is cancelled where the answer has ended, which is an end too
+            await asyncio.wait([self._watcher])  # cancelled once the answer has ended, which is an end too
             return {"type": "http.disconnect"}
-        if max(self._length or 0, self._num_bytes) > config.max_body:
-            raise Problem(413, f"a request may have {config.max_body:,} bytes")
+        self._check_length(self._length or 0)
         if self._deadline is None:
             self._deadline = _after(config.read_timeout_s)
-            self._clock.reschedule(None)  # from here on there are other deadlines, until the whole has come
+            self._clock.reschedule(None)  # until the whole has come, the deadline below replaces this clock
         try:
             async with asyncio.timeout_at(self._deadline + self._num_bytes / config.min_rate):
                 message = await self._receive()
@@ -98,9 +174,8 @@ class _Body:
             self.is_client_gone = True
             raise asyncio.CancelledError
         self._num_bytes += len(message.get("body", b""))
-        if self._num_bytes > config.max_body:
-            raise Problem(413, f"a request may have {config.max_body:,} bytes")
-        if self._num_bytes > _FREE_BYTES and not self._num_taken:
+        self._check_length(self._num_bytes)
+        if self._num_bytes > _FREE_BYTES and not self._has_room:
             await self._take_room()
         if not message.get("more_body", False):
             self.is_complete = True
@@ -109,7 +184,7 @@ class _Body:
         return message
 
     async def discard(self) -> None:
-        """Read on for a while and throw away: closed at once, the client might never see the answer."""
+        """Read on for a while and throw away: if it were closed at once, the client might never see the answer."""
         try:
             async with asyncio.timeout(_LINGER_S):
                 message: Message = {"type": "http.request", "more_body": True}
@@ -123,20 +198,24 @@ class _Body:
         if self._watcher is not None:
             self._watcher.cancel()
 
+    def _check_length(self, num_bytes: int) -> None:
+        if num_bytes > (most := self._service.config.max_body):
+            raise Problem(413, f"a request may have {most:,} bytes")
+
     async def _take_room(self) -> None:
-        """Wait for room for the whole: a client that shows that it sends gets it, and those that dawdle need none."""
-        config = self._service.config
-        self._num_taken = min(self._length or config.max_body, config.max_body)
-        waiting = asyncio.get_running_loop().time()
+        """Wait for room for the whole body: slow clients that have sent little hold none."""
+        config, clock = self._service.config, asyncio.get_running_loop().time
+        num_bytes = min(self._length or config.max_body, config.max_body)
+        start = clock()
         try:
             async with asyncio.timeout(config.timeout_s):
-                await self._service.bodies.take(self._num_taken)
+                await self._service.bodies.take(num_bytes)
         except TimeoutError:
-            self._num_taken = 0
             raise Busy(429, "too many requests are being read", config.timeout_s) from None
-        self._holds.callback(self._service.bodies.give, self._num_taken)
+        self._has_room = True
+        self._holds.callback(self._service.bodies.give, num_bytes)
         assert self._deadline is not None
-        self._deadline += asyncio.get_running_loop().time() - waiting
+        self._deadline += clock() - start
 
     async def _watch(self) -> None:
         """Cancel the application's task when the client has gone."""
@@ -153,14 +232,14 @@ class _Answer:
     def __init__(self, send: Send, body: _Body, service: Service, clock: asyncio.Timeout) -> None:
         self._send = send
         self._body = body
-        self._service = service
+        self._config = service.config
         self._clock = clock
         self._num_bytes = 0
         self._start = 0.0
 
     async def send(self, message: Message) -> None:
         """Send, in pieces that the client must take in time."""
-        config = self._service.config
+        config = self._config
         if message["type"] == "http.response.start":
             self._start = _after(0)
             self._clock.reschedule(_after(config.read_timeout_s))

@@ -1,20 +1,27 @@
-"""Logs as one JSON object a line, on stdout."""
+"""What operators see of the service: logs as one JSON object a line on stdout, and metrics for Prometheus."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 LOGGER = logging.getLogger("u2net.server")
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names the folder where several processes add up; prometheus_client's own."""
 
-def log_request(**facts: Any) -> None:
-    """One line about a request that has ended."""
-    LOGGER.info("request", extra={"facts": facts})
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,7 +48,43 @@ def configure_logs(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    warnings.filterwarnings("ignore", module="PIL")  # remarks on what clients send
+    warnings.filterwarnings("ignore", module="PIL")  # remarks about the pictures that clients send
     for name in ("uvicorn", "uvicorn.error", "asyncio", "python_multipart"):
-        # Of the server's own words only warnings matter; requests are logged here.
+        # Only warnings of these matter; requests are logged by our own middleware.
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own: several may live in one process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        histogram = partial(Histogram, registry=registry)
+        sums = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.requests = Counter(
+            "u2net_requests", "Requests answered, by route and status code", ("route", "code"), registry=registry
+        )
+        self.request_seconds = histogram(
+            "u2net_request_seconds", "From a request's head to its answer's end", ("route",), buckets=_SECONDS
+        )
+        what = "Time of a picture in each stage: wait, decode, network (with the wait for a batch), encode"
+        self.stage_seconds = histogram("u2net_stage_seconds", what, ("stage",), buckets=_SECONDS)
+        self.batch_size = histogram(
+            "u2net_batch_size", "Pictures that went through the network together", buckets=(1, 2, 4, 8, 16, 32)
+        )
+        self.in_flight = sums("u2net_requests_in_flight", "Requests whose answer has not ended")
+        self.pictures = sums("u2net_pictures", "Pictures that wait or are worked on")
+        lags = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+        self.lag_seconds = histogram("u2net_loop_lag_seconds", "How late the event loop woke up", buckets=lags)
+        names = ("name", "version")
+        self.model = Gauge(
+            "u2net_model_info", "Models that are open", names, registry=registry, multiprocess_mode="livemax"
+        )
+
+    def text(self) -> bytes:
+        """In Prometheus' text format; the sum of all processes where there are several."""
+        if SHARED not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -1,75 +1,53 @@
-"""One process of the service: uvicorn around the application, and an end that loses nothing."""
+"""The processes of the service: uvicorn with limits that it lacks, several workers, and an end that loses nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
+import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from u2net.errors import U2NetError, reason
 from u2net.server.app import new_app
 from u2net.server.config import ServerConfig
-from u2net.server.monitoring import LOGGER, configure_logs
-from u2net.server.protocol import bounded_protocol
+from u2net.server.monitoring import LOGGER, SHARED, configure_logs
 from u2net.server.service import Service
 from u2net.system import bound_heaps
 
-_ENDING_S = 2  # for what is still being sent; the rest is waited for before
+_ENDING_S = 2  # for the rest of answers that are being sent; requests are waited for before
+_YOUNG_S = 5.0
 
 
-class Server(uvicorn.Server):
-    """At a signal it refuses what is new, finishes what it has, and ends; at a second one it ends at once.
+def run(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, and return; a second signal ends it at once.
 
-    So it does, too, when its supervisor was killed: nobody else would ever end it.
+    Exits with 1 if a worker ends by itself in the first seconds, because its successor would too. Raises OSError if
+    the address cannot be listened on.
     """
-
-    def __init__(self, config: uvicorn.Config, service: Service, when_told: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._service = service
-        self._when_told = when_told
-        self._told = 0.0
-        """When it was told to end."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Note that the end has come, or end."""
-        if self._service.is_draining or not self.started:
-            os._exit(128 + sig)
-        self._drain()
-
-    def _drain(self) -> None:
-        self._service.is_draining = True
-        self._told = time.monotonic()
-        self._when_told()
-
-    async def on_tick(self, counter: int) -> bool:
-        """Whether to stop listening; asked ten times a second."""
-        supervisor = multiprocessing.parent_process()
-        if not self._service.is_draining and supervisor is not None and not supervisor.is_alive():
-            LOGGER.warning("ending: the process that looked after this one is gone")
-            self._drain()
-        if self._service.is_draining:
-            config, waited_s = self._service.config, time.monotonic() - self._told
-            is_idle = self._service.num_in_flight == 0
-            if (is_idle and waited_s >= config.drain_delay_s) or waited_s >= config.drain_timeout_s:
-                LOGGER.info("ending", extra={"facts": {"lost": self._service.num_in_flight}})
-                return True
-        return await super().on_tick(counter)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin, and say where."""
-        start = time.monotonic()
-        await super().startup(sockets)
-        host, port = (sockets or [])[0].getsockname()[:2]
-        facts = {"host": host, "port": port, "seconds": round(time.monotonic() - start, 2)}
-        LOGGER.info("ready", extra={"facts": facts})
+    with listen(config) as bound:
+        if config.workers == 1:
+            serve(config, bound)
+            return
+        # The workers' metrics are added up in files that all of them map.
+        with tempfile.TemporaryDirectory(prefix="u2net-metrics-") as folder:
+            os.environ[SHARED] = folder
+            configure_logs(config.log_level)
+            _Supervisor(config, bound).run()
 
 
 def listen(config: ServerConfig) -> socket.socket:
@@ -86,35 +64,11 @@ def listen(config: ServerConfig) -> socket.socket:
     return bound
 
 
-def new_server(app: FastAPI, config: ServerConfig, when_told: Callable[[], None] = lambda: None) -> Server:
-    """uvicorn, bounded as configured, around an application that is not started yet.
-
-    `when_told` is called once it has been told to end.
-    """
-    return Server(
-        uvicorn.Config(
-            app,
-            http=bounded_protocol(config),
-            ws="none",
-            loop="asyncio",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=max(1, round(config.keep_alive_s)),
-            timeout_graceful_shutdown=_ENDING_S,
-        ),
-        app.state.service,
-        when_told,
-    )
-
-
 def serve(config: ServerConfig, bound: socket.socket) -> None:
-    """Serve until a signal. Exits with 1 and a line of log if it cannot start."""
+    """Be one worker: serve until a signal. Exits with 1 and a line of log if it cannot start."""
     configure_logs(config.log_level)
     bound_heaps()
-    sys.setswitchinterval(0.001)  # of the usual 0.005 each thread of the pool would let the event loop wait
+    sys.setswitchinterval(0.001)  # at the usual 0.005 each thread of the pool makes the event loop wait
     try:
         app = new_app(config)
         app.state.service.open()
@@ -129,3 +83,155 @@ def serve(config: ServerConfig, bound: socket.socket) -> None:
         last.start()
 
     new_server(app, config, end_in_time).run([bound])
+
+
+def new_server(app: FastAPI, config: ServerConfig, on_drain: Callable[[], None] = lambda: None) -> Server:
+    """uvicorn, with the limits of a configuration, around an application that is not started yet.
+
+    `on_drain` is called once, when the server begins to end.
+    """
+    settings = uvicorn.Config(
+        app,
+        http=_bounded_protocol(config),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=max(1, round(config.keep_alive_s)),
+        timeout_graceful_shutdown=_ENDING_S,
+    )
+    return Server(settings, app.state.service, on_drain)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which at a signal refuses new requests, finishes what it has, and ends; at a second, at once.
+
+    It also ends when its supervisor was killed, because nobody else would ever end it.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._on_drain = on_drain
+        self._drain_start = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to end, or end."""
+        if self._service.is_draining or not self.started:
+            os._exit(128 + sig)
+        self._drain()
+
+    def _drain(self) -> None:
+        self._service.is_draining = True
+        self._drain_start = time.monotonic()
+        self._on_drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop listening; called ten times a second."""
+        supervisor = multiprocessing.parent_process()
+        if not self._service.is_draining and supervisor is not None and not supervisor.is_alive():
+            LOGGER.warning("ending: the process that looked after this one is gone")
+            self._drain()
+        if self._service.is_draining:
+            config, waited_s = self._service.config, time.monotonic() - self._drain_start
+            is_idle = self._service.num_in_flight == 0
+            if (is_idle and waited_s >= config.drain_delay_s) or waited_s >= config.drain_timeout_s:
+                LOGGER.info("ending", extra={"facts": {"lost": self._service.num_in_flight}})
+                return True
+        return await super().on_tick(counter)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and log the address."""
+        start = time.monotonic()
+        await super().startup(sockets)
+        host, port = (sockets or [])[0].getsockname()[:2]
+        facts = {"host": host, "port": port, "seconds": round(time.monotonic() - start, 2)}
+        LOGGER.info("ready", extra={"facts": facts})
+
+
+def _bounded_protocol(config: ServerConfig) -> type[asyncio.Protocol]:
+    """Uvicorn's HTTP/1.1 with two limits that it lacks."""
+
+    class BoundedProtocol(H11Protocol):
+        """Closes connections past `max_connections`, and those that need more than `read_timeout_s` for a head."""
+
+        _head_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > config.max_connections:
+                transport.abort()
+            else:
+                self._head_timer = self.loop.call_later(config.read_timeout_s, transport.abort)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.conn.their_state is not h11.IDLE:
+                self._stop_timer()
+            elif self._head_timer is None:  # the head of a further request has begun
+                self._head_timer = self.loop.call_later(config.read_timeout_s, self.transport.abort)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_timer()
+            super().connection_lost(exc)
+
+        def _stop_timer(self) -> None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+
+    return BoundedProtocol
+
+
+class _Supervisor:
+    """Starts the workers, replaces one that dies, and passes signals on until all have ended."""
+
+    def __init__(self, config: ServerConfig, bound: socket.socket) -> None:
+        self._config = config
+        self._bound = bound
+        self._context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks in any state
+        self._signals: list[int] = []
+
+    def run(self) -> None:
+        """Until a signal. Exits with 1 if a worker cannot start or did not end well."""
+        wake, signal_came = socket.socketpair()
+        for end in (wake, signal_came):
+            end.setblocking(False)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda signum, _frame: self._signals.append(signum))
+        signal.set_wakeup_fd(signal_came.fileno())
+        start = time.monotonic()
+        processes = [self._start() for _ in range(self._config.workers)]
+        while not self._signals:
+            wait([wake, *(process.sentinel for process in processes)])
+            if self._signals:
+                break
+            for index, process in enumerate(processes):
+                if process.is_alive():
+                    continue
+                if time.monotonic() - start < _YOUNG_S or process.exitcode == 1:
+                    self._end(processes)
+                    sys.exit(1)
+                LOGGER.warning("a process ended by itself", extra={"facts": {"exit_code": process.exitcode}})
+                time.sleep(1)  # one that dies at once must not keep the machine busy
+                processes[index] = self._start()
+        self._end(processes)
+        sys.exit(any(process.exitcode for process in processes))
+
+    def _start(self) -> BaseProcess:
+        process = self._context.Process(target=serve, args=(self._config, self._bound), name="u2net-serve")
+        process.start()
+        return process
+
+    def _end(self, processes: list[BaseProcess]) -> None:
+        self._signals = self._signals or [signal.SIGTERM]
+        num_passed = 0
+        while alive := [process for process in processes if process.is_alive()]:
+            for _ in self._signals[num_passed:]:
+                for process in alive:
+                    process.terminate()
+            num_passed = len(self._signals)
+            wait([process.sentinel for process in alive], timeout=0.2)

@@ -1,10 +1,11 @@
-"""The service without HTTP: models that are open, a bounded pool of threads, and the way of a picture through them."""
+"""The service without HTTP: open models, a bounded pool of threads, and the way of a picture through them."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
@@ -17,18 +18,18 @@ from numpy.typing import NDArray
 from u2net import __version__
 from u2net.errors import ImageTooLarge
 from u2net.images.load import Limits, Picture, load_image
+from u2net.inference.choose import has_gpu
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
 from u2net.server.batcher import Batcher, GivenUp
 from u2net.server.config import ServerConfig
-from u2net.server.metrics import Metrics
+from u2net.server.monitoring import Metrics
 from u2net.server.problems import Busy, Problem
-from u2net.server.room import Room
 
 Finish = Callable[[Picture, Session], "Made"]
-"""What makes an answer of a decoded picture; runs in the pool."""
+"""Makes an answer from a decoded picture; runs in the pool."""
 
-_STEPS = 5  # a picture is given the room of 1/16, 1/8, … of the largest, the first that it fits
+_STEPS = 5  # a picture is tried in the room of 1/16, 1/8, … of the largest; the first that fits is kept
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Made:
 
 @dataclass
 class Task:
-    """One picture on its way."""
+    """One picture on its way through the service."""
 
     holds: ExitStack
-    """Ends with the request; gives back the room that the answer takes until it is sent."""
+    """Ends with the request; the room that the answer takes is given back then."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each stage."""
     is_given_up: threading.Event = field(default_factory=threading.Event)
-    """Set when nobody waits any more."""
+    """Set when nobody waits for the answer any more."""
 
     def check(self) -> None:
-        """Raise GivenUp if nobody waits."""
+        """Raise GivenUp if nobody waits for the answer."""
         if self.is_given_up.is_set():
             raise GivenUp("nobody waits for this picture")
 
@@ -68,7 +69,7 @@ class _Model:
 
 
 class Service:
-    """What one process does. `open` and `close` are for one thread; all else is for one event loop."""
+    """The work of one process. Call `open` and `close` from one thread, all else from one event loop."""
 
     def __init__(self, config: ServerConfig, open_model: Callable[..., Session] = new_session) -> None:
         """`open_model` takes a name or path, `runtime` and `threads`, and gives a session."""
@@ -87,10 +88,10 @@ class Service:
         parts = (2**power for power in reversed(range(_STEPS)))
         self._steps = [replace(config.limits, max_pixels=-(-config.max_pixels // part)) for part in parts]
 
-    # ---- Beginning and end ---------------------------------------------------------------------------------------
+    # ---- Start and end -------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open every model, and run each once. Raises what `new_session` does."""
+        """Open every model and run it once. Raises what `new_session` does."""
         config = self.config
         max_batch = config.max_batch or (8 if has_gpu() else 1)
         for name, source in config.offered.items():
@@ -108,7 +109,7 @@ class Service:
             self.metrics.model.labels(name, __version__).set(1)
 
     def close(self) -> None:
-        """End the threads and let go of the models; what is being worked on is finished."""
+        """Finish what is being worked on, then end the threads and close the models."""
         self._pool.shutdown(cancel_futures=True)
         for model in self._models.values():
             model.batcher.close()
@@ -117,7 +118,7 @@ class Service:
 
     @property
     def is_open(self) -> bool:
-        """Whether the models are."""
+        """Whether the models are open."""
         return bool(self._models)
 
     def check(self) -> None:
@@ -131,23 +132,23 @@ class Service:
     def _check_queue(self) -> None:
         if self._num_pictures >= self.config.pool_size + self.config.queue:
             seconds = self._num_pictures * self._mean_seconds / self.config.pool_size
-            raise Busy(429, f"{self._num_pictures} pictures are waiting, which is the most", seconds)
+            raise Busy(429, f"{self._num_pictures} pictures are waiting, which is the limit", seconds)
 
     def model(self, name: str | None) -> str:
         """The name of the model to take. Raises Problem for one that is not offered."""
         offered = list(self.config.offered)
         if name is not None and name not in offered:
-            raise Problem(400, f"model is one of {', '.join(offered)}")
+            raise Problem(400, f"model must be one of {', '.join(offered)}")
         return name or offered[0]
 
     # ---- The way of a picture ------------------------------------------------------------------------------------
 
     async def run(self, data: bytes, model: str, finish: Finish, task: Task, num_more_pixels: int = 0) -> Made:
-        """Decode a picture and finish it, in the pool; `num_more_pixels` are those of others that `finish` decodes.
+        """Decode a picture and finish it in the pool; `num_more_pixels` is what `finish` decodes besides.
 
-        Raises Busy, and what `load_image` and `finish` do. When cancelled, what was begun ends by itself soon.
+        Raises Busy, and what `load_image` and `finish` do. After cancellation, work that was begun soon ends by itself.
         """
-        self._check_queue()  # not whether the service is to end: this request came before
+        self._check_queue()  # even while the service drains: this request came before
         self._count(1)
         work = asyncio.create_task(self._work(data, self._models[model], finish, task, num_more_pixels))
         work.add_done_callback(self._forget)
@@ -175,7 +176,7 @@ class Service:
     def _forget(self, work: asyncio.Task[Made]) -> None:
         self._count(-1)
         if not work.cancelled():
-            work.exception()  # else asyncio complains where nobody waits for it any more
+            work.exception()  # otherwise asyncio complains when nobody waits for it any more
 
     async def _work(self, data: bytes, model: _Model, finish: Finish, task: Task, num_more_pixels: int) -> Made:
         start = time.monotonic()
@@ -185,11 +186,11 @@ class Service:
                     made = await self._in_pool(partial(self._make, data, limits, model, finish, task, start))
                 except _LargerThanRoom:
                     continue
-                # Before the picture's room is given back: where clients take nothing, nothing more is made.
+                # Before the picture's room is given back: while clients read no answers, no more are made.
                 await self.answers.take(self._room_for(made))
             self._mean_seconds += 0.1 * (sum(task.seconds.values()) - task.seconds["wait"] - self._mean_seconds)
             return made
-        raise AssertionError("the last step takes the largest picture, or says what is wrong with it")
+        raise AssertionError("the last step takes the largest picture or raises")
 
     def _make(self, data: bytes, limits: Limits, model: _Model, finish: Finish, task: Task, start: float) -> Made:
         task.check()
@@ -219,7 +220,7 @@ class Service:
         return made
 
     async def _in_pool(self, work: Callable[[], Made]) -> Made:
-        """Run in a thread. Cancelled, it returns only when the thread has done, for its memory is in use till then."""
+        """Run in a thread. Cancelled, it returns only when the thread has ended: its memory is in use until then."""
         future: Future[Made] = self._pool.submit(work)
         waiting = asyncio.wrap_future(future)
         try:
@@ -239,8 +240,38 @@ class Service:
             self._pixels.give(num_pixels)
 
 
-def has_gpu() -> bool:
-    """Whether the runtime that opens ONNX models would run them on one."""
-    import onnxruntime
+class Room:
+    """An amount of bytes or pixels that the tasks of one event loop take and give back, first come, first served."""
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    def __init__(self, capacity: int) -> None:
+        self.free = capacity
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, amount: int) -> None:
+        """Wait until this much is free and all earlier tasks have theirs. Cancelled, it takes nothing."""
+        if not self._waiting and amount <= self.free:
+            self.free -= amount
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((amount, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give(amount)  # it was granted at this very moment
+            else:
+                self._waiting.remove((amount, turn))
+                self._serve()
+            raise
+
+    def give(self, amount: int) -> None:
+        """Give back what was taken."""
+        self.free += amount
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self.free:
+            amount, turn = self._waiting.popleft()
+            if not turn.cancelled():
+                self.free -= amount
+                turn.set_result(None)

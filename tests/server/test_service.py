@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from u2net.server.room import Room
+from u2net.server.service import Room
 
 
 def _run(scene):
