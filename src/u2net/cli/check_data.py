@@ -24,20 +24,24 @@ _NUM_LISTED = 5
 @click.argument("data", nargs=-1, type=_PATH)
 @click.option("--images", type=_PATH, help="Folder or tar of pictures.")
 @click.option("--masks", type=_PATH, help="Folder or tar of their masks.")
-@click.option("--validation", multiple=True, type=_PATH, help="Folder or tar to validate on; repeatable.")
+@click.option("--validation", multiple=True, type=_PATH, help="Folder or tar of validation data; repeatable.")
 @click.option(
     "--classes",
     default="2",
     metavar="N|NAME,NAME,…",
     show_default=True,
-    help="Number or names of the classes, background first; of more than two, masks hold indices.",
+    help="Number or names of the classes, background first; with more than two, masks hold indices.",
 )
 @click.option(
-    "--ignore-index", type=click.IntRange(0, 255), default=255, show_default=True, help="Index that is no class."
+    "--ignore-index",
+    type=click.IntRange(0, 255),
+    default=255,
+    show_default=True,
+    help="Mask index that is no class.",
 )
-@click.option("--all", "list_all", is_flag=True, help="Name everything that was found, not five of each kind.")
-@click.option("--sheet", "sheet_path", type=_FILE, help="Draw masks over pictures into a .png, .webp or .jpg.")
-@click.option("--json", "json_path", type=_FILE, help="Write everything that was found.")
+@click.option("--all", "list_all", is_flag=True, help="List every finding; without it, five of each kind.")
+@click.option("--sheet", "sheet_path", type=_FILE, help="Draw masks over pictures (.png, .webp or .jpg).")
+@click.option("--json", "json_path", type=_FILE, help="Write every finding.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Pictures read at once.  [default: processors]")
 def check_data(
     data: tuple[Path, ...],
@@ -51,10 +55,12 @@ def check_data(
     json_path: Path | None,
     threads: int | None,
 ) -> None:
-    """Find what is wrong or odd about training data, and say what training does about each.
+    """Find errors in training data, and say what training does about each.
 
-    DATA are folders or tar archives that hold pictures and masks; or name the two by --images and --masks. Ends with 1
-    if there are pairs that cannot be used.
+    DATA is one or more folders or tar archives with pictures and masks; or give --images and --masks. The exit code is
+    1 if some pairs cannot be used.
+
+    Example: u2net check-data DUTS-TR --validation ECSSD --sheet sheet.png
     """
     if (images is None) != (masks is None):
         raise Refusal("--images and --masks go together")
@@ -66,8 +72,8 @@ def check_data(
 
         from u2net.evaluation.check import examine, save_sheet
         from u2net.evaluation.dataset import open_pairs
+        from u2net.evaluation.report import save_text
         from u2net.images.save import SUFFIXES
-        from u2net.system import atomic_write
 
         if sheet_path and sheet_path.suffix.lower() not in SUFFIXES:
             raise Refusal(f"--sheet ends in .png, .webp or .jpg, not {sheet_path.suffix or 'nothing'}")
@@ -85,8 +91,7 @@ def check_data(
         )
         _print(report, list_all=list_all)
         if json_path:
-            with atomic_write(json_path) as file:
-                file.write(report.to_json().encode())
+            save_text(report.to_json(), json_path)
         if sheet_path:
             save_sheet(report, sheet_path)
     if report.count("error"):
@@ -117,12 +122,12 @@ def _open(path: Path) -> Dataset:
 
 
 def _with_pairs(dataset: Dataset) -> Dataset:
-    """The data set itself. Raises InvalidDataset, with an instance, if nothing in it makes a pair."""
+    """The data set itself. Raises InvalidDataset, with one example, if no picture in it has a mask."""
     from u2net.errors import InvalidDataset
-    from u2net.evaluation.check.names import look_at_names
+    from u2net.evaluation.check.examination import check_names
 
     if not any(example.image and example.mask for example in dataset):
-        _, kind, detail = next(look_at_names(dataset))
+        _, kind, detail = next(check_names(dataset))
         raise InvalidDataset(
             f"{dataset.name}: no picture has the name of a mask; found {dataset.layout}; "
             f"{kind}: {detail}; expected {_EXPECTED}"

@@ -11,7 +11,7 @@ import click
 from u2net.cli.failure import Refusal, one_line_errors
 from u2net.errors import BadPictures
 
-_PATH = click.Path(path_type=Path)  # what is not there is told of in one line, by the library
+_PATH = click.Path(path_type=Path)  # the library reports a missing path in one line
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -20,35 +20,38 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--images", type=_PATH, help="Folder or tar of pictures.")
 @click.option("--masks", type=_PATH, help="Folder or tar of ground truth.")
 @click.option(
-    "-m", "--model", "models", multiple=True, metavar="NAME|FILE", help="A model; several stand side by side."
+    "-m", "--model", "models", multiple=True, metavar="NAME|FILE", help="Model to measure; repeat to compare several."
 )
-@click.option("--maps", multiple=True, type=_PATH, help="Folder or tar of maps that a model left; repeatable.")
+@click.option("--maps", multiple=True, type=_PATH, help="Folder or tar of maps that a model made; repeatable.")
 @click.option(
     "--threshold",
     type=click.IntRange(0, 254),
     default=128,
     show_default=True,
-    help="Grey truth counts as subject above it.",
+    help="Ground truth brighter than this counts as subject.",
 )
 @click.option(
     "--ignore-index",
     type=click.IntRange(0, 255),
     default=255,
     show_default=True,
-    help="Index in masks of several classes that is not measured.",
+    help="Class index in masks that is not measured.",
 )
-@click.option("--mattes", is_flag=True, help="Soft ground truth: SAD, MSE, Grad and Conn too.")
+@click.option("--mattes", is_flag=True, help="Also print SAD, MSE, Grad and Conn, for soft ground truth.")
 @click.option("--skip-bad", is_flag=True, help="Leave out pictures that cannot be measured, instead of failing.")
 @click.option(
-    "--format", "style", type=click.Choice(["markdown", "latex", "json"]), default="markdown", show_default=True
+    "--format",
+    "style",
+    type=click.Choice(["markdown", "latex", "json"]),
+    default="markdown",
+    show_default=True,
+    help="Format of what is printed.",
 )
-@click.option("--json", "json_path", type=_FILE, help="Write everything: scores, curves, rows.")
-@click.option("--csv", "csv_path", type=_FILE, help="Write a line for each picture.")
-@click.option("--plot", "plot_path", type=_FILE, help="Draw curves into a .png, .pdf or .svg.")
+@click.option("--json", "json_path", type=_FILE, help="Write scores, curves and the scores of each picture.")
+@click.option("--csv", "csv_path", type=_FILE, help="Write the scores of each picture, one a line.")
+@click.option("--plot", "plot_path", type=_FILE, help="Draw precision-recall and F curves (.png, .pdf or .svg).")
 @click.option("--worst", type=click.IntRange(1, 200), default=20, show_default=True, help="Pictures on the sheet.")
-@click.option(
-    "--sheet", "sheet_path", type=_FILE, help="Write the worst pictures of the first model into a .png or .jpg."
-)
+@click.option("--sheet", "sheet_path", type=_FILE, help="Draw the worst pictures of the first model (.png or .jpg).")
 def evaluate(
     data: tuple[Path, ...],
     images: Path | None,
@@ -66,10 +69,12 @@ def evaluate(
     worst: int,
     sheet_path: Path | None,
 ) -> None:
-    """Measure models, or maps that they left, on data sets with ground truth.
+    """Measure models, or maps that models made, on data sets with ground truth.
 
-    DATA are folders or tar archives that hold pictures and masks; or name the two by --images and --masks. A model with
-    three classes or more is measured on masks of indices, grey or with a palette.
+    DATA is one or more folders or tar archives with pictures and masks; or give --images and --masks. A model with
+    three classes or more needs masks that store class indices, as grey levels or with a palette.
+
+    Example: u2net evaluate ECSSD -m u2netp -m u2net.onnx --plot curves.png
     """
     if bool(data) == (masks is not None):
         raise Refusal("give DATA, or --masks with --images or --maps")
@@ -86,7 +91,7 @@ def evaluate(
         measures = SALIENCY + MATTING if mattes else None
         predicts = [evaluation.as_predict(None, path) for path in maps]
         predicts += [evaluation.as_predict(name) for name in models or ([] if maps else [None])]
-        if (plot_path or mattes) and any(isinstance(predict, evaluation.Labeller) for predict, _ in predicts):
+        if (plot_path or mattes) and any(evaluation.classes_of(predict) for predict, _ in predicts):
             raise Refusal("a model with several classes has no curves to --plot, and its maps are no --mattes")
         if plot_path and plot_path.suffix.lower().removeprefix(".") not in report.CURVE_KINDS:
             raise Refusal(f"--plot draws .{', .'.join(report.CURVE_KINDS)}, not {plot_path.name}")
@@ -95,10 +100,9 @@ def evaluate(
         for dataset in datasets:
             click.echo(f"{dataset.name}: {dataset.layout}", err=True)
             for predict, name in predicts:
-                if isinstance(predict, evaluation.Maps) and (beyond := predict.names_beyond(dataset)):
-                    click.echo(
-                        f"{name}: {len(beyond)} maps have no mask and are not measured: {_some(beyond)}", err=True
-                    )
+                if isinstance(predict, evaluation.SavedMaps) and (unused := predict.unused(dataset)):
+                    listed = ", ".join(unused[:5]) + (" …" if len(unused) > 5 else "")
+                    click.echo(f"{name}: {len(unused)} maps have no mask and are not measured: {listed}", err=True)
                 try:
                     result = evaluation.evaluate(
                         dataset,
@@ -113,10 +117,8 @@ def evaluate(
                 except BadPictures as error:
                     for bad, reason in error.failures:
                         click.echo(f"u2net: {bad}: {reason}", err=True)
-                    click.echo(
-                        f"u2net: {len(error.failures)} pictures cannot be measured; --skip-bad leaves them out",
-                        err=True,
-                    )
+                    num = len(error.failures)
+                    click.echo(f"u2net: {num} pictures cannot be measured; --skip-bad leaves them out", err=True)
                     sys.exit(1)
                 for bad, reason in result.failures:
                     click.echo(f"left out {bad}: {reason}", err=True)
@@ -129,8 +131,3 @@ def evaluate(
             report.save_curves(done, plot_path)
         if sheet_path:
             report.save_sheet(done[0], datasets[0], predicts[0][0], sheet_path, worst)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """The first of many names."""
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

@@ -1,1 +1,1 @@
-"""Maps against ground truth: data sets, scores, reports, and what is wrong with data."""
+"""Data sets, scores of models on them, reports, and checks of training data."""

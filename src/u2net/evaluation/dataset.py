@@ -1,4 +1,4 @@
-"""Pictures and their ground truth, matched by name, in the folders and archives that people have."""
+"""Pictures and their masks, matched by name, in folders and archives of any layout."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _MASK_FOLDER = re.compile(r"(?i:mask|ground|truth|label|annot|alpha|matte)|GT|(?
 
 @dataclass(frozen=True)
 class Source:
-    """One file: on the disk, or within an archive."""
+    """One file, on disk or inside an archive."""
 
     path: Path
     """The file, or the archive."""
     inside: tuple[str, int, int] | None = None
-    """Within an archive: name, position of the first byte, and length."""
+    """Inside an archive: name, position of the first byte, and length."""
 
     @property
     def name(self) -> PurePosixPath:
-        """Its name, with the folders that it lies in."""
+        """Its name with its folders."""
         return PurePosixPath(self.inside[0] if self.inside else self.path.as_posix())
 
     def read(self) -> bytes:
@@ -59,10 +59,10 @@ class Dataset:
 
     name: str
     layout: str
-    """In words, for people: which folders were taken for what."""
+    """In words: which folders hold pictures and which hold masks."""
     examples: list[Example] = field(repr=False)
     duplicates: list[tuple[Source, Source]] = field(default_factory=list, repr=False)
-    """Files that were left out, each behind the one of its name that was taken; none in a strict data set."""
+    """For each file left out: the file of the same name that was taken, and itself; none in a strict data set."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -71,16 +71,16 @@ class Dataset:
         return iter(self.examples)
 
     def part(self, index: int, num: int) -> Dataset:
-        """Every `num`-th example from `index` on: what one of so many processes takes."""
+        """Every `num`-th example from `index` on: the share of one of `num` processes."""
         return replace(self, examples=self.examples[index::num])
 
 
 def open_dataset(root: str | PathLike[str], *, strict: bool = True) -> Dataset:
-    """The pictures and masks below a folder, or in a tar archive, however they are laid out.
+    """Find the pictures and masks below a folder, or in a tar archive, in any layout.
 
-    Folders are told apart by their names (masks lie where "mask", "gt", "ground", "label" … stand in it), as in DUTS,
-    ECSSD, PASCAL-S, HKU-IS, DUT-OMRON and SOD; where no name helps, masks are the .png files beside .jpg files of the
-    same name. Raises InvalidDataset, naming what was found, if that does not give both, and as `pair` does.
+    Masks are in folders with "mask", "gt", "ground", "label" … in their names, as in DUTS, ECSSD, PASCAL-S, HKU-IS,
+    DUT-OMRON and SOD. If there is no such folder, masks are the .png files beside .jpg files of the same name. Raises
+    InvalidDataset, naming the folders, if it finds no pictures or no masks, and as `match_names` does.
     """
     root = Path(root)
     sources = list_sources(root)
@@ -96,27 +96,27 @@ def open_dataset(root: str | PathLike[str], *, strict: bool = True) -> Dataset:
     if not masks or not images:
         folders = ", ".join(sorted({s.name.parent.name or "." for s in sources})) or "none"
         raise InvalidDataset(f"{root}: found no pictures with masks beside them; folders with pictures: {folders}")
-    return pair(images, masks, root.stem, strict=strict)
+    return match_names(images, masks, root.stem, strict=strict)
 
 
 def open_pairs(images: str | PathLike[str] | None, masks: str | PathLike[str], *, strict: bool = True) -> Dataset:
-    """The pictures of one folder or archive and the masks of another; without `images` the masks alone.
+    """The pictures of one folder or archive with the masks of another; without `images`, the masks alone.
 
-    Raises InvalidDataset if either holds no pictures and, if `strict`, if none of their names meet and as `pair` does.
+    Raises InvalidDataset if either holds no pictures and, if `strict`, if no picture has a mask, and as `match_names`.
     """
     mask_sources = list_sources(Path(masks))
     image_sources = list_sources(Path(images)) if images is not None else []
     name = Path(masks).stem if images is None else Path(images).stem
-    dataset = pair(image_sources, mask_sources, name, strict=strict)
+    dataset = match_names(image_sources, mask_sources, name, strict=strict)
     if strict and images is not None and not any(example.image and example.mask for example in dataset):
         raise InvalidDataset(f"no picture of {images} has the name of a mask of {masks}")
     return dataset
 
 
 def list_sources(root: Path) -> list[Source]:
-    """Every file with a picture's suffix below a folder, or in a tar archive, in the order of names.
+    """Every file with a picture's suffix below a folder, or in a tar archive, sorted by name.
 
-    Hidden files are left out, links to folders not followed. Raises InvalidDataset if there is none.
+    Hidden files are left out; links to folders are not followed. Raises InvalidDataset if there is none.
     """
     if root.is_dir():
         sources = [Source(path) for path in root.rglob("*") if path.is_file()]
@@ -143,11 +143,11 @@ def by_stem(sources: Iterable[Source]) -> dict[str, Source]:
     return named
 
 
-def pair(images: Iterable[Source], masks: Iterable[Source], name: str, *, strict: bool = True) -> Dataset:
-    """Match pictures and masks whose names, without folder and suffix, are the same.
+def match_names(images: Iterable[Source], masks: Iterable[Source], name: str, *, strict: bool = True) -> Dataset:
+    """Match pictures and masks that have the same name without folder and suffix.
 
-    Raises InvalidDataset for two pictures or two masks of one name; unless `strict`, the first is taken and the others
-    are the data set's `duplicates`.
+    Two pictures or two masks of one name raise InvalidDataset if `strict`; otherwise the first is taken and the others
+    become `duplicates` of the data set.
     """
     images_by_stem, spare_images = _first_by_stem(images)
     masks_by_stem, spare_masks = _first_by_stem(masks)
@@ -162,11 +162,23 @@ def pair(images: Iterable[Source], masks: Iterable[Source], name: str, *, strict
     return Dataset(name, layout, examples, duplicates)
 
 
+def named_uniquely(datasets: Iterable[Dataset]) -> list[Dataset]:
+    """The data sets; if two have one name, the second becomes "name-2"."""
+    named: dict[str, Dataset] = {}
+    for dataset in datasets:
+        name, count = dataset.name, 1
+        while name in named:
+            count += 1
+            name = f"{dataset.name}-{count}"
+        named[name] = replace(dataset, name=name)
+    return list(named.values())
+
+
 def load_grey(source: Source) -> NDArray[np.uint8]:
     """A map or mask, uint8 (H, W), 0 to 255, from a picture of any mode.
 
-    RGB counts by its luminance; a picture of one colour with transparency by its alpha; a mask of 0 and 1 alone as one
-    of 0 and 255. Raises InvalidImage or OSError.
+    Of colours it takes the luminance, of a picture of one colour with transparency the alpha; a mask of only 0 and 1
+    becomes 0 and 255. Raises InvalidImage or OSError.
     """
     picture = load_image(source.read())
     if picture.alpha is not None and _is_flat(picture.rgb):
@@ -177,7 +189,7 @@ def load_grey(source: Source) -> NDArray[np.uint8]:
 
 
 def load_indices(source: Source) -> NDArray[np.uint8]:
-    """A mask of several classes, uint8 (H, W): the index at each pixel, of a palette or as a grey level, unconverted.
+    """A mask of several classes, uint8 (H, W): the palette index or grey level of each pixel, unconverted.
 
     Raises InvalidImage or OSError, as `load_stored` does.
     """
@@ -189,7 +201,7 @@ def _is_flat(image: Image.Image) -> bool:
 
 
 def _first_by_stem(sources: Iterable[Source]) -> tuple[dict[str, Source], list[tuple[Source, Source]]]:
-    """The first source of each name; the others, each behind the first."""
+    """The first source of each name; and for each other source, the first and itself."""
     named: dict[str, Source] = {}
     firsts = [(named.setdefault(source.name.stem, source), source) for source in sources]
     return named, [(first, source) for first, source in firsts if first is not source]

@@ -1,8 +1,7 @@
-"""A model, or maps that it left, against ground truth: scores of a data set and of each picture in it."""
+"""Scores of a model, or of maps that a model left, on a data set and on each picture in it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,30 +31,56 @@ from u2net.inference.open import new_session
 from u2net.inference.session import Session
 
 Predict = Callable[[Example], NDArray[np.uint8]]
-"""Makes or finds the map of an example, uint8 (H, W). What it cannot is InvalidImage, InvalidDataset or OSError."""
+"""Makes or finds the map of an example, uint8 (H, W). Raises InvalidImage, InvalidDataset or OSError if it cannot."""
 
 _IN_FLIGHT = 4  # pictures that wait to be measured
 
 
 @dataclass(frozen=True)
-class Labeller:
-    """Makes the map of an example by a model with several classes: the index of each pixel's class."""
+class ModelMaps:
+    """The maps that a model makes: grey levels, or class indices if the model has three classes or more."""
 
     session: Session
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names, background first."""
-        return self.session.card.classes
+        """Names of the classes, background first; none for a model that makes grey levels."""
+        classes = self.session.card.classes
+        return classes if len(classes) > 2 else ()
 
     def __call__(self, example: Example) -> NDArray[np.uint8]:
-        """The labels, uint8 (H, W). Raises as `Session.labels` does, and InvalidDataset without a picture."""
-        return self.session.labels(_picture(example))
+        """Grey levels or indices, (H, W). Raises as `Session.mask` does, and InvalidDataset without a picture."""
+        if example.image is None:
+            raise InvalidDataset("has no picture")
+        make = self.session.labels if self.classes else self.session.mask
+        return make(example.image.read())
+
+
+class SavedMaps:
+    """The maps that a model left in a folder or tar archive, each by the name of its picture."""
+
+    def __init__(self, path: Path) -> None:
+        self._sources = by_stem(list_sources(path))
+
+    def __call__(self, example: Example) -> NDArray[np.uint8]:
+        """Grey levels, (H, W). Raises InvalidDataset if there is no map, InvalidImage if it is no picture."""
+        if example.name not in self._sources:
+            raise InvalidDataset("has no map")
+        return load_grey(self._sources[example.name])
+
+    def unused(self, dataset: Dataset) -> list[str]:
+        """Names of maps that belong to no picture of the data set, so that nothing measures them."""
+        return sorted(self._sources.keys() - {example.name for example in dataset})
+
+
+def classes_of(predict: Predict) -> tuple[str, ...]:
+    """The classes whose indices are in the maps, background first; none for maps of grey levels."""
+    return predict.classes if isinstance(predict, ModelMaps) else ()
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of one model, or folder of maps, on one data set."""
+    """The scores of one model, or of one folder of maps, on one data set."""
 
     dataset: str
     model: str
@@ -85,20 +110,20 @@ def evaluate(
     skip_bad: bool = False,
     progress: Callable[[Dataset], Iterable[Example]] = iter,
 ) -> Evaluation:
-    """Score a model, or the maps that one left in a folder, on a data set.
+    """Score a model, or maps that a model left in a folder, on a data set.
 
     `data` is a folder or tar archive with pictures and masks (see `open_dataset`); or give `images` and `masks`.
-    `model` is a session or what `new_session` takes, None being the packaged one; or `maps` names a folder or archive
-    of maps, for which pictures are not needed. `name` replaces the model's own. `progress` wraps the data set as tqdm
-    does.
+    `model` is a session or anything that `new_session` accepts; None is the packaged model. To score maps that exist
+    already, give their folder or archive as `maps`; then pictures are not needed. `name` replaces the model's own name.
+    `progress` wraps the data set, as tqdm does.
 
-    `measures` are those of SALIENCY by default. Grey ground truth counts as subject above `threshold`, 0 to 254, where
-    a measure asks for binary truth. A model whose card has three classes or more is measured by `ClassIoU` on masks of
-    indices instead (see `load_indices`), but for pixels of `ignore_index`; it takes no other measures.
+    `measures` are those of SALIENCY by default. Measures of binary truth count grey truth above `threshold`, 0 to 254,
+    as subject. A model with three classes or more is measured by `ClassIoU` on masks of indices (see `load_indices`),
+    without pixels of `ignore_index`, and takes no other measures.
 
-    Pictures without counterpart, unreadable ones and those that differ in size from their mask are collected: in the
-    end they raise BadPictures, each with its reason, unless `skip_bad` leaves them out. Other errors are
-    InvalidDataset, and those of `new_session`. Memory grows by a row of scores for each picture and no more.
+    Pictures without mask, unreadable pictures and pictures that differ in size from their mask raise BadPictures at the
+    end, each with its reason; with `skip_bad` they are left out. Also raises InvalidDataset, and what `new_session`
+    raises. Memory grows by one row of scores a picture.
     """
     dataset = as_dataset(data, images, masks)
     predict, found_name = as_predict(model, maps)
@@ -124,19 +149,20 @@ def measure(
     ignore_index: int = 255,
     progress: Callable[[Dataset], Iterable[Example]] = iter,
 ) -> Tally:
-    """Score every picture as `evaluate` does, and stop before the sums are divided.
+    """Score every picture as `evaluate` does, and return the sums before they are divided.
 
-    So several processes share the work: each measures a `Dataset.part`, one merges their tallies. Pictures that cannot
-    be measured raise nothing here. `predict` is what `as_predict` gives.
+    Use it to share the work among processes: each measures a `Dataset.part`, and one merges the tallies. Pictures that
+    cannot be measured raise nothing here. `predict` comes from `as_predict`.
     """
-    tally: Tally
-    if isinstance(predict, Labeller):
-        if measures is not None:
-            raise ValueError("a model with several classes is measured by ClassIoU alone")
-        tally = _LabelTally(dataset.name, name, ClassIoU(predict.classes, ignore_index))
-    else:
-        kinds = SALIENCY if measures is None else measures
-        tally = _SaliencyTally(dataset.name, name, [kind() for kind in kinds], threshold)
+    if not 0 <= threshold <= 254:
+        raise ValueError(f"threshold is a grey level from 0 to 254, got {threshold}")
+    classes = classes_of(predict)
+    if classes and measures is not None:
+        raise ValueError("a model with several classes is measured by ClassIoU alone")
+    kinds = SALIENCY if measures is None else measures
+    tally = Tally(
+        dataset.name, name, ClassIoU(classes, ignore_index) if classes else [kind() for kind in kinds], threshold
+    )
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as pool:  # measures one picture while the network has the next
         for example in progress(dataset):
@@ -167,56 +193,47 @@ def as_dataset(
 def as_predict(
     model: Session | Predict | str | PathLike[str] | None, maps: str | PathLike[str] | None = None
 ) -> tuple[Predict, str]:
-    """What makes or finds the map of an example, and its name."""
+    """What makes or finds the map of an example, and the name of the model."""
     if maps is not None:
         if model is not None:
             raise ValueError("give a model or maps, not both")
-        return Maps(Path(maps)), Path(maps).stem
+        return SavedMaps(Path(maps)), Path(maps).stem
     if callable(model):
         return model, getattr(model, "__name__", "model")
-    session = (
-        model if isinstance(model, Session) else new_session(*([] if model is None else [model]), precision="fp32")
-    )
-    if len(session.card.classes) > 2:
-        return Labeller(session), session.card.name
-    return lambda example: session.mask(_picture(example)), session.card.name
+    if not isinstance(model, Session):
+        model = new_session(*([] if model is None else [model]), precision="fp32")
+    return ModelMaps(model), model.card.name
 
 
-class Maps:
-    """The maps that a model left in a folder or tar, each by the name of its picture."""
-
-    def __init__(self, path: Path) -> None:
-        self._sources = by_stem(list_sources(path))
-
-    def __call__(self, example: Example) -> NDArray[np.uint8]:
-        """Grey levels (H, W). Raises InvalidDataset if there is none, InvalidImage for what is no picture."""
-        if example.name not in self._sources:
-            raise InvalidDataset("has no map")
-        return load_grey(self._sources[example.name])
-
-    def names_beyond(self, dataset: Dataset) -> list[str]:
-        """Maps of pictures that the data set does not have, which nothing measures."""
-        return sorted(self._sources.keys() - {example.name for example in dataset})
-
-
-class Tally(ABC):
+class Tally:
     """What was measured so far of one data set: sums, rows and failures. Can be pickled and merged."""
 
-    def __init__(self, dataset: str, model: str, sums: Sequence[Sums]) -> None:
+    def __init__(self, dataset: str, model: str, measures: Sequence[Measure] | ClassIoU, threshold: int) -> None:
         self.dataset = dataset
         self.model = model
-        self.sums = list(sums)
+        self.measures = measures
+        self.threshold = threshold
         self.rows: list[dict[str, Any]] = []
         self.failures: list[tuple[str, str]] = []
 
-    @abstractmethod
-    def scores(self, found: NDArray[np.uint8], mask: Source) -> dict[str, float]:
-        """Take one map in; give its own scores. Raises for masks that cannot be read or do not fit."""
+    @property
+    def sums(self) -> Sequence[Sums]:
+        """All measures."""
+        return [self.measures] if isinstance(self.measures, ClassIoU) else self.measures
 
     def step(self, example: Example, mask: Source, found: NDArray[np.uint8]) -> None:
-        """Take one map in, or note why it cannot be measured."""
+        """Add the map of one example, or note why it cannot be measured."""
         with self.noting_failure(example):
-            self.rows.append({"name": example.name} | self.scores(found, mask))
+            truth = (load_indices if isinstance(self.measures, ClassIoU) else load_grey)(mask)
+            if truth.shape != found.shape:
+                (height, width), (h, w) = found.shape, truth.shape
+                raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
+            if isinstance(self.measures, ClassIoU):
+                scores = self.measures.step(found, truth)
+            else:
+                pair = Pair(found, truth, self.threshold)
+                scores = {key: value for one in self.measures for key, value in one.step(pair).items()}
+            self.rows.append({"name": example.name} | scores)
 
     @contextmanager
     def noting_failure(self, example: Example) -> Iterator[None]:
@@ -244,47 +261,3 @@ class Tally(ABC):
         curves = next((one.curves() for one in self.sums if isinstance(one, FMeasure)), {})
         rows = sorted(self.rows, key=lambda row: str(row["name"]))
         return Evaluation(self.dataset, self.model, len(rows), scores, curves, rows, failures)
-
-
-class _SaliencyTally(Tally):
-    """Of maps of saliency, in grey levels."""
-
-    def __init__(self, dataset: str, model: str, measures: Sequence[Measure], threshold: int) -> None:
-        if not 0 <= threshold <= 254:
-            raise ValueError(f"threshold is a grey level from 0 to 254, got {threshold}")
-        super().__init__(dataset, model, measures)
-        self.measures = measures
-        self.threshold = threshold
-
-    def scores(self, found: NDArray[np.uint8], mask: Source) -> dict[str, float]:
-        """Those of every measure."""
-        truth = load_grey(mask)
-        _check_shapes(found, truth)
-        pair = Pair(found, truth, self.threshold)
-        return {key: value for one in self.measures for key, value in one.step(pair).items()}
-
-
-class _LabelTally(Tally):
-    """Of labels, indices of classes."""
-
-    def __init__(self, dataset: str, model: str, overlap: ClassIoU) -> None:
-        super().__init__(dataset, model, [overlap])
-        self.overlap = overlap
-
-    def scores(self, found: NDArray[np.uint8], mask: Source) -> dict[str, float]:
-        """Those of the classes that occur."""
-        truth = load_indices(mask)
-        _check_shapes(found, truth)
-        return self.overlap.step(found, truth)
-
-
-def _check_shapes(found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-    if truth.shape != found.shape:
-        (height, width), (h, w) = found.shape, truth.shape
-        raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
-
-
-def _picture(example: Example) -> bytes:
-    if example.image is None:
-        raise InvalidDataset("has no picture")
-    return example.image.read()

@@ -1,4 +1,4 @@
-"""Evaluations as people read and publish them: tables, curves, rows, and the pictures that went worst."""
+"""Evaluations as tables, curves, rows for each picture, and sheets of the worst pictures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from PIL import Image, ImageDraw
 
 from u2net.errors import MissingExtra
 from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices
-from u2net.evaluation.evaluate import Evaluation, Labeller, Predict
+from u2net.evaluation.evaluate import Evaluation, Predict, classes_of
 from u2net.images.load import load_image
 from u2net.images.save import save_image
 from u2net.system import atomic_write
 
 COLUMNS = ("maxF", "MAE stretched", "MAE", "Fw", "Sm", "maxE", "relaxF", "IoU", "BIoU")
-"""Scores of a table, in order, where they were measured: first those of the paper's."""
+"""Scores in a table, in this order, if measured: those of the paper first."""
 
 CURVE_KINDS = ("png", "pdf", "svg")
-"""What curves are drawn into, by the file's suffix."""
+"""Kinds of files for curves, by suffix."""
 
 _CLASS_COLUMNS = ("mIoU", "accuracy")
 
@@ -35,9 +35,9 @@ _TILE = (240, 180)  # width and height of a picture on a contact sheet
 
 
 def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "latex"] = "markdown") -> str:
-    """One row a data set and model, scores as papers print them (.943); the best of a data set is bold.
+    """One row for each data set and model, scores as papers print them (.943), the best of a data set in bold.
 
-    Several classes have a column each. A score that an evaluation lacks is a dash.
+    Each class has a column. A missing score is a dash.
     """
     measured = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.scores))
     columns = [name for name in COLUMNS + _CLASS_COLUMNS if name in measured]
@@ -83,7 +83,7 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
 
 
 def save_text(text: str, path: str | PathLike[str]) -> None:
-    """Write a table or rows to a file, whole or not at all. Raises OSError."""
+    """Write a text to a file, whole or not at all. Raises OSError."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
@@ -91,8 +91,7 @@ def save_text(text: str, path: str | PathLike[str]) -> None:
 def save_curves(evaluations: Sequence[Evaluation], path: str | PathLike[str]) -> None:
     """Precision against recall, and F against threshold, as .png, .pdf or .svg.
 
-    Raises MissingExtra without matplotlib, ValueError for another suffix and for evaluations without curves, OSError if
-    `path` cannot be written.
+    Raises MissingExtra without matplotlib, ValueError for another suffix or evaluations without curves, and OSError.
     """
     try:
         from matplotlib.figure import Figure
@@ -103,7 +102,7 @@ def save_curves(evaluations: Sequence[Evaluation], path: str | PathLike[str]) ->
         raise ValueError(f"curves are .png, .pdf or .svg, not {Path(path).name}")
     without = [evaluation.model for evaluation in evaluations if not evaluation.curves]
     if without:
-        raise ValueError(f"{without[0]} has no curves: they come of FMeasure")
+        raise ValueError(f"{without[0]} has no curves: they need FMeasure")
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for evaluation in evaluations:
@@ -128,7 +127,7 @@ def save_sheet(
     num: int,
     by: str | None = None,
 ) -> None:
-    """The `num` pictures with the worst score `by`, by default the first one; one a row: picture, ground truth, map."""
+    """Draw the `num` pictures with the worst score `by` (by default the first score): picture, ground truth, map."""
     by = by or next(iter(evaluation.scores))
     worst = sorted(evaluation.pictures, key=lambda row: row[by], reverse=by in _LOWER_IS_BETTER)[:num]
     examples = {example.name: example for example in dataset}
@@ -137,8 +136,8 @@ def save_sheet(
 
 
 def save_examples(captions: Sequence[tuple[Example, str]], predict: Predict, path: str | PathLike[str]) -> None:
-    """Examples with their captions, one a row: picture, ground truth, map. Classes have the colours of PASCAL VOC."""
-    has_classes = isinstance(predict, Labeller)
+    """Draw examples with captions, one a row: picture, ground truth, map. Classes have the colours of PASCAL VOC."""
+    has_classes = bool(classes_of(predict))
     width, height = _TILE
     sheet = Image.new("RGB", (3 * width + 4 * 8, len(captions) * (height + 30)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -163,7 +162,7 @@ def _published(value: float) -> str:
 
 
 def _coloured(indices: NDArray[np.uint8]) -> Image.Image:
-    """Mode P: indices in the colours of PASCAL VOC, whose bits are the index's, dealt out to R, G and B in turn."""
+    """Mode P: indices in the colours of PASCAL VOC, whose bits are those of the index, given to R, G and B in turn."""
     index = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for bit in range(8):

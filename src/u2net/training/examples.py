@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.errors import InvalidDataset, InvalidImage, reason
-from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices, open_dataset, open_pairs
+from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices, named_uniquely, open_dataset, open_pairs
 from u2net.images.load import load_image
 from u2net.training.config import TrainConfig
 
@@ -139,15 +139,7 @@ def new_examples(datasets: Sequence[Dataset], weights: Sequence[float], config: 
 
 def _named_uniquely(datasets: Sequence[Dataset]) -> list[Dataset]:
     """The data sets with their names before those of their examples; of two of one name, the second is "name-2"."""
-    named: dict[str, Dataset] = {}
-    for dataset in datasets:
-        name, count = dataset.name, 1
-        while name in named:
-            count += 1
-            name = f"{dataset.name}-{count}"
-        examples = [replace(example, name=f"{name}/{example.name}") for example in dataset]
-        named[name] = Dataset(name, dataset.layout, examples)
-    return list(named.values())
+    return [replace(d, examples=[replace(e, name=f"{d.name}/{e.name}") for e in d]) for d in named_uniquely(datasets)]
 
 
 def _hold_out(dataset: Dataset, part: float) -> tuple[Dataset, list[Example]]:

@@ -6,7 +6,7 @@ from planted import NUM_SOUND, mask, picture, plant, save_pair, sound
 
 from u2net.errors import UnsupportedFormat
 from u2net.evaluation.check import examine, save_sheet
-from u2net.evaluation.check.overlay import draw_example
+from u2net.evaluation.check.sheet import draw_example
 from u2net.evaluation.dataset import open_dataset
 
 ROW = 210 + 8 + 4 * 17 + 14  # picture, gap, four lines, gap

@@ -1,4 +1,4 @@
-"""What is wrong with training data, what is odd about it, and what training does about each."""
+"""Checks of training data: what is wrong or odd, and what training does about it."""
 
 from u2net.evaluation.check.examination import examine
 from u2net.evaluation.check.findings import KINDS, Examined, Finding, Kind, Report

@@ -1,11 +1,12 @@
-"""Every pair of the training data looked at, and all of them held beside each other."""
+"""Checks of whole data sets: every example by itself, their names, and pictures that occur twice."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -13,25 +14,29 @@ import numpy as np
 from PIL import Image
 
 from u2net.errors import InvalidImage
+from u2net.evaluation.check.example import Checked, check_example, load_labels
 from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report
 from u2net.evaluation.check.lookalikes import find_lookalikes
-from u2net.evaluation.check.names import look_at_names
-from u2net.evaluation.check.pair import Look, load_labels, look_at
-from u2net.evaluation.dataset import Dataset, Example
+from u2net.evaluation.dataset import Dataset, Example, Source, named_uniquely
 
+_ADDED = re.compile(
+    r"(?i)[-_. ](masks?|gt|ground_?truth|labels?|matte|alpha|seg|segmentation|image|img|picture|photo|rgb)$"
+    r"|\.(jpe?g|png|webp|bmp|tiff?)$"
+)
+"""What programs add to a name to tell picture from mask."""
 _MIN_AGREEMENT = 0.8
 """Overlap by union of two masks of one picture: of the 21 such in DUTS-TR, 20 have 0.92 or more, and one 0.18."""
 _MIN_MASKS = 5
-"""Masks that tell what a whole data set is like."""
+"""Fewer masks say nothing about a whole data set."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One data set and what was seen of it, in its order."""
+    """One data set, and what the check of each of its examples found."""
 
     dataset: Dataset
     role: Literal["training", "validation"]
-    looks: list[Look]
+    checked: list[Checked]
 
     def finding(self, kind: str, example: Example, detail: str, other: Example | None = None) -> Finding:
         return Finding(kind, self.dataset.name, example.name, detail, example, other)
@@ -46,24 +51,24 @@ def examine(
     progress: Callable[[Dataset], Iterable[Example]] = iter,
     threads: int | None = None,
 ) -> Report:
-    """Look at every pair of training and validation data, and find what is wrong or odd about them.
+    """Check every pair of training and validation data, and report what is wrong or odd.
 
-    Data sets are best opened with `strict=False`, so that files of one name become findings. `classes` is the number
-    of classes, or their names, background first: masks of two hold levels from black to white, masks of more hold
-    indices. `progress` wraps each data set as tqdm does. `threads` of None are as many as processors.
+    Open data sets with `strict=False`, so that files of one name become findings. `classes` is the number of classes,
+    or their names, background first: with two, masks hold levels from black to white; with more, indices. `progress`
+    wraps each data set, as tqdm does. `threads` is by default the number of processors.
 
-    Nothing that stands in a file raises. Memory grows by a thumbnail of 1 KiB a picture.
+    No content of a file raises an error. Memory grows by a thumbnail of 1 KiB a picture.
     """
     names = [str(index) for index in range(classes)] if isinstance(classes, int) else list(classes)
     if not 2 <= len(names) <= 256:
         raise ValueError(f"classes are 2 to 256, got {len(names)}")
-    look = partial(look_at, num_classes=len(names), ignore_index=ignore_index)
+    check = partial(check_example, num_classes=len(names), ignore_index=ignore_index)
     training = [dataset] if isinstance(dataset, Dataset) else list(dataset)
-    named = _named_uniquely([*training, *validation])
+    named = named_uniquely([*training, *validation])
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         try:
-            parts = [_look_through(d, "training", look, pool, progress) for d in named[: len(training)]]
-            parts += [_look_through(d, "validation", look, pool, progress) for d in named[len(training) :]]
+            parts = [_check_all(d, "training", check, pool, progress) for d in named[: len(training)]]
+            parts += [_check_all(d, "validation", check, pool, progress) for d in named[len(training) :]]
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the end of the block would wait for all of them
             raise
@@ -85,44 +90,32 @@ def examine(
     return Report([_count(part) for part in parts], findings, names, shares)
 
 
-def _named_uniquely(datasets: list[Dataset]) -> list[Dataset]:
-    """The data sets; of two of one name, the second is "name-2"."""
-    named: dict[str, Dataset] = {}
-    for dataset in datasets:
-        name, count = dataset.name, 1
-        while name in named:
-            count += 1
-            name = f"{dataset.name}-{count}"
-        named[name] = replace(dataset, name=name)
-    return list(named.values())
-
-
-def _look_through(
+def _check_all(
     dataset: Dataset,
     role: Literal["training", "validation"],
-    look: Callable[[Example], Look],
+    check: Callable[[Example], Checked],
     pool: ThreadPoolExecutor,
     progress: Callable[[Dataset], Iterable[Example]],
 ) -> _Part:
-    looks = pool.map(look, dataset)
-    return _Part(dataset, role, [seen for _, seen in zip(progress(dataset), looks, strict=True)])
+    checked = pool.map(check, dataset)
+    return _Part(dataset, role, [one for _, one in zip(progress(dataset), checked, strict=True)])
 
 
 def _of_examples(part: _Part) -> Iterator[Finding]:
-    for example, kind, detail in look_at_names(part.dataset):
+    for example, kind, detail in check_names(part.dataset):
         yield part.finding(kind, example, detail)
-    for example, look in zip(part.dataset, part.looks, strict=True):
-        for kind, detail in look.faults:
+    for example, checked in zip(part.dataset, part.checked, strict=True):
+        for kind, detail in checked.faults:
             yield part.finding(kind, example, detail)
 
 
 def _of_majority(part: _Part) -> Iterator[Finding]:
-    """Whether white means background throughout.
+    """Whether white means background in the whole data set.
 
-    The rule: of five masks or more that are not of one level, most of the border is white on average, and less than
-    half of the middle ninth. Of DUTS-TR 2 % of the border is white and 74 % of the middle, of ECSSD 3 % and 66 %.
+    It does if, on average over five masks or more that have two levels, more than half of the border is white, and less
+    than half of the middle ninth. In DUTS-TR 2 % of the border and 74 % of the middle are white, in ECSSD 3 % and 66 %.
     """
-    seen = [(look.border, look.centre) for look in part.looks if look.border is not None]
+    seen = [(one.border, one.centre) for one in part.checked if one.border is not None]
     if len(seen) >= _MIN_MASKS:
         border, centre = np.array(seen, np.float64).mean(axis=0)
         if border > 0.5 > centre:
@@ -131,8 +124,8 @@ def _of_majority(part: _Part) -> Iterator[Finding]:
 
 
 def _of_lookalikes(parts: list[_Part], num_classes: int) -> Iterator[Finding]:
-    """Pictures that stand twice in training, or in training and validation, and those of them whose masks differ."""
-    seen = [(part, e, look.thumbnail) for part in parts for e, look in zip(part.dataset, part.looks, strict=True)]
+    """Pictures that occur twice in training, or in training and validation, and those of them whose masks differ."""
+    seen = [(part, e, one.thumbnail) for part in parts for e, one in zip(part.dataset, part.checked, strict=True)]
     trained = [(part, e, t) for part, e, t in seen if part.role == "training" and t is not None]
     held = [(part, e, t) for part, e, t in seen if part.role == "validation" and t is not None]
     thumbnails = [thumbnail for _, _, thumbnail in trained]
@@ -148,7 +141,7 @@ def _of_lookalikes(parts: list[_Part], num_classes: int) -> Iterator[Finding]:
 
 
 def _agreement(one: Example, other: Example, num_classes: int, *, mirrored: bool) -> float | None:
-    """Part of the pixels with a class other than 0 in either mask that has it in both; None if one is unreadable."""
+    """Of pixels with a class other than 0 in either mask, the share with equal classes; None if one is unreadable."""
     assert one.mask is not None
     assert other.mask is not None
     try:
@@ -164,17 +157,46 @@ def _agreement(one: Example, other: Example, num_classes: int, *, mirrored: bool
 def _class_shares(parts: list[_Part], names: list[str], ignore_index: int) -> dict[str, float]:
     counts = np.zeros(256, np.int64)
     for part in parts:
-        for look in part.looks:
-            if part.role == "training" and look.counts is not None:
-                counts += look.counts
+        for checked in part.checked:
+            if part.role == "training" and checked.counts is not None:
+                counts += checked.counts
     indices = [index for index in range(len(names)) if index != ignore_index]
     total = max(int(counts[indices].sum()), 1)
     return {names[index]: float(counts[index] / total) for index in indices}
 
 
 def _count(part: _Part) -> Examined:
-    """How many pairs a data set has, and how many of them are without errors."""
+    """Count the pairs of a data set, and those without errors."""
     ambiguous = {first.name.stem for first, _ in part.dataset.duplicates}
-    pairs = [(e, look) for e, look in zip(part.dataset, part.looks, strict=True) if e.image and e.mask]
-    faulty = {e.name for e, look in pairs if any(KINDS[kind].severity == "error" for kind, _ in look.faults)}
+    pairs = [(e, one) for e, one in zip(part.dataset, part.checked, strict=True) if e.image and e.mask]
+    faulty = {e.name for e, one in pairs if any(KINDS[kind].severity == "error" for kind, _ in one.faults)}
     return Examined(part.dataset, part.role, len(pairs), sum(e.name not in faulty | ambiguous for e, _ in pairs))
+
+
+def check_names(dataset: Dataset) -> Iterator[tuple[Example, str, str]]:
+    """Example, kind and detail for each name that has no counterpart, or more than one file."""
+    pictures = {_bare(e.name): e.image for e in dataset if e.image and not e.mask}
+    masks = {_bare(e.name): e.mask for e in dataset if e.mask and not e.image}
+    examples = {example.name: example for example in dataset}
+    for example in dataset:
+        if example.image and not example.mask:
+            yield example, "no-mask", _lonely(example.image, masks.get(_bare(example.name)))
+        elif example.mask and not example.image:
+            yield example, "no-picture", _lonely(example.mask, pictures.get(_bare(example.name)))
+    for first, further in dataset.duplicates:
+        yield examples[first.name.stem], "same-name", f"{shown(first)} and {shown(further)}"
+
+
+def shown(source: Source) -> str:
+    """A file's name with its folder."""
+    return f"{source.name.parent.name or '.'}/{source.name.name}"
+
+
+def _lonely(source: Source, counterpart: Source | None) -> str:
+    hint = f" seems to belong to {shown(counterpart)}: give both one name" if counterpart else ""
+    return shown(source) + hint
+
+
+def _bare(name: str) -> str:
+    """A name without such an addition, in lower case."""
+    return _ADDED.sub("", name).casefold()

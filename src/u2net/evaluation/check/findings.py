@@ -1,4 +1,4 @@
-"""The kinds of findings, what training does about each, and the report that collects them."""
+"""The kinds of findings, what training does about each, and the report of all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from u2net.evaluation.dataset import Dataset, Example
 
 Severity = Literal["error", "warning", "note"]
-"""Not taken by training; taken, but to be looked at; taken after a conversion that is right."""
+"""Training cannot use it; training uses it, but check it; training converts it correctly."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Kind:
     name: str
     severity: Severity
     meaning: str
-    """What is so, in words."""
+    """In words."""
     consequence: str
     """What `u2net train` does about it."""
 
@@ -58,7 +58,7 @@ KINDS = {
         Kind("soft", "note", "mask with many levels between black and white", "learns the levels as they are"),
     )
 }
-"""By name, in the order of a report: what training refuses first."""
+"""By name, in the order of a report: first what training refuses."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Finding:
     """A name in `KINDS`."""
     dataset: str
     name: str
-    """The example's; empty for what is true of the data set."""
+    """Of the example; empty if the finding is about the whole data set."""
     detail: str
-    """What was seen, in one line."""
+    """What was found, in one line."""
     example: Example | None = field(default=None, repr=False, compare=False)
     other: Example | None = field(default=None, repr=False, compare=False)
-    """The example that it is alike."""
+    """The example that looks the same."""
 
     @property
     def severity(self) -> Severity:
@@ -84,7 +84,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examined:
-    """One data set that was looked at."""
+    """One data set that was checked."""
 
     dataset: Dataset
     role: Literal["training", "validation"]
@@ -102,21 +102,21 @@ class Report:
     findings: list[Finding]
     """In the order of `KINDS`, then of data sets and names."""
     classes: list[str]
-    """Names, background first; of more than two, masks hold indices."""
+    """Names, background first; with more than two, masks hold indices."""
     class_shares: dict[str, float]
-    """Part of the training pixels, but for ignored ones, that each class has; empty for two classes."""
+    """Share of each class in the training pixels that are not ignored; empty for two classes."""
 
     def count(self, severity: Severity) -> int:
-        """How many findings are as severe."""
+        """The number of findings of a severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def by_kind(self) -> dict[Kind, list[Finding]]:
-        """Findings of each kind that was found, in the order of `KINDS`."""
+        """The findings of each kind, in the order of `KINDS`."""
         grouped = {kind: [f for f in self.findings if f.kind == kind.name] for kind in KINDS.values()}
         return {kind: findings for kind, findings in grouped.items() if findings}
 
     def summary(self) -> str:
-        """One line for all."""
+        """The result in one line."""
         num_pairs, num_usable = (sum(getattr(e, part) for e in self.examined) for part in ("num_pairs", "num_usable"))
         counts = ", ".join(_counted(self.count(severity), severity) for severity in ("error", "warning", "note"))
         return f"{num_usable:,} of {_counted(num_pairs, 'pair')} can be used: {counts}"

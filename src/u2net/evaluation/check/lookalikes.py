@@ -1,4 +1,4 @@
-"""Pictures that show the same: re-encoded, resized, brightened, in grey, mirrored, a rim cut off."""
+"""Pictures that show the same: encoded again, resized, brighter, in grey, mirrored, or slightly cropped."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MAX_DISTANCE = 10
 _MIN_CORRELATION = 0.95
 """Of thumbnails; less is another picture, whatever the bits say."""
 _MAX_COMPARED = 100
-"""Thumbnails compared with one picture: frames of a film are all alike, and one of them is enough."""
+"""Thumbnails compared with one picture: frames of a film all look the same, and one is enough."""
 
 
 @dataclass(frozen=True)
 class Lookalike:
-    """A picture, by its position, and the one that it is most alike."""
+    """A picture, by its position, and the one that looks most like it."""
 
     index: int
     other: int
     mirrored: bool
-    """Whether it is alike when mirrored, left for right."""
+    """Whether it looks the same when mirrored, left for right."""
 
 
 def to_thumbnail(image: Image.Image) -> NDArray[np.uint8]:
@@ -52,14 +52,13 @@ def phash(thumbnail: NDArray[np.uint8]) -> np.uint64:
 def find_lookalikes(
     pictures: Sequence[NDArray[np.uint8]], among: Sequence[NDArray[np.uint8]] | None = None
 ) -> list[Lookalike]:
-    """For each of `pictures`, thumbnails, the most alike of `among` if there is one; without it, of those before it.
+    """For each of `pictures` (thumbnails) the one in `among` that looks the same; without `among`, one before it.
 
-    Hashes that differ in at most 10 bits propose, a correlation of thumbnails above 0.95 decides. Among all pairs of
-    DUTS-TR, and of DUTS-TR and ECSSD, mirrored or not, that leaves 21 photographs of DUTS-TR that stand twice,
-    one of them painted over by a filter. The next pairs correlate at 0.92 and 0.91: two different mugs, and one flower
-    taken twice, which is missed. Of 200 copies each, as JPEG of quality
-    10, of a quarter of the size, 30 % brighter, in grey, and mirrored it finds all, of those with 1 % of every side cut
-    off 98 %, and with 2 % cut off 38 %.
+    Hashes that differ in at most 10 bits propose; a correlation of thumbnails above 0.95 decides. Among all pairs of
+    DUTS-TR, and of DUTS-TR and ECSSD, mirrored or not, that finds 21 photographs that occur twice in DUTS-TR, one
+    changed by a filter. The next pairs correlate at 0.92 and 0.91: two different mugs, and one flower photographed
+    twice, which is missed. Of 200 copies each as JPEG of quality 10, at a quarter of the size, 30 % brighter, in grey
+    and mirrored it finds all; with 1 % of every side cut off 98 %, with 2 % cut off 38 %.
     """
     others = pictures if among is None else among
     hashes = np.array([phash(other) for other in others], np.uint64)
@@ -81,7 +80,7 @@ def find_lookalikes(
 
 
 def _correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Pearson's, of grey levels; 0 where one is of one level alone, which is like nothing."""
+    """Pearson's, of grey levels; 0 if one picture has a single level."""
     a, b = one - one.mean(), other - other.mean()
     scale = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / scale) if scale else 0.0

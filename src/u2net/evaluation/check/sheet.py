@@ -1,17 +1,22 @@
-"""A contact sheet: what was found and how the rest looks, masks over their pictures."""
+"""A contact sheet of masks over their pictures: examples with findings, then a sample of the others."""
 
 from __future__ import annotations
 
+import colorsys
 import unicodedata
 from dataclasses import dataclass
 from itertools import zip_longest
 from os import PathLike
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from u2net.errors import InvalidImage
+from u2net.evaluation.check.example import SUBJECT
 from u2net.evaluation.check.findings import Finding, Report, Severity
-from u2net.evaluation.check.overlay import class_colour, draw_example, side_by_side
-from u2net.evaluation.dataset import Example
+from u2net.evaluation.dataset import Example, Source, load_grey, load_indices
+from u2net.images.load import load_image
 from u2net.images.save import save_image
 
 _COLUMNS = 5
@@ -23,6 +28,10 @@ _MAX_NOTES = 5  # of one kind
 _INKS: dict[Severity, tuple[int, int, int]] = {"error": (190, 20, 40), "warning": (176, 96, 0), "note": (40, 90, 160)}
 _GREY = (90, 90, 90)
 
+_OPACITY = 0.45
+_SUBJECT_COLOUR = (255, 0, 130)  # few subjects have it
+_IGNORED_COLOUR = (128, 128, 128)
+
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -31,15 +40,14 @@ class _Tile:
     dataset: str
     example: Example
     findings: list[Finding]
-    """Of this example, the worst first; none for one of the sample."""
+    """Of this example, the worst first; empty in the sample."""
 
 
 def save_sheet(report: Report, path: str | PathLike[str], num: int = 60) -> None:
-    """Write at most `num` examples as .png, .webp or .jpg: those with findings, then an even sample of the others.
+    """Draw at most `num` examples into a .png, .webp or .jpg: those with findings, then an even sample of the others.
 
-    Each kind of finding is there before any has a second example, and notes with five examples at most. The sample has
-    at least a quarter of the places, if there are as many.
-    Raises UnsupportedFormat for another suffix, and OSError.
+    Every kind of finding gets one example before any gets a second, and a kind of note at most five. At least a quarter
+    of the places are for the sample. Raises UnsupportedFormat for another suffix, and OSError.
     """
     gathered = _gather(report)
     faulty = _pick([tile for tile in gathered if tile.findings], num - num // 4)
@@ -65,7 +73,7 @@ def save_sheet(report: Report, path: str | PathLike[str], num: int = 60) -> None
 
 
 def _gather(report: Report) -> list[_Tile]:
-    """Every example with its findings, in the order of the worst of them, then of data sets."""
+    """Every example with its findings: the worst first, then in the order of data sets."""
     tiles: dict[int, _Tile] = {}
     for finding in report.findings:
         if finding.example:
@@ -78,7 +86,7 @@ def _gather(report: Report) -> list[_Tile]:
 
 
 def _pick(tiles: list[_Tile], num: int) -> list[_Tile]:
-    """The first of each kind, then the second, until there are enough; in their old order."""
+    """The first of each kind, then the second, until there are `num`; in their old order."""
     kinds: dict[str, list[_Tile]] = {}
     for tile in tiles:
         alike = kinds.setdefault(tile.findings[0].kind, [])
@@ -98,7 +106,7 @@ def _titles(report: Report) -> list[tuple[str, tuple[int, int, int]]]:
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, classes: list[str], top: int, width: int) -> None:
-    """Names of classes behind their colours, as many as fit into a line."""
+    """Colours and names of classes, as many as fit into a line."""
     left, font = _GAP, ImageFont.load_default(_FONT_SIZE)
     for index, name in list(enumerate(classes))[1:]:
         text = _fit(name, font, _PANEL[0])
@@ -149,7 +157,101 @@ def _fit(text: str, font: _Font, width: int) -> str:
 
 
 def _drawable(text: str) -> str:
-    """A text in the characters of Pillow's own font, which has those of ASCII and few besides."""
+    """A text in the characters of Pillow's own font, which has little but ASCII."""
     plain = unicodedata.normalize("NFKD", text.replace("×", " x "))
     bare = (c for c in plain if not unicodedata.combining(c))
     return "".join(c if (c.isascii() and c.isprintable()) or c == "…" else "?" for c in bare)
+
+
+def draw_example(example: Example, num_classes: int, size: tuple[int, int]) -> Image.Image:
+    """The mask over the picture, within `size`; side by side if they differ in size.
+
+    A file that is missing or cannot be read becomes a crossed box.
+    """
+    picture = _load_picture(example.image)
+    labels = _load_mask(example.mask, num_classes)
+    if picture is None or labels is None or picture.size != labels.shape[::-1]:
+        return side_by_side([picture or _crossed(size), _mask_panel(labels, num_classes, size)], size)
+    picture = ImageOps.contain(picture, size)
+    return Image.fromarray(_laid_over(np.asarray(picture), _shrunk(labels, picture.size, num_classes), num_classes))
+
+
+def side_by_side(panels: list[Image.Image], size: tuple[int, int]) -> Image.Image:
+    """Panels in a row within `size`, with a gap between them."""
+    gap = 6
+    width = (size[0] - gap * (len(panels) - 1)) // len(panels)
+    panels = [ImageOps.contain(panel, (width, size[1])) for panel in panels]
+    row = Image.new(
+        "RGB", (sum(p.width for p in panels) + gap * (len(panels) - 1), max(p.height for p in panels)), "white"
+    )
+    left = 0
+    for panel in panels:
+        row.paste(panel, (left, (row.height - panel.height) // 2))
+        left += panel.width + gap
+    return row
+
+
+def class_colour(index: int, num_classes: int) -> tuple[int, int, int]:
+    """The colour of a class: hues evenly apart, one for each class."""
+    if index >= num_classes:
+        return _IGNORED_COLOUR
+    if num_classes == 2:
+        return _SUBJECT_COLOUR
+    r, g, b = colorsys.hsv_to_rgb((index - 1) / (num_classes - 1), 0.9, 1.0)
+    return round(255 * r), round(255 * g), round(255 * b)
+
+
+def _load_picture(source: Source | None) -> Image.Image | None:
+    try:
+        return load_image(source.read()).view() if source else None
+    except (InvalidImage, OSError):
+        return None
+
+
+def _load_mask(source: Source | None, num_classes: int) -> NDArray[np.uint8] | None:
+    """Levels for two classes, indices for more."""
+    try:
+        return (load_grey if num_classes == 2 else load_indices)(source) if source else None
+    except (InvalidImage, OSError):
+        return None
+
+
+def _shrunk(mask: NDArray[np.uint8], size: tuple[int, int], num_classes: int) -> NDArray[np.uint8]:
+    resample = Image.Resampling.BOX if num_classes == 2 else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(mask).resize(size, resample))
+
+
+def _laid_over(picture: NDArray[np.uint8], mask: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
+    """The mask's colours over the picture, as strong as its levels, with a light outline."""
+    labels = (mask >= SUBJECT).astype(np.uint8) if num_classes == 2 else mask
+    colours = np.array([class_colour(index, num_classes) for index in range(256)])
+    strength = (mask / 255 if num_classes == 2 else labels > 0)[..., None] * _OPACITY
+    tinted = picture * (1 - strength) + colours[1 if num_classes == 2 else labels] * strength
+    tinted[_outline(labels)] = 255
+    return np.asarray(np.rint(tinted), np.uint8)
+
+
+def _outline(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels with another class to the right or below."""
+    outline = np.zeros(labels.shape, np.bool_)
+    outline[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    outline[:-1] |= labels[:-1] != labels[1:]
+    return outline
+
+
+def _mask_panel(mask: NDArray[np.uint8] | None, num_classes: int, size: tuple[int, int]) -> Image.Image:
+    if mask is None:
+        return _crossed(size)
+    if num_classes == 2:
+        return Image.fromarray(mask).convert("RGB")
+    colours = np.array([(0, 0, 0), *(class_colour(index, num_classes) for index in range(1, 256))], np.uint8)
+    return Image.fromarray(colours[mask])
+
+
+def _crossed(size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    box = Image.new("RGB", size, (238, 238, 238))
+    draw = ImageDraw.Draw(box)
+    draw.line((0, 0, width, height), fill=(190, 190, 190), width=2)
+    draw.line((0, height, width, 0), fill=(190, 190, 190), width=2)
+    return box
