@@ -140,10 +140,10 @@ def test_closed_it_finishes_what_was_asked_and_refuses_the_rest():
 
 
 def test_a_batched_mask_is_that_of_the_picture_alone(packaged):
-    inputs = np.random.default_rng(0).normal(size=(3, 3, 320, 320)).astype(np.float32)
-    alone = np.concatenate([packaged.backend(inputs[index : index + 1]) for index in range(3)])
-    batcher = Batcher(packaged.backend, max_batch=3, max_delay_s=60.0)
-    with ThreadPoolExecutor(3) as pool:
-        together = np.concatenate(list(pool.map(lambda i: batcher(inputs[i : i + 1]), range(3))))
+    inputs = np.random.default_rng(0).normal(size=(2, 3, 320, 320)).astype(np.float32)
+    alone = np.concatenate([packaged.backend(inputs[index : index + 1]) for index in range(2)])
+    batcher = Batcher(packaged.backend, max_batch=2, max_delay_s=60.0)
+    with ThreadPoolExecutor(2) as pool:
+        together = np.concatenate(list(pool.map(lambda i: batcher(inputs[i : i + 1]), range(2))))
     assert np.abs(together - alone).max() < 1e-5
     batcher.close()
