@@ -31,13 +31,13 @@ def test_what_was_told_is_known_to_the_next_run(places):
     outcome = _outcome(folder / "a.jpg", output)
     failure = Outcome(folder / "deep/b.jpg", None, "failed", "another picture would become deep/b.png too")
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(outcome.source) is None
+        assert journal.outcome_of(outcome.source) is None
         for each in (outcome, failure):
             journal.begin(each.source)
             journal.finish(each)
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(outcome.source) == outcome
-        assert journal.told(failure.source) == failure
+        assert journal.outcome_of(outcome.source) == outcome
+        assert journal.outcome_of(failure.source) == failure
         assert not journal.was_begun(outcome.source)
 
 
@@ -59,7 +59,7 @@ def test_hostile_names_come_back_as_they_were(places, name):
     with Journal(output, folder, ASKED) as journal:
         journal.finish(_outcome(folder / name, output))
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(folder / name).source == folder / name
+        assert journal.outcome_of(folder / name).source == folder / name
 
 
 def test_wherever_a_last_line_was_cut_off_the_lines_before_hold(places):
@@ -73,8 +73,8 @@ def test_wherever_a_last_line_was_cut_off_the_lines_before_hold(places):
     for end in range(last, len(content)):
         (output / NAME).write_bytes(content[:end])
         with Journal(output, folder, ASKED) as journal:
-            assert journal.told(folder / "a.jpg") is not None
-            assert journal.told(folder / "b.jpg") is None
+            assert journal.outcome_of(folder / "a.jpg") is not None
+            assert journal.outcome_of(folder / "b.jpg") is None
             assert journal.was_begun(folder / "b.jpg")
         assert all(json.loads(line) for line in _lines(output))
 
@@ -87,8 +87,8 @@ def test_a_line_that_the_disk_lost_is_found_out_again(places):
     run, _, told = _lines(output)
     (output / NAME).write_bytes(run + bytes(40) + b"\n" + told)
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(folder / "a.jpg") is None
-        assert journal.told(folder / "b.jpg") is not None
+        assert journal.outcome_of(folder / "a.jpg") is None
+        assert journal.outcome_of(folder / "b.jpg") is not None
 
 
 @pytest.mark.parametrize("line", [b"5", b"[]", b"{}", b"null", b'{"name": "a.jpg", "kind": 1}', b'{"other": 1}', b"{"])
@@ -99,8 +99,8 @@ def test_a_line_that_is_not_ours_is_passed_over(places, line):
     with (output / NAME).open("ab") as file:
         file.write(line + b"\n")
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(folder / "a.jpg") is None
-        assert journal.told(folder / "b.jpg") is not None
+        assert journal.outcome_of(folder / "a.jpg") is None
+        assert journal.outcome_of(folder / "b.jpg") is not None
 
 
 @pytest.mark.parametrize("target", ["../elsewhere.png", "/elsewhere.png", "a/../../elsewhere.png"])
@@ -111,7 +111,7 @@ def test_a_journal_does_not_lead_out_of_its_folder(places, target):
     content = (output / NAME).read_text().replace('"a.png"', f'"{target}"')
     (output / NAME).write_text(content)
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(folder / "a.jpg") is None
+        assert journal.outcome_of(folder / "a.jpg") is None
 
 
 def test_another_request_does_not_go_on_and_changes_nothing(places):
@@ -130,7 +130,7 @@ def test_overwriting_begins_anew(places):
         journal.finish(_outcome(folder / "a.jpg", output))
         journal.end()
     with Journal(output, folder, {"model": "u2net"}, overwrite=True) as journal:
-        assert journal.told(folder / "a.jpg") is None
+        assert journal.outcome_of(folder / "a.jpg") is None
 
 
 @pytest.mark.parametrize("is_ended", [True, False])
@@ -142,7 +142,7 @@ def test_only_overwriting_that_was_cut_off_goes_on_where_it_was(places, is_ended
             if is_ended and name == "b.jpg":
                 journal.end()
     with Journal(output, folder, ASKED, overwrite=True) as journal:
-        told = [journal.told(folder / name) is not None for name in ("a.jpg", "b.jpg")]
+        told = [journal.outcome_of(folder / name) is not None for name in ("a.jpg", "b.jpg")]
     assert told == [not is_ended] * 2
 
 
@@ -152,9 +152,9 @@ def test_folders_of_the_same_names_are_told_apart(places):
         journal.finish(_outcome(folder / "a.jpg", output))
     other = folder.with_name("other")
     with Journal(output, other, {"model": "another"}) as journal:
-        assert journal.told(other / "a.jpg") is None
+        assert journal.outcome_of(other / "a.jpg") is None
     with Journal(output, folder, ASKED) as journal:
-        assert journal.told(folder / "a.jpg") is not None
+        assert journal.outcome_of(folder / "a.jpg") is not None
 
 
 def test_two_runs_do_not_write_to_one_folder(places):

@@ -14,9 +14,9 @@ def _tree(root: Path, *names: str) -> Path:
 
 
 def _targets(folder: Path, output: Path, suffix: str = ".png") -> dict[str, str]:
-    jobs, failures = plan(folder, output, suffix)
+    tasks, failures = plan(folder, output, suffix)
     assert not failures
-    return {str(j.source.relative_to(folder)): str(j.target.relative_to(output)) for j in jobs}
+    return {str(task.source.relative_to(folder)): str(task.target.relative_to(output)) for task in tasks}
 
 
 def test_the_sub_tree_is_kept(tmp_path):
@@ -40,8 +40,8 @@ def test_names_that_differ_by_case_only_count_as_the_same(tmp_path):
 
 def test_pictures_that_still_meet_are_all_reported_and_none_is_lost(tmp_path):
     folder = _tree(tmp_path / "in", "a.jpg", "a.webp", "a.jpg.gif", "c.png")
-    jobs, failures = plan(folder, tmp_path / "out", ".png")
-    made = {job.source.name for job in jobs}
+    tasks, failures = plan(folder, tmp_path / "out", ".png")
+    made = {task.source.name for task in tasks}
     reported = {failure.source.name for failure in failures}
     assert made | reported == {"a.jpg", "a.webp", "a.jpg.gif", "c.png"}
     assert reported == {"a.jpg", "a.jpg.gif"}
@@ -51,16 +51,16 @@ def test_pictures_that_still_meet_are_all_reported_and_none_is_lost(tmp_path):
 def test_no_picture_of_the_folder_is_ever_a_target(tmp_path, names):
     folder = _tree(tmp_path, *names)
     before = {name: (folder / name).read_bytes() for name in names}
-    jobs, _ = plan(folder, folder, ".png")
-    for job in jobs:
-        job.target.write_bytes(b"new")
+    tasks, _ = plan(folder, folder, ".png")
+    for task in tasks:
+        task.target.write_bytes(b"new")
     assert {name: (folder / name).read_bytes() for name in names} == before
 
 
 def test_a_picture_that_would_replace_another_is_reported(tmp_path):
     folder = _tree(tmp_path, "a.png")
-    jobs, failures = plan(folder, folder, ".png")
-    assert jobs == []
+    tasks, failures = plan(folder, folder, ".png")
+    assert tasks == []
     assert "would replace" in failures[0].reason
 
 
@@ -92,6 +92,6 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    jobs, failures = plan(folder, tmp_path / "out", ".png")
-    assert [job.source.name for job in jobs] == ["a.jpg"]
+    tasks, failures = plan(folder, tmp_path / "out", ".png")
+    assert [task.source.name for task in tasks] == ["a.jpg"]
     assert [(failure.source.name, failure.reason) for failure in failures] == [("locked", "Permission denied")]

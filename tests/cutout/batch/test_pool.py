@@ -12,7 +12,7 @@ import pytest
 from cutout.batch.folders import QuickCutter, statuses, write_words
 from u2net.cutout.batch import pool
 from u2net.cutout.batch.plan import Task
-from u2net.cutout.batch.pool import Pool, num_workers
+from u2net.cutout.batch.pool import Attempts, Pool, num_workers
 from u2net.errors import InvalidModel, WorkersDied
 
 
@@ -157,3 +157,35 @@ def test_there_are_as_many_processes_as_processors_memory_and_tasks_allow(monkey
     monkeypatch.setattr(pool, "available_memory", lambda: memory)
     assert num_workers(num_tasks) == expected
     assert num_workers(1) == 1
+
+
+def test_a_picture_counts_each_process_that_began_it_and_came_to_no_other():
+    attempts = Attempts()
+    assert [attempts.begin(process, "bad") for process in ("one", "two", "three")] == [1, 2, 3]
+
+
+def test_a_picture_whose_process_went_on_is_begun_for_the_first_time_again():
+    attempts = Attempts()
+    assert [attempts.begin("one", name) for name in ("good", "other", "good")] == [1, 1, 1]
+
+
+def test_what_a_process_lived_through_clears_the_deaths_before():
+    attempts = Attempts()
+    attempts.begin("one", "heavy")
+    attempts.begin("two", "heavy")
+    attempts.begin("two", "other")
+    assert attempts.begin("three", "heavy") == 1
+
+
+def test_pictures_are_counted_apart():
+    attempts = Attempts()
+    attempts.begin("one", "bad")
+    attempts.begin("two", "worse")
+    assert (attempts.begin("three", "bad"), attempts.begin("four", "worse")) == (2, 2)
+
+
+def test_nothing_is_kept_of_pictures_that_were_gone_on_from():
+    attempts = Attempts()
+    for i in range(100):
+        attempts.begin("one", str(i))
+    assert (dict(attempts._times), attempts._at) == ({"99": 1}, {"one": "99"})

@@ -99,7 +99,7 @@ def test_what_is_gone_is_said_to_be(tmp_path):
     shop = Shop(tmp_path, 1)
     shop.done(shop.sources[0], 0.5)
     shop.sources[0].unlink()
-    assert any("not readable" in text for text in shop.page().texts)
+    assert any("no longer readable" in text for text in shop.page().texts)
 
 
 def test_names_and_reasons_cannot_become_html(tmp_path):
@@ -115,7 +115,10 @@ def test_names_and_reasons_cannot_become_html(tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "words"),
-    [({}, "as usual"), ({"format": "webp", "finish": Finish(only_mask=True)}, "finish.only_mask true, format webp")],
+    [
+        ({}, "the defaults"),
+        ({"format": "webp", "finish": Finish(only_mask=True)}, "finish.only_mask true, format webp"),
+    ],
 )
 def test_what_was_asked_is_said(tmp_path, asked, words):
     assert any(text.endswith(words) for text in Shop(tmp_path, 0, **asked).page().texts)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from u2net.cutout.batch import watch
-from u2net.cutout.batch.plan import Outcome, Task, plan
+from u2net.cutout.batch.plan import Outcome, plan
 from u2net.cutout.batch.watch import Arrivals
 from u2net.errors import InvalidImage
 from u2net.images.load import load_image
@@ -24,7 +24,7 @@ class Drop:
         monkeypatch.setattr(watch.time, "monotonic", lambda: self.now)
         self.arrivals = Arrivals(
             lambda: plan(folder, folder.parent / "out", ".png"),
-            lambda job: Task(job.source, job.target),
+            lambda task: task,
             self.told.append,
             poll_s=POLL_S,
             patience_s=PATIENCE_S,
@@ -141,7 +141,7 @@ def test_what_is_wrong_with_names_is_told_once(drop):
 
 def test_what_is_known_of_a_picture_is_told_once(drop):
     path = drop.write("a.jpg", b"content")
-    drop.arrivals._look_up = lambda job: Outcome(job.source, job.target, "skipped", "done before")
+    drop.arrivals._look_up = lambda task: Outcome(task.source, task.target, "skipped", "done before")
     assert drop.wait(9) == []
     assert [outcome.source for outcome in drop.told] == [path]
 

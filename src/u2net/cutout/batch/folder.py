@@ -1,39 +1,44 @@
-"""A folder's pictures cut out: what is still to be done, and that it is done once, whoever does it."""
+"""Cut out the pictures of a folder: find out what is still to do, and do it once."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from u2net.cutout.batch.journal import Journal
-from u2net.cutout.batch.plan import Job, Outcome, Task
+from u2net.cutout.batch.plan import Outcome, Task
+from u2net.cutout.cutter import Cutter
+from u2net.errors import InvalidImage, reason
+from u2net.images.load import read_encoded
+from u2net.images.save import save_bytes
 
 Engine = Callable[[Iterable[Task | None]], Iterator[Outcome]]
-"""Does tasks, in any order, and tells what came of each; None says that there is nothing to do for the moment."""
+"""Does tasks, in any order, and gives their outcomes. A task None means that there is nothing to do for the moment."""
 
 
-def look_up(job: Job, journal: Journal, *, overwrite: bool) -> Task | Outcome:
-    """What is to be done for a picture, or what is known of it already.
+def look_up(task: Task, journal: Journal, *, overwrite: bool) -> Task | Outcome:
+    """What is to be done for a picture that was planned, or its outcome if that is known already.
 
-    What the journal tells holds while size and time of the picture are the same, and its file is there; the file keeps
-    the name that it has. A file that is not of this journal is replaced only with `overwrite`.
+    An outcome in the journal holds while size and time of the picture are the same and its file is there; the file
+    keeps its name. A file that this journal does not know is replaced only with `overwrite`.
     """
-    before = journal.told(job.source)
-    target = (before and before.target) or job.target
+    before = journal.outcome_of(task.source)
+    target = (before and before.target) or task.target
     if before and before.is_settled and _is_unchanged(before) and (before.status != "done" or os.path.lexists(target)):
         return replace(before, status="skipped", reason="done before") if before.status == "done" else before
-    if overwrite or journal.was_begun(job.source):
-        return Task(job.source, target)
+    if overwrite or journal.was_begun(task.source):
+        return Task(task.source, target)
     if not (before and before.target_sha256) and os.path.lexists(target):
-        return Outcome(job.source, target, "skipped", f"{target} is there already")
-    return Task(job.source, target, before)
+        return Outcome(task.source, target, "skipped", f"{target} is there already")
+    return Task(task.source, target, before)
 
 
 def cut_out(tasks: Iterable[Task | None], journal: Journal, engine: Engine, tell: Callable[[Outcome], object]) -> None:
-    """Have an engine do tasks; the journal notes what is begun and what came of it, which then is told."""
+    """Have an engine do tasks. The journal notes each start and each outcome; then `tell` gets the outcome."""
 
     def begun() -> Iterator[Task | None]:
         for task in tasks:
@@ -46,8 +51,41 @@ def cut_out(tasks: Iterable[Task | None], journal: Journal, engine: Engine, tell
         tell(outcome)
 
 
+def make(cutter: Cutter, task: Task) -> Outcome:
+    """Cut out a picture into its file, which appears whole or not at all.
+
+    A picture with the same content as before stays as it is. Raises what `Cutter.open` does; a bad picture or a full
+    disk is a failed outcome.
+    """
+    before = task.before
+    try:
+        status = task.source.stat()
+        content = read_encoded(task.source)
+        after = task.source.stat()
+        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            return task.fail("changed while it was read")
+    except (InvalidImage, OSError, MemoryError) as error:
+        return task.fail(_reason(error, task.source))
+    sha256 = hashlib.sha256(content).hexdigest()
+    known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
+    try:
+        if before and before.target_sha256 and os.path.lexists(task.target):
+            if before.is_settled and before.sha256 == sha256:
+                return replace(before, size=known.size, mtime_ns=known.mtime_ns)
+            if _digest(task.target) != before.target_sha256:
+                return replace(known, reason=f"{task.target} was changed since it was made: --overwrite replaces it")
+        cut = cutter(content)
+        if cut.status == "done":
+            task.target.parent.mkdir(parents=True, exist_ok=True)
+            save_bytes(cut.content, task.target)
+            known = replace(known, target_sha256=hashlib.sha256(cut.content).hexdigest())
+    except OSError as error:
+        return replace(known, reason=_reason(error, task.source))
+    return replace(known, status=cut.status, reason=cut.reason, confidence=cut.confidence)
+
+
 def sweep(folders: Iterable[Path]) -> None:
-    """Remove what writers that were killed left half written in these folders, some of which may not be there."""
+    """Remove the half-written files of processes that were killed. A folder need not exist."""
     for folder in folders:
         for part in folder.glob(f".{'[0-9a-f]' * 16}.part"):  # as atomic_write names them
             with contextlib.suppress(OSError):
@@ -60,3 +98,14 @@ def _is_unchanged(before: Outcome) -> bool:
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) == (before.size, before.mtime_ns)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: Exception, source: Path) -> str:
+    """What went wrong, and with which file, unless that is the picture itself."""
+    file = getattr(error, "filename", None)
+    return reason(error) + ("" if file in (None, str(source)) else f": {file}")

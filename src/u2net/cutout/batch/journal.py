@@ -1,4 +1,4 @@
-"""What was asked of a folder, and what came of each picture: lines that are sound wherever a run was killed."""
+"""The journal of an output folder: what was asked, and what came of each picture. It survives a killed run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ except ImportError:  # there is none on Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = "u2net-journal.jsonl"
-"""Of the journal in an output folder."""
+"""The journal's file in an output folder."""
 
-_TOLD = ("name", "status", "reason", "confidence", "size", "mtime_ns", "sha256", "target", "target_sha256")
-_KINDS = {"run": {"run"}, "begun": {"begun"}, "name": set(_TOLD), "ended": {"ended"}}  # keys of a line by its first
+_KEYS = ("name", "status", "reason", "confidence", "size", "mtime_ns", "sha256", "target", "target_sha256")
+_KINDS = {"run": {"run"}, "begun": {"begun"}, "name": set(_KEYS), "ended": {"ended"}}  # keys of a line by its first
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
@@ -30,19 +30,19 @@ class Journal:
     """The journal of an output folder, open for one run; a context manager.
 
     Each line is a JSON object, appended by one write: {"run": …}, what was asked; {"begun": name}, before a picture is
-    begun; {"name": name, "status": …}, what came of it; {"ended": true}, when all are told. Names are relative to the
-    source folder, targets to the output folder.
+    begun; {"name": name, "status": …}, what came of it; {"ended": true}, when all pictures are done. Names are relative
+    to the source folder, targets to the output folder.
 
-    A run goes on with what earlier runs of the same source folder told. Only with `overwrite` it begins anew, unless
-    the last run with it was cut off. Raises ConfigMismatch if what was told came of another request, FolderInUse while
-    another run has the journal, and OSError.
+    A run goes on from earlier runs of the same source folder. With `overwrite` it begins anew, unless the last run with
+    `overwrite` was cut off. Raises ConfigMismatch if the earlier runs asked for something else, FolderInUse while
+    another run has the journal open, and OSError.
     """
 
     def __init__(self, output: Path, source: Path, asked: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = output / NAME
         self._source, self._output = source, output
-        # Lines as they are, to be parsed when they are asked for: there may be millions.
-        self._told: dict[str, bytes] = {}
+        # Lines are kept as they are and parsed when needed: there may be millions.
+        self._finished: dict[str, bytes] = {}
         self._begun: set[str] = set()
         output.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, _FLAGS, 0o666)
@@ -62,13 +62,13 @@ class Journal:
         self._close()
         sync(self._output)
 
-    def told(self, source: Path) -> Outcome | None:
-        """What came of a picture when it was last finished; None if it was not."""
-        line = self._told.get(self._name(source))
+    def outcome_of(self, source: Path) -> Outcome | None:
+        """What came of a picture when it was last finished; None if it never was."""
+        line = self._finished.get(self._name(source))
         return None if line is None else self._outcome(_parsed(line))
 
     def was_begun(self, source: Path) -> bool:
-        """Whether a picture was begun and never finished: its file, if there is one, is of this journal."""
+        """Whether a picture was begun and not finished: if it has a file, a killed run of this journal wrote it."""
         return self._name(source) in self._begun
 
     def begin(self, source: Path) -> None:
@@ -77,21 +77,13 @@ class Journal:
 
     def finish(self, outcome: Outcome) -> None:
         """Note what came of a picture."""
-        row = {
-            "name": self._name(outcome.source),
-            "status": outcome.status,
-            "reason": outcome.reason,
-            "confidence": outcome.confidence,
-            "size": outcome.size,
-            "mtime_ns": outcome.mtime_ns,
-            "sha256": outcome.sha256,
-            "target": None if outcome.target is None else outcome.target.relative_to(self._output).as_posix(),
-            "target_sha256": outcome.target_sha256,
-        }
+        row = {key: getattr(outcome, key, None) for key in _KEYS}
+        row["name"] = self._name(outcome.source)
+        row["target"] = outcome.target and outcome.target.relative_to(self._output).as_posix()
         self._append({key: value for key, value in row.items() if value not in ("", None)})
 
     def end(self) -> None:
-        """Note that every picture was told."""
+        """Note that every picture was done."""
         self._append({"ended": True})
 
     def _lock(self) -> None:
@@ -102,11 +94,11 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FolderInUse(f"another run writes to {self._output}") from None
-        except OSError:  # a disk of another machine that knows no locks
+        except OSError:  # a network disk without locks
             return
 
     def _lock_beside(self) -> None:
-        """By a file of its own: what Windows locks cannot be read by others."""
+        """Lock a file of its own: on Windows nobody else could read the journal while it is locked."""
         from filelock import FileLock, Timeout
 
         self._beside = FileLock(f"{self.path}.lock")
@@ -126,14 +118,14 @@ class Journal:
             run["overwrite"] and (has_ended or not last["overwrite"] or last["asked"] != run["asked"])
         )
         if not goes_on:
-            self._told.clear()
+            self._finished.clear()
             self._begun.clear()
-        elif last is not None and (differences := list(_differences(last["asked"], run["asked"]))):
-            raise ConfigMismatch(str(self._output), differences)
+        elif last is not None and (changes := list(differences(last["asked"], run["asked"]))):
+            raise ConfigMismatch(str(self._output), changes)
         self._append({"run": {"goes_on": goes_on, **run}})
 
     def _read(self, source: str) -> tuple[dict[str, Any] | None, bool]:
-        """The last run of a source folder, and whether it told everything. A last line that was cut off is dropped."""
+        """The last run of a source folder, and whether it ended. A last line that was cut off is dropped."""
         last, has_ended, is_ours, end = None, False, False, 0
         with open(os.dup(self._file), "rb") as lines:  # noqa: PTH123
             lines.seek(0)
@@ -150,13 +142,13 @@ class Journal:
                 if "run" in row:
                     last, has_ended = row["run"], False
                     if not last["goes_on"]:
-                        self._told.clear()
+                        self._finished.clear()
                         self._begun.clear()
                 elif "begun" in row:
                     self._begun.add(row["begun"])
                 elif "name" in row:
                     self._begun.discard(row["name"])
-                    self._told[row["name"]] = line
+                    self._finished[row["name"]] = line
                 has_ended = has_ended or "ended" in row
         return last, has_ended
 
@@ -171,12 +163,12 @@ class Journal:
     def _outcome(self, row: dict[str, Any]) -> Outcome | None:
         name, target = row.pop("name"), row.pop("target", None)
         if target is not None and (Path(target).is_absolute() or ".." in Path(target).parts):
-            return None  # a journal that came with strangers' files must not say where to write
+            return None  # a journal from a stranger must not decide where to write
         return Outcome(self._source / name, None if target is None else self._output / target, **row)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """A line's object; an empty one where a disk lost it, or it is not ours: what it told is found out again."""
+    """A line's object; an empty one if a disk lost the line or it is not ours: its picture is then done again."""
     try:
         row = json.loads(line)
         return row if _KINDS[next(iter(row))] >= row.keys() else {}
@@ -184,12 +176,12 @@ def _parsed(line: bytes) -> dict[str, Any]:
         return {}
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """A few words for each field that differs."""
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """A few words for each field of what was asked that differs."""
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
         if isinstance(was, dict) and isinstance(now, dict):
-            yield from _differences(was, now, f"{prefix}{name}.")
+            yield from differences(was, now, f"{prefix}{name}.")
         elif was != now:
             yield f"{prefix}{name} was {_short(was)} and now is {_short(now)}"
 

@@ -1,68 +1,104 @@
-"""Which picture becomes which file, one file made, and what came of it."""
+"""Which picture of a folder becomes which file, and what came of it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from u2net.cutout.cutter import Cutter, Status
-from u2net.errors import InvalidImage, reason
-from u2net.images.load import SUFFIXES, read_encoded
-from u2net.images.save import save_bytes
+from u2net.cutout.cutter import Status
+from u2net.errors import reason
+from u2net.images.load import SUFFIXES
 
 
-@dataclass(frozen=True)
-class Job:
-    """One picture and the file that it becomes."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one picture, and the facts that show later whether this still holds."""
+
+    source: Path
+    target: Path | None
+    """None if there is no file that it could become."""
+    status: Status
+    reason: str = ""
+    """One line that says why it was skipped or failed."""
+    confidence: float | None = None
+    """How sure the network is that the picture shows a subject, 0 to 1; None if the picture was not looked at."""
+    size: int | None = None
+    """Bytes of the source when it was read; None if it was not read."""
+    mtime_ns: int | None = None
+    sha256: str = ""
+    """Of the source; empty if it was not read."""
+    target_sha256: str = ""
+    """Of the file that was written, now or from an earlier version of the source; empty if none was."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another try with the same picture would give the same; a picture that could not be read is not."""
+        return self.status == "done" or self.confidence is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A picture and the file that it becomes."""
 
     source: Path
     target: Path
+    before: Outcome | None = None
+    """What came of the picture in an earlier run. The file of then is replaced, unless somebody changed it since."""
+
+    def fail(self, reason: str) -> Outcome:
+        """The outcome if nothing was made. A file of an earlier run stays, and stays known."""
+        known = self.before.target_sha256 if self.before else ""
+        return Outcome(self.source, self.target, "failed", reason, target_sha256=known)
 
 
-def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Job], list[Outcome]]:
-    """A target under `output` for every picture below `folder`, and the failures known beforehand.
+def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Task], list[Outcome]]:
+    """A task for every picture below `folder`, and the pictures that are known to fail.
 
-    The sub-tree is kept, and `target_names` names the targets. If targets meet even so, or one is a picture of
-    `folder`, none of these is made. Names that start with a dot, other files, and `output` itself where it lies inside
-    are left out; links to folders are not followed.
+    Sub-folders are kept, and `assign_targets` names the files. If two pictures would become the same file even so, or
+    a file would replace a picture of `folder`, none of these is made. Hidden files, files that are not pictures, and
+    `output` itself if it lies inside are left out. Links to folders are not followed.
     """
     sources, failures = _find(folder, output)
-    names = target_names([source.relative_to(folder) for source in sources], suffix)
-    taken = {os.path.realpath(source) for source in sources}  # unlike Path.resolve, it bears loops of links
-    jobs = []
-    for source, (name, is_alone) in zip(sources, names, strict=True):
-        target = output / name
-        if not is_alone:
-            failures.append(Outcome(source, None, "failed", f"another picture would become {name} too"))
-        elif os.path.realpath(target) in taken:
-            failures.append(Outcome(source, None, "failed", f"would replace the picture {target}"))
+    targets, clashes = assign_targets([source.relative_to(folder) for source in sources], suffix)
+    failures += (Outcome(folder / clash.source, None, "failed", clash.reason) for clash in clashes)
+    taken = {os.path.realpath(source) for source in sources}  # unlike Path.resolve, it accepts loops of links
+    tasks = []
+    for name, target in targets.items():
+        task = Task(folder / name, output / target)
+        if os.path.realpath(task.target) in taken:
+            failures.append(Outcome(task.source, None, "failed", f"would replace the picture {task.target}"))
         else:
-            jobs.append(Job(source, target))
-    return jobs, failures
+            tasks.append(task)
+    return tasks, failures
 
 
-def target_names(sources: Sequence[Path], suffix: str) -> list[tuple[Path, bool]]:
-    """What each path of a folder becomes, and whether nothing else becomes the same.
+def assign_targets(names: Sequence[Path], suffix: str) -> tuple[dict[Path, Path], list[Outcome]]:
+    """The file that each picture becomes, by its name, and a failure for each picture that has no file of its own.
 
-    It is named with `suffix` instead of its own; those that would meet there (a.jpg, a.png) keep their whole names and
-    get `suffix` behind it (a.jpg.png, a.png.png).
+    A file has the picture's name with `suffix` instead of its own suffix. Pictures that would meet there (a.jpg, a.png)
+    keep their whole names and get `suffix` behind it (a.jpg.png, a.png.png).
     """
-    short = [path.with_suffix(suffix) for path in sources]
-    times = Counter(map(_spot, short))
-    names = [
-        path.with_name(path.name + suffix) if times[_spot(name)] > 1 else name
-        for path, name in zip(sources, short, strict=True)
+    short = [name.with_suffix(suffix) for name in names]
+    times = Counter(map(_folded, short))
+    targets = [
+        name.with_name(name.name + suffix) if times[_folded(target)] > 1 else target
+        for name, target in zip(names, short, strict=True)
     ]
-    times = Counter(map(_spot, names))
-    return [(name, times[_spot(name)] == 1) for name in names]
+    times = Counter(map(_folded, targets))
+    alone, clashes = {}, []
+    for name, target in zip(names, targets, strict=True):
+        if times[_folded(target)] == 1:
+            alone[name] = target
+        else:
+            clashes.append(Outcome(name, None, "failed", f"another picture would become {target} too"))
+    return alone, clashes
 
 
 def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
-    """Pictures below a folder in the order of their names, and folders that cannot be read."""
+    """Pictures below a folder in the order of their names, and a failure for each folder that cannot be read."""
     pictures: list[Path] = []
     unreadable: list[Outcome] = []
 
@@ -77,92 +113,6 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
     return pictures, unreadable
 
 
-def _spot(name: Path) -> str:
-    """Where a name lies on disks that do not tell upper from lower case."""
+def _folded(name: Path) -> str:
+    """A name as it is on disks that do not distinguish upper and lower case."""
     return str(name).casefold()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A picture to be cut out into a file."""
-
-    source: Path
-    target: Path
-    before: Outcome | None = None
-    """What came of it in another state, or perhaps the same. The file of then is replaced, but not if it was changed
-    by somebody since."""
-
-    def fail(self, reason: str) -> Outcome:
-        """What came of it where nothing was made; what is there stays, and stays known."""
-        known = self.before.target_sha256 if self.before else ""
-        return Outcome(self.source, self.target, "failed", reason, target_sha256=known)
-
-
-def make(cutter: Cutter, task: Task) -> Outcome:
-    """Cut out a picture into its file, which appears whole or not at all, and tell what came of it.
-
-    A picture with the content that it had before stays as it is. Raises what `Cutter.open` does, and nothing for
-    pictures and files.
-    """
-    before = task.before
-    try:
-        status = task.source.stat()
-        content = read_encoded(task.source)
-        after = task.source.stat()
-        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-            return task.fail("changed while it was read")
-    except (InvalidImage, OSError, MemoryError) as error:
-        return task.fail(_reason(error, task.source))
-    sha256 = hashlib.sha256(content).hexdigest()
-    known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
-    try:
-        if before and before.target_sha256 and os.path.lexists(task.target):
-            if before.is_settled and before.sha256 == sha256:
-                return replace(before, size=known.size, mtime_ns=known.mtime_ns)
-            if _digest(task.target) != before.target_sha256:
-                return replace(known, reason=f"{task.target} was changed since it was made: --overwrite replaces it")
-        cut = cutter(content)
-        if cut.status == "done":
-            task.target.parent.mkdir(parents=True, exist_ok=True)
-            save_bytes(cut.content, task.target)
-            known = replace(known, target_sha256=hashlib.sha256(cut.content).hexdigest())
-    except OSError as error:
-        return replace(known, reason=_reason(error, task.source))
-    return replace(known, status=cut.status, reason=cut.reason, confidence=cut.confidence)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _reason(error: Exception, source: Path) -> str:
-    """What went wrong, and where, unless that is the picture itself."""
-    where = getattr(error, "filename", None)
-    return reason(error) + ("" if where in (None, str(source)) else f": {where}")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one picture, and what shows later whether it still holds."""
-
-    source: Path
-    target: Path | None
-    """None if there is no file that it could become."""
-    status: Status
-    reason: str = ""
-    """One line for what was not done."""
-    confidence: float | None = None
-    """How sure it is that the picture shows a subject, 0 to 1; None where nobody looked."""
-    size: int | None = None
-    """Bytes of the source when it was read; None where it was not."""
-    mtime_ns: int | None = None
-    sha256: str = ""
-    """Of the source; empty where it was not read."""
-    target_sha256: str = ""
-    """Of the file that was written, now or from an earlier state of the source; empty where none was."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether looking again at the same picture would come to the same; only what could not be read might not."""
-        return self.status == "done" or self.confidence is not None

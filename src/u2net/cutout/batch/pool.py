@@ -1,4 +1,4 @@
-"""Processes that cut pictures out, each one at a time; one that dies takes no other picture with it."""
+"""Processes of this machine that cut out pictures; one that dies costs no picture but its own."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self
 
-from u2net.cutout.batch.plan import Outcome, Task, make
+from u2net.cutout.batch.folder import make
+from u2net.cutout.batch.plan import Outcome, Task
 from u2net.cutout.cutter import Cutter
 from u2net.errors import WorkersDied
 from u2net.system import available_memory, bound_heaps, num_processors
 
-_TICK_S = 0.2  # after so long it is asked again whether there is more to do
+_TICK_S = 0.2  # between two questions whether there is more to do
 _MEMORY = 2**30  # bytes of a process: runtime and network take a third of it, a picture of 50 megapixels the rest
 
 
 def num_workers(num_tasks: int | None = None) -> int:
-    """Processes that cut out fastest here: one for each processor, as far as there is memory and as there are tasks."""
+    """How many processes are fastest: one a processor, but no more than memory allows and than there are tasks."""
     most = num_processors()
     memory = available_memory()
     if memory is not None:
@@ -34,9 +35,9 @@ def num_workers(num_tasks: int | None = None) -> int:
 
 
 class Pool:
-    """Processes with a copy of a Cutter each; a context manager, whose end they do not outlive.
+    """Processes with a copy of a Cutter each; a context manager that ends them.
 
-    They take no notice of signals: what is begun is finished, unless the block is left by an exception.
+    They ignore SIGINT and SIGTERM: a picture that is begun is finished, unless an exception leaves the block.
     """
 
     def __init__(self, cutter: Cutter, num: int) -> None:
@@ -53,11 +54,11 @@ class Pool:
         self._workers = []
 
     def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome]:
-        """What came of each task, as they are finished. The next task is asked for when a process is free.
+        """The outcome of each task, as they are finished. The next task is taken when a process is free.
 
-        None means that there is nothing to do for the moment; it is asked again soon. A task whose process dies is
-        tried once more while no other is at work, and then has failed. Raises what `Cutter.open` does, WorkersDied if
-        no process came to be ready, and what a mistake in the program raises.
+        A task None means that there is nothing to do for the moment; the next is taken soon. A task whose process dies
+        is tried once more while no other process works, so that its memory is its own, and then fails. Raises what
+        `Cutter.open` does, WorkersDied if no process was ever ready, and what a mistake in the program raises.
         """
         pending = iter(tasks)
         has_more = True
@@ -66,7 +67,7 @@ class Pool:
             yield from self._collect()
 
     def _hand_out(self, pending: Iterator[Task | None]) -> bool:
-        """Give free processes something to do; tells whether there may be more."""
+        """Give tasks to free processes. Returns whether there may be more."""
         for worker in self._workers:
             if not worker.is_free:
                 continue
@@ -84,7 +85,7 @@ class Pool:
         return True
 
     def _collect(self) -> Iterator[Outcome]:
-        """What was finished, if anything was within a moment."""
+        """What was finished within a moment."""
         expected: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers if not worker.is_free}
         if not expected:
             time.sleep(_TICK_S)
@@ -116,7 +117,7 @@ class Pool:
 
 
 class _Worker:
-    """A process at the other end of a pipe. It is free when it has told that it is ready, and between tasks."""
+    """A process at the other end of a pipe. It is free from when it says that it is ready, and between tasks."""
 
     def __init__(self, cutter: Cutter) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks in any state
@@ -127,17 +128,17 @@ class _Worker:
         self._process = context.Process(target=_work, args=(cutter, theirs), name="u2net-remove", daemon=True)
         with _without_signals():
             self._process.start()
-        theirs.close()  # so that only the process holds it, and its death is an end of what is read
+        theirs.close()  # then its only owner is the process, whose death ends what we read
 
     def begin(self, task: Task, *, is_suspect: bool = False) -> None:
         self.task, self.is_suspected, self.is_free = task, is_suspect, False
         try:
             self.pipe.send(task)
-        except OSError:  # it died while it was free; what is read next tells so
+        except OSError:  # it died while it was free, which the next read shows
             return
 
     def end(self, *, at_once: bool) -> str:
-        """End the process, when it has finished what it does unless `at_once`; tells how it ended."""
+        """End the process: `at_once`, or after its task. Returns how it ended."""
         self.pipe.close()
         if at_once:
             self._process.kill()
@@ -149,11 +150,11 @@ class _Worker:
 
 @contextmanager
 def _without_signals() -> Iterator[None]:
-    """Have what is started meanwhile never hear SIGINT and SIGTERM: Ctrl-C is sent to all processes of a terminal."""
+    """Processes started in this block never get SIGINT and SIGTERM: a terminal sends Ctrl-C to all of its processes."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # which lets signals through again when it starts
+    resource_tracker.ensure_running()  # its start would let signals through again
     former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -162,8 +163,8 @@ def _without_signals() -> Iterator[None]:
 
 
 def _work(cutter: Cutter, pipe: Connection) -> None:
-    """Tell that a session is open by None, then what comes of each task, until nobody gives any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot keep it away
+    """The process: send None when the session is open, then the outcome of each task, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot block it
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]  # as in u2net.__main__: a third of the start
     bound_heaps()
     try:
@@ -172,16 +173,16 @@ def _work(cutter: Cutter, pipe: Connection) -> None:
         while True:
             pipe.send(make(cutter, pipe.recv()))
     except (EOFError, ConnectionError):
-        os._exit(0)  # whoever gave the tasks is gone, and with it whom an orderly end would serve
+        os._exit(0)  # the parent is gone: nobody needs an orderly end
     except Exception as error:
         error.add_note(f"in a process of the pool:\n{traceback.format_exc()}")
         pipe.send(error)
 
 
-class Tally:
-    """How often each picture was begun by processes that never came to another.
+class Attempts:
+    """Counts for each picture how many processes began it and never came to another: they died, or work on it still.
 
-    It holds a name for each process, and for each that died.
+    It holds one name for each process. Used where processes are not ours to watch, as in a cluster.
     """
 
     def __init__(self) -> None:
@@ -189,7 +190,7 @@ class Tally:
         self._times: Counter[str] = Counter()
 
     def begin(self, process: str, name: str) -> int:
-        """Note that a process begins a picture, and so has lived through its last; how often this was begun by now."""
+        """Note that a process begins a picture, and so survived its last. Returns the count of this picture."""
         last = self._at.get(process)
         if last is not None:
             del self._times[last]

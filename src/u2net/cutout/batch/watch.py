@@ -1,4 +1,4 @@
-"""A folder into which pictures are dropped: each is taken when it is whole."""
+"""Watch a folder: each picture that is put into it becomes a task when its file is complete."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from u2net.cutout.batch.plan import Job, Outcome, Task
+from u2net.cutout.batch.plan import Outcome, Task
 
 _POLL_S = 1.0
-_SHARE = 4  # looking takes at most one part in so many of the time
-_PATIENCE_S = 30.0  # what does not decode may be a copy that pauses: for so long
-_ZEROS = 64  # bytes at a file's end, where a place was kept for what is still to come
+_REST = 4  # times as long as looking took: so looking takes a fifth of the time at most
+_PATIENCE_S = 30.0  # a file that does not decode may be a copy that pauses, up to this long
+_ZEROS = 64  # bytes at the end of a file whose size was reserved before its content came
 
 
 @dataclass
@@ -21,26 +21,28 @@ class _Seen:
     """A file as it was when it last changed."""
 
     stamp: tuple[int, int, int]
-    """Size, time of change, and number on the disk."""
+    """Size, time of change, and inode."""
     since: float
     is_taken: bool = False
     is_doubtful: bool = False
-    """Whether it did not decode, or does not look as if it would."""
+    """Whether it did not decode, or does not look complete."""
 
 
 class Arrivals:
-    """The endless tasks of a folder: a picture is one as soon as it stands unchanged between two looks.
+    """The endless tasks of a watched folder. A picture is a task when its file stayed the same between two looks.
 
-    It then has to decode to its end, which `settle` is told: until a picture has been unchanged for half a minute, one
-    that does not is taken for a copy that pauses. A picture that changes later is a task again. `look` gives the
-    folder's pictures and the failures known beforehand, as `plan` does; `look_up` what is to be done for a picture, or
-    is known; that and failures are told.
+    If it then does not decode, it may be a copy that pauses: give each outcome to `settle`, which says whether to
+    report it, or to wait until the file has stayed the same for half a minute. A picture that changes later is a task
+    again.
+
+    `look` gives the tasks of the folder and the known failures, as `plan` does; `look_up` gives what is still to be
+    done for a task, or its outcome if that is known. `tell` gets known outcomes and failures.
     """
 
     def __init__(
         self,
-        look: Callable[[], tuple[list[Job], list[Outcome]]],
-        look_up: Callable[[Job], Task | Outcome],
+        look: Callable[[], tuple[list[Task], list[Outcome]]],
+        look_up: Callable[[Task], Task | Outcome],
         tell: Callable[[Outcome], object],
         *,
         poll_s: float = _POLL_S,
@@ -56,12 +58,12 @@ class Arrivals:
             begun = time.monotonic()
             yield from self._arrived()
             now = time.monotonic()
-            rested = now + max(self._poll_s, _SHARE * (now - begun))
+            rested = now + max(self._poll_s, _REST * (now - begun))
             while time.monotonic() < rested:
                 yield None
 
     def settle(self, outcome: Outcome) -> bool:
-        """Whether what came of a task is what is to be told; otherwise the picture is tried again."""
+        """Whether an outcome is final and should be reported; otherwise the picture will be tried again."""
         seen = self._seen.get(outcome.source)
         if outcome.is_settled or seen is None:
             return outcome.is_settled
@@ -71,23 +73,23 @@ class Arrivals:
         return False
 
     def _arrived(self) -> Iterator[Task]:
-        jobs, failures = self._look()
+        tasks, failures = self._look()
         for failure in failures:
             if (failure.source, failure.reason) not in self._failures:
                 self._failures.add((failure.source, failure.reason))
                 self._tell(failure)
-        there = {job.source for job in jobs}
+        there = {task.source for task in tasks}
         self._seen = {source: seen for source, seen in self._seen.items() if source in there}
-        for job in jobs:
-            if self._is_whole(job.source):
-                item = self._look_up(job)
+        for task in tasks:
+            if self._is_complete(task.source):
+                item = self._look_up(task)
                 if isinstance(item, Outcome):
                     self._tell(item)
                 else:
                     yield item
 
-    def _is_whole(self, source: Path) -> bool:
-        """Whether a picture may be taken now, and was not yet."""
+    def _is_complete(self, source: Path) -> bool:
+        """Whether a picture's file looks complete, and was not taken before."""
         try:
             status = source.stat()
             stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
@@ -101,7 +103,7 @@ class Arrivals:
             if not seen.is_doubtful and _ends_in_zeros(source):
                 seen.is_doubtful = True
                 return False
-        except OSError:  # it went as it came
+        except OSError:  # it was removed meanwhile
             return False
         seen.is_taken = True
         return True
