@@ -16,10 +16,10 @@ from cli.command import u2net
         (("in", "nowhere://bucket"), "Unrecognized filesystem type in URI: nowhere://bucket"),
     ],
 )
-def test_what_makes_no_sense_for_a_cluster_is_refused_in_one_line(tmp_path, arguments, reason):
+def test_what_makes_no_sense_for_a_cluster_is_refused_in_one_line(here, tmp_path, arguments, reason):
     pytest.importorskip("ray", reason="u2net[ray] is not installed")
     (tmp_path / "in").mkdir()
-    result = u2net("remove", *arguments, "--engine", "ray", cwd=tmp_path)
+    result = here("remove", *arguments, "--engine", "ray", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, b"")
     assert result.stderr.decode() == f"u2net: {reason}\n"
 

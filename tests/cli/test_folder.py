@@ -65,46 +65,46 @@ def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_second_run_replaces_nothing_unless_asked(tmp_path, photograph):
+def test_a_second_run_replaces_nothing_unless_asked(folder_here, tmp_path, photograph):
     folder = tmp_path / "in"
     folder.mkdir()
     read_image(photograph).resize((60, 40)).save(folder / "a.jpg")
     target = tmp_path / "in.out/a.png"
-    assert u2net("remove", folder).stdout == b"1 done, 0 skipped, 0 failed\n"
+    assert folder_here("remove", folder).stdout == b"1 done, 0 skipped, 0 failed\n"
     target.write_bytes(b"mine")
-    assert u2net("remove", folder).stdout == b"0 done, 1 skipped, 0 failed\n"
+    assert folder_here("remove", folder).stdout == b"0 done, 1 skipped, 0 failed\n"
     assert target.read_bytes() == b"mine"
-    assert u2net("remove", folder, "--overwrite").stdout == b"1 done, 0 skipped, 0 failed\n"
+    assert folder_here("remove", folder, "--overwrite").stdout == b"1 done, 0 skipped, 0 failed\n"
     assert read_image(target).mode == "RGBA"
 
 
-def test_a_folder_reports_in_json(tmp_path, photograph):
-    rows = json.loads(u2net("remove", _shop(tmp_path, photograph), "--json").stdout)["pictures"]
+def test_a_folder_reports_in_json(folder_here, tmp_path, photograph):
+    rows = json.loads(folder_here("remove", _shop(tmp_path, photograph), "--json").stdout)["pictures"]
     assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"] * 2
 
 
-def test_an_empty_folder_is_no_failure(tmp_path):
-    result = u2net("remove", tmp_path, tmp_path / "out")
+def test_an_empty_folder_is_no_failure(folder_here, tmp_path):
+    result = folder_here("remove", tmp_path, tmp_path / "out")
     assert (result.returncode, result.stdout) == (0, b"0 done, 0 skipped, 0 failed\n")
 
 
-def test_no_progress_bar_where_there_is_no_terminal(tmp_path, photograph):
+def test_no_progress_bar_where_there_is_no_terminal(folder_here, tmp_path, photograph):
     shutil.copy(photograph, tmp_path / "a.jpg")
-    assert u2net("remove", tmp_path, tmp_path / "out").stderr == b""
+    assert folder_here("remove", tmp_path, tmp_path / "out").stderr == b""
 
 
-def test_the_current_folder_goes_beside_itself(tmp_path, photograph):
+def test_the_current_folder_goes_beside_itself(folder_here, tmp_path, photograph):
     (tmp_path / "shop").mkdir()
     shutil.copy(photograph, tmp_path / "shop/a.jpg")
-    assert u2net("remove", ".", cwd=tmp_path / "shop").returncode == 0
+    assert folder_here("remove", ".", cwd=tmp_path / "shop").returncode == 0
     assert (tmp_path / "shop.out/a.png").exists()
 
 
-def test_a_link_to_itself_does_not_stop_a_folder(tmp_path, photograph):
+def test_a_link_to_itself_does_not_stop_a_folder(folder_here, tmp_path, photograph):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/loop.jpg").symlink_to("loop.jpg")
     shutil.copy(photograph, tmp_path / "in/a.jpg")
-    result = u2net("remove", tmp_path / "in")
+    result = folder_here("remove", tmp_path / "in")
     assert (result.returncode, result.stdout) == (0, b"1 done, 0 skipped, 1 failed\n")
 
 
@@ -132,9 +132,9 @@ def test_an_interrupted_run_finishes_what_is_begun_and_still_reports(tmp_path, n
     assert not list((tmp_path / "in.out").glob(".*"))
 
 
-def test_a_folder_goes_on_behind_a_picture_without_a_subject(nothing, photograph, tmp_path):
+def test_a_folder_goes_on_behind_a_picture_without_a_subject(folder_here, nothing, photograph, tmp_path):
     shutil.copy(photograph, tmp_path / "cup.jpg")
-    result = u2net("remove", tmp_path, tmp_path / "out", "--on-empty", "skip")
+    result = folder_here("remove", tmp_path, tmp_path / "out", "--on-empty", "skip")
     assert (result.returncode, result.stdout) == (0, b"1 done, 1 skipped, 0 failed\n")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cup.png", NAME]
 
@@ -235,69 +235,69 @@ def test_memory_stays_flat_over_five_thousand_pictures_of_mixed_sizes(tmp_path, 
     assert late < 1.05 * early
 
 
-def test_a_report_of_what_wants_a_look(tmp_path, photograph):
+def test_a_report_of_what_wants_a_look(folder_here, tmp_path, photograph):
     write_pictures(tmp_path / "in", 2)
     (tmp_path / "in/bad.jpg").write_bytes(b"broken")
     for _ in range(2):  # the second time all is known already
-        u2net("remove", tmp_path / "in", "--report", tmp_path / "report.html")
+        folder_here("remove", tmp_path / "in", "--report", tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text()
         assert page.count("<figure>") == 2
         assert "bad.jpg" in page
 
 
-def test_the_same_command_again_decodes_nothing(tmp_path):
+def test_the_same_command_again_decodes_nothing(folder_here, tmp_path):
     write_pictures(tmp_path / "in", 2)
-    u2net("remove", tmp_path / "in")
+    folder_here("remove", tmp_path / "in")
     before = _lines(tmp_path / "in.out")
-    result = u2net("remove", tmp_path / "in", "--json")
+    result = folder_here("remove", tmp_path / "in", "--json")
     rows = json.loads(result.stdout)["pictures"]
     assert [(row["status"], row["reason"]) for row in rows] == [("skipped", "done before")] * 2
     assert [set(line) for line in _lines(tmp_path / "in.out")[len(before) :]] == [{"run"}, {"ended"}]
 
 
-def test_what_changed_is_made_again_and_what_failed_tried_again(tmp_path):
+def test_what_changed_is_made_again_and_what_failed_tried_again(folder_here, tmp_path):
     one, two, *_ = write_pictures(tmp_path / "in", 3)
     content = two.read_bytes()
     two.write_bytes(b"broken")
-    assert u2net("remove", tmp_path / "in").stdout == b"2 done, 0 skipped, 1 failed\n"
+    assert folder_here("remove", tmp_path / "in").stdout == b"2 done, 0 skipped, 1 failed\n"
     before = digest(tmp_path / "in.out/0000.png")
     two.write_bytes(content)
     Image.open(one).transpose(Image.Transpose.ROTATE_180).save(one)
-    assert u2net("remove", tmp_path / "in").stdout == b"2 done, 1 skipped, 0 failed\n"
+    assert folder_here("remove", tmp_path / "in").stdout == b"2 done, 1 skipped, 0 failed\n"
     assert digest(tmp_path / "in.out/0000.png") != before
 
 
-def test_strictly_a_failure_is_an_exit_code(tmp_path):
+def test_strictly_a_failure_is_an_exit_code(folder_here, tmp_path):
     write_pictures(tmp_path / "in", 1)
     (tmp_path / "in/bad.jpg").write_bytes(b"broken")
-    assert u2net("remove", tmp_path / "in").returncode == 0
-    assert u2net("remove", tmp_path / "in", "--strict").returncode == 1
+    assert folder_here("remove", tmp_path / "in").returncode == 0
+    assert folder_here("remove", tmp_path / "in", "--strict").returncode == 1
 
 
-def test_another_request_does_not_mix_with_what_is_there(tmp_path):
+def test_another_request_does_not_mix_with_what_is_there(folder_here, tmp_path):
     write_pictures(tmp_path / "in", 1)
-    u2net("remove", tmp_path / "in", *QUICK)
+    folder_here("remove", tmp_path / "in", *QUICK)
     before = digest(tmp_path / "in.out/0000.png")
-    result = u2net("remove", tmp_path / "in", *QUICK, "--mask")
+    result = folder_here("remove", tmp_path / "in", *QUICK, "--mask")
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert b"finish.only_mask was false and now is true" in result.stderr
     assert b"--overwrite" in result.stderr
     assert digest(tmp_path / "in.out/0000.png") == before
-    assert u2net("remove", tmp_path / "in", *QUICK, "--mask", "--overwrite").returncode == 0
+    assert folder_here("remove", tmp_path / "in", *QUICK, "--mask", "--overwrite").returncode == 0
     assert read_image(tmp_path / "in.out/0000.png").mode == "L"
 
 
 @pytest.mark.parametrize("flags", [["--watch", "--json"], ["--report", "not/there.html"]])
-def test_what_could_not_be_told_in_the_end_is_refused_at_once(tmp_path, flags):
+def test_what_could_not_be_told_in_the_end_is_refused_at_once(folder_here, tmp_path, flags):
     write_pictures(tmp_path / "in", 1)
-    result = u2net("remove", tmp_path / "in", *flags)
+    result = folder_here("remove", tmp_path / "in", *flags)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert not (tmp_path / "in.out").exists()
 
 
 @pytest.mark.parametrize("flag", [["--workers", "2"], ["--watch"], ["--report", "r.html"], ["--strict"]])
-def test_what_is_for_folders_is_refused_for_a_picture(tmp_path, photograph, flag):
-    result = u2net("remove", photograph, tmp_path / "a.png", *flag)
+def test_what_is_for_folders_is_refused_for_a_picture(folder_here, tmp_path, photograph, flag):
+    result = folder_here("remove", photograph, tmp_path / "a.png", *flag)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert list(tmp_path.iterdir()) == []
 
