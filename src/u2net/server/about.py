@@ -1,4 +1,4 @@
-"""What the service tells of itself: /healthz, /readyz, /metrics, /version."""
+"""Endpoints about the service itself: /healthz, /readyz, /metrics, /version."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from u2net.server.service import Service
 router = APIRouter(tags=["about the service"])
 
 
-@router.get("/healthz", summary="Whether the process lives")
+@router.get("/healthz", summary="Whether the process is alive")
 async def healthz() -> dict[str, str]:
-    """200 as long as requests are answered at all."""
+    """200 as long as the process answers at all."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", summary="Whether pictures are accepted", responses={503: {"description": "Not now."}})
 async def readyz(request: Request) -> dict[str, str]:
-    """200 when the models are open and the queue has room, 503 else, and from the moment that the service is to end."""
+    """200 when the models are open and the queue has room; otherwise, and once the service drains, 503."""
     try:
         service_of(request).check()
     except Problem as problem:
@@ -31,15 +31,15 @@ async def readyz(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """In the text format."""
+    """In Prometheus' text format."""
     return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
 
 
 @router.get("/version", summary="Version, models and limits")
 async def version(request: Request) -> dict[str, Any]:
-    """What clients may want to know beforehand."""
+    """What a client may want to know before it sends a picture."""
     config = service_of(request).config
     limits = {"bytes": config.max_bytes, "pixels": config.max_pixels, "side": config.max_side}
     return {"version": __version__, "models": list(config.offered), "limits": limits}

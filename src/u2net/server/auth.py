@@ -1,4 +1,4 @@
-"""API keys, of which only sums are known here, and how often each may come."""
+"""API keys, of which only hashes are known here, and how often each may be used."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from u2net.server.problems import Busy, Problem
 
 
 class Keys:
-    """The keys of a configuration. Raises ValueError for a file with lines that are none, OSError for no file.
+    """The keys of a configuration. Raises ValueError for a file with other lines, OSError for a file that is missing.
 
-    Keys are long and random, made by a machine, so a plain SHA-256 keeps them; passwords would need more.
+    Keys are long and random, made by a machine, so a plain SHA-256 protects them; passwords would need more.
     """
 
     def __init__(self, config: ServerConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,31 +31,31 @@ class Keys:
         self._buckets = {name: Bucket(config.key_rate, config.key_burst, clock) for name, _ in self._sums}
 
     def admit(self, request: Request) -> str | None:
-        """The name of the client, None where no keys are asked for.
+        """The name of the client, None where the service has no keys.
 
-        Raises Problem: 401 for no key or an unknown one, 429 for one that comes too often.
+        Raises Problem: 401 for no key or an unknown one, 429 for one that is used too often.
         """
         if not self._sums:
             return None
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         key = request.headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
         given = hashlib.sha256(key.encode("utf-8", "replace")).digest()
-        # All are compared, each in constant time, so that the time tells nothing of which is near.
+        # All are compared, each in constant time, so that the time gives no hint at a key.
         found = [name for name, digest in self._sums if hmac.compare_digest(given, digest)]
         if not found:
             raise Problem(401, "give a valid key in X-Api-Key", {"WWW-Authenticate": "Bearer"})
         wait_s = self._buckets[found[0]].take()
         if wait_s > 0:
-            raise Busy(429, "this key comes too often", wait_s)
+            raise Busy(429, "this key is used too often", wait_s)
         return found[0]
 
 
 @dataclass
 class Bucket:
-    """Tokens that come at a rate, up to a number; each request takes one."""
+    """Tokens that arrive at a rate, up to a number; each request takes one."""
 
     rate: float
-    """Tokens a second; 0 for as many as are asked for."""
+    """Tokens a second; 0 for no limit."""
     burst: int
     clock: Callable[[], float]
 
@@ -63,7 +63,7 @@ class Bucket:
         self._tokens, self._filled = float(self.burst), self.clock()
 
     def take(self) -> float:
-        """Take a token: 0, or the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         if self.rate == 0:
             return 0.0
         now = self.clock()

@@ -1,4 +1,4 @@
-"""Dynamic batching: what several threads ask of a network within a few milliseconds goes through it together."""
+"""Dynamic batching: pictures that threads submit within a few milliseconds go through the network together."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class _Ask:
 
 
 class Batcher:
-    """A backend around another, to be called by many threads. One thread of its own runs the network.
+    """A backend around another, for many threads to call. A thread of its own runs the network.
 
-    A batch is run when it has `max_batch` pictures, or `max_delay_s` after its first came. Should it fail, its halves
-    are run, and theirs: a shortage of memory passes with smaller batches, and a picture that cannot be run fails alone.
+    A batch is run when it has `max_batch` pictures, or `max_delay_s` after its first came. If it fails, its halves are
+    run, and theirs: smaller batches may fit into memory, and a picture that cannot be run fails alone.
     """
 
     def __init__(
         self, backend: Backend, *, max_batch: int, max_delay_s: float, watch: Callable[[int], None] = lambda _: None
     ) -> None:
-        """`watch` is told the number of pictures of each batch."""
+        """`watch` is called with the number of pictures of each batch."""
         self._backend = backend
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
@@ -55,7 +55,7 @@ class Batcher:
     def __call__(self, batch: Floats, is_wanted: Callable[[], bool] = lambda: True) -> Floats:
         """float32 (B, 3, H, W) to (B, C, H, W). Waits.
 
-        Raises what the network does, GivenUp if `is_wanted` says no before it is run, SessionClosed after the end.
+        Raises what the network does, GivenUp if `is_wanted` is false when its turn comes, SessionClosed after `close`.
         """
         ask = _Ask(batch, is_wanted)
         with self._closing:
@@ -65,7 +65,7 @@ class Batcher:
         return ask.answer.result()
 
     def close(self) -> None:
-        """End the thread once it has run what was asked for; whoever comes later gets SessionClosed."""
+        """Run what was submitted, then end the thread; later calls raise SessionClosed."""
         with self._closing:
             if not self._is_closed:
                 self._is_closed = True
@@ -112,10 +112,9 @@ class Batcher:
                 return
             del batch
         else:
-            position = 0
             for ask in asks:
-                ask.answer.set_result(outputs[position : position + len(ask.batch)])
-                position += len(ask.batch)
+                ask.answer.set_result(outputs[: len(ask.batch)])
+                outputs = outputs[len(ask.batch) :]
             return
         # Outside of the handler, whose exception would keep the failed batch's memory.
         self._answer(asks[: len(asks) // 2])

@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem documents."""
+"""Errors as RFC 9457 problem documents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA: dict[str, Any] = {
     "required": ["type", "title", "status", "detail", "request_id"],
     "properties": {
         "type": {"type": "string", "const": "about:blank"},
-        "title": {"type": "string", "description": "What the status code says."},
+        "title": {"type": "string", "description": "The meaning of the status code."},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was wrong, in one line."},
         "request_id": {"type": "string", "description": "As in the header X-Request-ID and the service's log."},
@@ -30,7 +30,7 @@ SCHEMA: dict[str, Any] = {
 
 
 class Problem(U2NetError):
-    """A request is refused, with a status code and one line."""
+    """A refusal: a status code and one line."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
@@ -39,7 +39,7 @@ class Problem(U2NetError):
         super().__init__(detail)
 
     def response(self, request_id: str) -> Response:
-        """The document. It is not to be kept by caches."""
+        """The document; caches must not keep it."""
         document = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -53,14 +53,14 @@ class Problem(U2NetError):
 
 
 class Busy(Problem):
-    """More than the service can do now; the client may come again."""
+    """A refusal for now; the client may try again."""
 
     def __init__(self, status: int, detail: str, retry_after_s: float = 1.0) -> None:
         super().__init__(status, detail, {"Retry-After": str(max(1, round(retry_after_s)))})
 
 
 def to_problem(error: Exception) -> Problem:
-    """What a client is told about an error. Of those that are the service's own, nothing but that there was one."""
+    """What a client sees of an error. Faults of the service itself show no details."""
     match error:
         case Problem():
             return error
@@ -69,18 +69,18 @@ def to_problem(error: Exception) -> Problem:
         case ImageTooLarge() | InvalidImage():
             return Problem(422, reason(error))
         case InvalidModel() | MemoryError():
-            return Busy(503, "the network could not be run, or not enough memory is left to do so", 5)
+            return Busy(503, "the network could not be run, perhaps for lack of memory", 5)
         case RequestValidationError():
             first = error.errors()[0]
             return Problem(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
         case HTTPException():
             return Problem(error.status_code, str(error.detail), error.headers)
-    return Problem(500, "something went wrong in the service; the request's id finds it in the log")
+    return Problem(500, "the service failed; its log has the details under this request id")
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:
     """Starlette's handler of exceptions."""
     problem = to_problem(error)
     if request.url.path.startswith("/v1.0/"):
-        problem.members = {"errors": [{"title": str(problem)}]}  # where clients of remove.bg look
+        problem.members = {"errors": [{"title": str(problem)}]}  # where remove.bg's clients look
     return problem.response(request.state.request_id)

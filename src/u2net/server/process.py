@@ -187,7 +187,12 @@ def _bounded_protocol(config: ServerConfig) -> type[asyncio.Protocol]:
 
 
 class _Supervisor:
-    """Starts the workers, replaces one that dies, and passes signals on until all have ended."""
+    """Starts the workers, replaces one that dies, and passes signals on until all have ended.
+
+    uvicorn's own Multiprocess was tried. After SIGTERM new requests hang where they should be refused with 503, a
+    second signal changes nothing, workers live on when it is killed, and a model that cannot be opened ends it with
+    exit code 0. Its Process, Server and most methods would be replaced.
+    """
 
     def __init__(self, config: ServerConfig, bound: socket.socket) -> None:
         self._config = config
