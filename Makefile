@@ -59,5 +59,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[train,openvino,ncnn,eval,serve,ray,tiff]" --group check --group test
+	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff]" --group check --group test
 	@touch $@

@@ -84,7 +84,7 @@ def predict_masks(model: str, mattes: Path, folder: Path) -> dict[str, Pixels]:
     """Write image and coarse masks of each photograph as arrays; give the true alphas."""
     from u2net import new_session
     from u2net.images.load import load_image
-    from u2net.inference.looks import with_mirrored
+    from u2net.inference.session import with_mirrored
 
     session, truths = new_session(model, runtime="onnxruntime", threads=1), {}
     for path in sorted((mattes / "images").glob("*.png")):

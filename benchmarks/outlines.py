@@ -20,7 +20,7 @@ from u2net.cutout.matting.refine import refine
 from u2net.evaluation.dataset import Example, load_grey, open_dataset
 from u2net.evaluation.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
 from u2net.images.load import load_image
-from u2net.inference.looks import with_mirrored
+from u2net.inference.session import with_mirrored
 
 MEASURES = (FMeasure, MAE, BoundaryIoU, RelaxedF)
 COLUMNS = ("maxF", "MAE", "BIoU", "relaxF")

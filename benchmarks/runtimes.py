@@ -29,15 +29,15 @@ from u2net.errors import InvalidModel, MissingExtra
 from u2net.evaluation.dataset import open_dataset
 from u2net.evaluation.evaluate import evaluate
 from u2net.evaluation.metrics import MAE, FMeasure
-from u2net.inference.choose import integers_beside
-from u2net.inference.open import open_session
+from u2net.inference.open import new_session
 from u2net.inference.profile import WAYS, measure
+from u2net.inference.runtimes import RUNTIMES
 from u2net.models.card import Card
-from u2net.models.zoo import resolve
+from u2net.models.zoo import integers_beside, resolve
 from u2net.net import U2NET, U2Net, export_onnx, quantise
 
 SIZE = (320, 320)
-PACKAGES = ("u2net", "onnxruntime", "openvino", "ncnn", "torch")
+PACKAGES = ("u2net", *RUNTIMES, "torch")
 Ways = dict[tuple[str, str], Session]
 
 
@@ -111,7 +111,7 @@ def open_all(path: Path, threads: int) -> Ways:
     ways = {}
     for runtime, precision in WAYS:
         try:
-            ways[runtime, precision] = open_session(path, runtime=runtime, precision=precision, threads=threads)
+            ways[runtime, precision] = new_session(path, runtime=runtime, precision=precision, threads=threads)
         except (MissingExtra, ValueError, InvalidModel) as error:
             print(f"without {runtime} {precision}: {error}")
     return ways

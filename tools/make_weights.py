@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 from u2net.evaluation.dataset import list_sources
-from u2net.inference.choose import integers_beside
-from u2net.models.zoo import MODELS
+from u2net.models.zoo import MODELS, integers_beside
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.quantise import export_int8
 

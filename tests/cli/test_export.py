@@ -3,7 +3,6 @@ import pytest
 
 from cli.command import u2net
 from u2net import new_session
-from u2net.inference.open import open_session
 from u2net.models.zoo import find
 
 torch = pytest.importorskip("torch")
@@ -48,8 +47,8 @@ def test_integers_are_written_beside_the_file_and_found_there(tmp_path, photogra
     result = u2net("export", find("u2netp"), tmp_path / "mine.onnx", "--int8", "--calibration", pictures)
     assert result.returncode == 0, result.stderr
     assert b"on 1 pictures its maps differ from" in result.stdout
-    exact = open_session(tmp_path / "mine.onnx")
-    integers = open_session(tmp_path / "mine.onnx", precision="int8")
+    exact = new_session(tmp_path / "mine.onnx", runtime="onnxruntime")
+    integers = new_session(tmp_path / "mine.onnx", runtime="onnxruntime", precision="int8")
     assert np.abs(exact.saliency(photograph) - integers.saliency(photograph)).mean() < 0.02
 
 

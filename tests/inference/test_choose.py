@@ -2,22 +2,28 @@ import logging
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from pictures import ROOT
 
-import u2net.inference.choose
 from u2net import Transform
 from u2net.errors import InvalidModel, MissingExtra
-from u2net.inference.choose import choose
-from u2net.inference.open import open_session
+from u2net.inference import choose as choosing
+from u2net.inference import runtimes
+from u2net.inference.open import new_session
+from u2net.inference.runtimes import RUNTIMES, Runtime
+from u2net.models import onnx_file
+from u2net.models.onnx_file import OnnxFile, read_metadata
 
 FLOAT = ROOT / "src/u2net/models/weights/u2netp.onnx"
 INTEGERS = ROOT / "src/u2net/models/weights/u2netp-int8.onnx"
 SIZE = (320, 320)
+
+
+def choose(path, *arguments):
+    return choosing.choose(OnnxFile.read(path), *arguments)
 
 
 @pytest.fixture
@@ -25,10 +31,10 @@ def machine(monkeypatch):
     """Says what is installed and what the processor can: `machine(openvino=True, gpu=False, vnni=True, bf16=True)`."""
 
     def set_up(openvino: bool = True, gpu: bool = False, vnni: bool = True, bf16: bool = True) -> None:
-        monkeypatch.setattr(u2net.inference.choose, "find_spec", lambda name: openvino and name == "openvino")
-        monkeypatch.setattr(u2net.inference.choose, "has_gpu", lambda: gpu)
-        monkeypatch.setattr(u2net.inference.choose, "_multiplies_bytes", lambda: vnni)
-        monkeypatch.setattr(u2net.inference.choose, "_capabilities", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
+        monkeypatch.setattr(choosing, "find_spec", lambda name: openvino and name == "openvino")
+        monkeypatch.setattr(choosing, "has_gpu", lambda: gpu)
+        monkeypatch.setattr(choosing, "_multiplies_bytes", lambda: vnni)
+        monkeypatch.setattr(runtimes, "processor_numbers", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
 
     return set_up
 
@@ -86,34 +92,35 @@ def test_a_file_of_integers_is_run_as_it_is_and_as_nothing_else(machine):
 def test_bfloat16_needs_openvino_and_a_processor_that_has_it(machine):
     machine()
     assert choose(FLOAT, SIZE, "openvino", "bf16") == (FLOAT, "openvino", "bf16")
-    with pytest.raises(ValueError, match="bf16 needs"):
+    with pytest.raises(ValueError, match="bf16 needs the runtime openvino, not onnxruntime"):
         choose(FLOAT, SIZE, "onnxruntime", "bf16")
+    pytest.importorskip("openvino")
     machine(bf16=False)
-    with pytest.raises(ValueError, match="bf16 needs"):
-        choose(FLOAT, SIZE, "auto", "bf16")
+    with pytest.raises(ValueError, match="bf16 needs a processor"):
+        new_session(FLOAT, precision="bf16")
 
 
-def test_ncnn_is_only_ever_asked_for_and_computes_in_float32_alone(machine):
+def test_the_extra_of_a_runtime_is_named_where_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(runtimes, "_openvino_core", runtimes._openvino_core.__wrapped__)  # not the one that is kept
+    with pytest.raises(MissingExtra, match=r"pip install 'u2net\[openvino\]'"):
+        new_session(FLOAT, runtime="openvino")
+
+
+def test_every_runtime_can_be_named_and_none_beside():
+    assert get_args(Runtime) == ("auto", *RUNTIMES)
+    with pytest.raises(ValueError, match="runtime is one of auto, onnxruntime, openvino"):
+        choose(FLOAT, SIZE, "ncnn", "auto")
+
+
+def test_the_header_of_a_file_is_read_once(machine, monkeypatch):
     machine()
-    assert choose(FLOAT, SIZE, "ncnn", "auto") == choose(FLOAT, SIZE, "ncnn", "fp32") == (FLOAT, "ncnn", "fp32")
-    for path, precision in ((FLOAT, "bf16"), (FLOAT, "int8"), (INTEGERS, "auto")):
-        with pytest.raises(ValueError, match="ncnn computes in fp32 alone"):
-            choose(path, SIZE, "ncnn", precision)
-
-
-@pytest.mark.parametrize("lacking", ["ncnn", "onnx"])
-def test_the_extra_of_ncnn_is_named_where_it_lacks(monkeypatch, lacking):
-    monkeypatch.setitem(sys.modules, lacking, None)
-    with pytest.raises(MissingExtra, match=r"pip install 'u2net\[ncnn\]'"):
-        open_session(FLOAT, runtime="ncnn")
-
-
-def test_threads_that_share_a_session_of_ncnn_get_their_own_maps():
-    pytest.importorskip("ncnn")
-    backend = open_session(FLOAT, runtime="ncnn", threads=1, transform=Transform(size=(96, 64))).backend
-    batches = np.random.default_rng(0).standard_normal((8, 1, 3, 64, 96), np.float32)
-    with ThreadPoolExecutor(4) as pool:
-        np.testing.assert_array_equal(list(pool.map(backend, batches)), [backend(batch) for batch in batches])
+    read = []
+    monkeypatch.setattr(onnx_file, "read_metadata", lambda path: read.append(path) or read_metadata(path))
+    for runtime, precision, files in (("onnxruntime", "fp32", [FLOAT]), ("onnxruntime", "int8", [FLOAT, INTEGERS])):
+        read.clear()
+        new_session(FLOAT, runtime=runtime, precision=precision)
+        assert read == files
 
 
 def test_a_precision_that_does_not_exist_is_refused():
@@ -121,12 +128,12 @@ def test_a_precision_that_does_not_exist_is_refused():
         choose(FLOAT, SIZE, "auto", "fp16")
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_lower_precision_gives_nearly_the_same_map(packaged, photograph, runtime, precision):
     pytest.importorskip(runtime)
     try:
-        session = open_session(FLOAT, runtime=runtime, precision=precision, threads=1)
+        session = new_session(FLOAT, runtime=runtime, precision=precision, threads=1)
     except ValueError as error:
         pytest.skip(str(error))
     assert np.abs(session.saliency(photograph) - packaged.saliency(photograph)).mean() < 0.02
@@ -135,40 +142,38 @@ def test_lower_precision_gives_nearly_the_same_map(packaged, photograph, runtime
 @pytest.mark.parametrize("name", ["tensorrt", "TensorrtExecutionProvider", "nonsense"])
 def test_a_provider_that_is_not_active_is_told_of(caplog, name):
     with caplog.at_level(logging.WARNING, "u2net"):
-        open_session(FLOAT, providers=[name, "cpu"], transform=Transform(size=(32, 32)))
+        new_session(FLOAT, providers=[name, "cpu"], transform=Transform(size=(32, 32)))
     assert name.lower() in caplog.text.lower()
     assert "CPUExecutionProvider" in caplog.text
 
 
 def test_the_cpu_by_its_short_name_needs_no_warning(caplog):
-    open_session(FLOAT, providers=["cpu"], transform=Transform(size=(32, 32)))
+    new_session(FLOAT, providers=["cpu"], transform=Transform(size=(32, 32)))
     assert not caplog.records
 
 
-def test_what_openvino_compiled_is_kept_and_used_again_even_if_it_was_damaged(tmp_path):
+def test_what_openvino_compiled_is_kept_and_used_again_even_if_it_was_damaged(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     black = np.zeros((32, 32, 3), np.uint8)
 
     def answer() -> bytes:
-        session = open_session(
-            FLOAT, runtime="openvino", cache=tmp_path / "a", threads=1, transform=Transform(size=(32, 32))
-        )
+        session = new_session(FLOAT, runtime="openvino", threads=1, transform=Transform(size=(32, 32)))
         return session.mask(black).tobytes()
 
     first = answer()
-    (kept,) = (tmp_path / "a").iterdir()
+    (kept,) = (tmp_path / "openvino").iterdir()
     assert answer() == first
     kept.unlink()
     kept.write_bytes(b"damaged")
     assert answer() == first
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     (tmp_path / "file").write_text("not a folder")
-    session = open_session(
-        FLOAT, runtime="openvino", cache=Path(tmp_path / "file/below"), threads=1, transform=Transform(size=(32, 32))
-    )
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "file/below"))
+    session = new_session(FLOAT, runtime="openvino", threads=1, transform=Transform(size=(32, 32)))
     assert session.mask(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8)
 
 
@@ -176,8 +181,8 @@ def test_a_signal_after_sessions_of_openvino_are_gone_does_not_kill_the_process(
     pytest.importorskip("openvino")
     script = """if True:
         import os, signal, sys
-        from u2net.inference.open import open_session
-        sessions = [open_session(sys.argv[1], runtime="openvino", precision="fp32") for _ in range(2)]
+        from u2net.inference.open import new_session
+        sessions = [new_session(sys.argv[1], runtime="openvino", precision="fp32") for _ in range(2)]
         while sessions:
             sessions.pop(0)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
@@ -191,8 +196,8 @@ def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other()
     script = """if True:
         import sys, threading
         import numpy as np
-        from u2net.inference.open import open_session
-        backend = open_session(sys.argv[1], runtime="openvino", precision="fp32").backend
+        from u2net.inference.open import new_session
+        backend = new_session(sys.argv[1], runtime="openvino", precision="fp32").backend
         together = threading.Barrier(4)
         def use():
             together.wait()

@@ -1,8 +1,14 @@
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from u2net.cli.models import models
 from u2net.errors import InvalidModel
-from u2net.inference.profile import measure
+from u2net.inference import profile
+from u2net.inference.profile import WAYS, Timing, measure, time_ways
+from u2net.inference.runtimes import RUNTIMES
 from u2net.models.zoo import resolve
 
 
@@ -123,3 +129,52 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     path.write_bytes(b"not a model")
     with pytest.raises(InvalidModel, match=r"noise\.onnx"):
         measure(path, (64, 48))
+
+
+# ---- Speed ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def timed() -> tuple[list[Timing], dict[str, str]]:
+    return time_ways("u2netp", threads=1, rounds=2)
+
+
+def test_ways_are_all_runtimes_at_all_of_their_precisions():
+    assert set(WAYS) == {(name, precision) for name, row in RUNTIMES.items() for precision in row.precisions}
+    assert WAYS[0] == ("onnxruntime", "fp32")
+
+
+def test_every_way_is_timed_or_its_lack_explained(timed):
+    timings, missing = timed
+    ways = {f"{timing.runtime} {timing.precision}" for timing in timings}
+    assert {"onnxruntime fp32", "onnxruntime int8"} <= ways
+    assert ways | set(missing) == {" ".join(way) for way in WAYS}
+    assert not ways & set(missing)
+    assert all(timing.ms > 0 for timing in timings)
+
+
+def test_the_fastest_comes_first_and_ratios_are_to_onnx_runtime_in_float32(timed):
+    timings, _ = timed
+    assert [timing.ratio for timing in timings] == sorted(timing.ratio for timing in timings)
+    (base,) = (timing for timing in timings if (timing.runtime, timing.precision) == ("onnxruntime", "fp32"))
+    assert (base.ratio, base.ratio_min, base.ratio_max) == (1, 1, 1)
+
+
+def test_a_file_that_is_no_model_is_not_timed(tmp_path):
+    (tmp_path / "a.onnx").write_text("no model")
+    with pytest.raises(InvalidModel):
+        time_ways(tmp_path / "a.onnx")
+
+
+def test_the_command_prints_a_row_for_each_and_json(monkeypatch, timed):
+    asked = []
+    monkeypatch.setattr(profile, "time_ways", lambda model, **options: asked.append((model, options)) or timed)
+    text = CliRunner().invoke(models, ["bench", "--rounds", "1", "--threads", "1"]).stdout
+    assert text.splitlines()[0].split() == ["runtime", "precision", "ms", "ratio"]
+    assert len(text.splitlines()) == 1 + len(WAYS)
+    facts = json.loads(CliRunner().invoke(models, ["bench", "u2netp", "--json"]).stdout)
+    assert {(row["runtime"], row["precision"]) for row in facts["timings"]} == {
+        (t.runtime, t.precision) for t in timed[0]
+    }
+    assert facts["missing"] == timed[1]
+    assert asked == [("u2netp_tuned", {"threads": 1, "rounds": 1}), ("u2netp", {"threads": None, "rounds": 9})]

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 import u2net.net.export
 from u2net.errors import InvalidModel
-from u2net.inference.open import open_session
+from u2net.inference.open import new_session
 from u2net.inference.runtimes import openvino_core
 from u2net.models.card import METADATA_KEY, Card
 from u2net.models.onnx_file import read_metadata
@@ -76,22 +76,9 @@ def test_openvino_agrees(tmp_path, tiny):
     torch.testing.assert_close(torch.from_numpy(found), probabilities(tiny, x)[0], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("size", [(64, 48), (47, 33)])
-@pytest.mark.parametrize("num_classes", [1, 3])
-def test_ncnn_agrees(tmp_path, new_network, tiny_table, size, num_classes):
-    pytest.importorskip("ncnn")
-    network = new_network(tiny_table, num_classes)
-    export_onnx(network, tmp_path / "a.onnx", CARD)
-    session = open_session(tmp_path / "a.onnx", runtime="ncnn", transform=replace(CARD.transform, size=size), threads=1)
-    x = noise(2, 3, size[1], size[0])
-    with torch.no_grad():
-        expected = network.saliency(x)
-    torch.testing.assert_close(torch.from_numpy(session.backend(x.numpy())), expected, atol=1e-4, rtol=0)
-
-
 def test_a_session_opens_the_file(tmp_path, tiny):
     export_onnx(tiny, tmp_path / "a.onnx", CARD)
-    session = open_session(tmp_path / "a.onnx", threads=1)
+    session = new_session(tmp_path / "a.onnx", runtime="onnxruntime", threads=1)
     x = noise(2, 3, 48, 64)
     torch.testing.assert_close(
         torch.from_numpy(session.backend(x.numpy())), probabilities(tiny, x)[0], atol=1e-4, rtol=0

@@ -9,8 +9,8 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from u2net.errors import InvalidModel
-from u2net.inference.open import open_session
-from u2net.inference.runtimes import ncnn_backend, openvino_core
+from u2net.inference.open import new_session
+from u2net.inference.runtimes import openvino_core
 from u2net.models.card import Card
 from u2net.models.zoo import find
 from u2net.net import export_onnx, load_checkpoint
@@ -42,7 +42,7 @@ def test_the_file_of_the_authors_network_is_half_as_long(tmp_path):
 def test_its_masks_differ_by_little_from_those_of_32_bits(tmp_path, photograph, u2netp):
     network, card = load_checkpoint(find("u2netp"))
     export_onnx(network, tmp_path / "a.onnx", card, half=True)
-    halved = open_session(tmp_path / "a.onnx", runtime="onnxruntime").mask(photograph).astype(int)
+    halved = new_session(tmp_path / "a.onnx", runtime="onnxruntime").mask(photograph).astype(int)
     difference = np.abs(halved - u2netp.mask(photograph))
     assert 0 < difference.mean() < 0.1
 
@@ -67,14 +67,6 @@ def test_openvino_agrees(tmp_path, tiny):
     export_onnx(tiny, tmp_path / "a.onnx", CARD, half=True)
     found = openvino_core().compile_model(tmp_path / "a.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
     torch.testing.assert_close(torch.from_numpy(found), rounded_map(tiny, x), atol=1e-4, rtol=0)
-
-
-def test_ncnn_agrees(tmp_path, thin):
-    pytest.importorskip("ncnn")
-    export_onnx(thin, tmp_path / "a.onnx", CARD, half=True)
-    x = noise(1, 3, 320, 320)
-    found = ncnn_backend(tmp_path / "a.onnx", load_checkpoint(tmp_path / "a.onnx").card, 1)(x.numpy())
-    torch.testing.assert_close(torch.from_numpy(found), rounded_map(thin, x), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("which", ["tiny", "steady"])

@@ -18,7 +18,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from u2net.errors import InvalidModel
-from u2net.inference.open import open_session
+from u2net.inference.open import new_session
+from u2net.inference.runtimes import RUNTIMES
 from u2net.models.onnx_file import read_metadata
 from u2net.net import Stage, U2Net, load_checkpoint
 from u2net.net.checkpoint import to_authors_key
@@ -229,7 +230,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 CASES = [
     *((opener, name) for opener in ("load_checkpoint",) for name in FILES),
-    *(("open_session", name) for name in FILES if name.endswith((".onnx", ".pkl"))),
+    *(("new_session", name) for name in FILES if name.endswith((".onnx", ".pkl"))),
 ]
 
 # Opens each file in a process of its own, whose memory tells what it took: the peak since it was last reset.
@@ -239,7 +240,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 from u2net.errors import InvalidModel
 from u2net.net import load_checkpoint
-from u2net.inference.open import open_session
+from u2net.inference.open import new_session
 
 def memory(key):
     (line,) = (l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(key))
@@ -322,7 +323,7 @@ def test_the_archives_are_refused_for_what_was_done_to_them(tmp_path):
 
 @pytest.mark.parametrize("place", ONNX)
 def test_weights_in_other_files_are_what_is_refused(outcomes, place):
-    outcome, _ = outcomes["open_session", f"{place}_neighbour.onnx"]
+    outcome, _ = outcomes["new_session", f"{place}_neighbour.onnx"]
     assert outcome.endswith("keeps weights in other files, which is refused")
 
 
@@ -402,13 +403,13 @@ USELESS = {
 }
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "ncnn"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("make", USELESS.values(), ids=USELESS)
 def test_a_model_that_takes_no_picture_is_refused(tmp_path, make, runtime):
     pytest.importorskip(runtime)
     (tmp_path / "a.onnx").write_bytes(make())
     with pytest.raises(InvalidModel, match=r"a\.onnx"):
-        open_session(tmp_path / "a.onnx", runtime=runtime, threads=1)
+        new_session(tmp_path / "a.onnx", runtime=runtime, threads=1)
 
 
 def test_a_bit_flipped_anywhere_in_a_graph_opens_or_is_refused(tmp_path, least):
@@ -426,7 +427,7 @@ def test_a_bit_flipped_anywhere_in_a_graph_opens_or_is_refused(tmp_path, least):
         complaint = ""
         try:
             read_metadata(path)
-            open_session(path)
+            new_session(path, runtime="onnxruntime")
         except InvalidModel as refused:
             complaint = str(refused)
         assert "\n" not in complaint

@@ -57,13 +57,13 @@ def list_(as_json: bool) -> None:
 def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
     """Describe a model: its card, its Transform, its parameters, and the work and memory of one picture."""
     with one_line_errors():
-        from u2net.inference.open import read_card
         from u2net.inference.profile import measure
+        from u2net.models.onnx_file import OnnxFile
         from u2net.models.zoo import MODELS, resolve
 
         path = resolve(model, progress=sys.stderr.isatty())
         with _as_onnx(path) as onnx_path:
-            card = read_card(onnx_path, MODELS[model].card if model in MODELS else None)
+            card = OnnxFile.read(onnx_path).card(MODELS[model].card if model in MODELS else None)
             size = size or card.transform.size
             cost = measure(onnx_path, size)
     facts = asdict(card) | {"file": str(path), "num_bytes": path.stat().st_size, "size": size} | asdict(cost)
@@ -105,9 +105,8 @@ def bench(model: str, threads: int | None, rounds: int, as_json: bool) -> None:
         from u2net.models.zoo import MODELS, resolve
 
         path = resolve(model, progress=sys.stderr.isatty())
-        card = MODELS[model].card if model in MODELS else None
         with _as_onnx(path) as onnx_path:
-            timings, missing = time_ways(onnx_path, card, threads=threads, rounds=rounds)
+            timings, missing = time_ways(model if model in MODELS else onnx_path, threads=threads, rounds=rounds)
     if as_json:
         click.echo(json.dumps({"timings": [asdict(timing) for timing in timings], "missing": missing}, indent=2))
         return

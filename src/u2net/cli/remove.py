@@ -83,9 +83,7 @@ if TYPE_CHECKING:
 @click.option("--watch", is_flag=True, help="Go on for ever with what is put into the folder; Ctrl-C ends it.")
 @click.option("--report", type=click.Path(dir_okay=False), metavar="FILE.html", help="What of a folder wants a look.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a picture of a folder failed.")
-@click.option(
-    "--runtime", type=click.Choice(["auto", "onnxruntime", "openvino", "ncnn"]), default="auto", show_default=True
-)
+@click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime.  [default: its own choice]")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
@@ -106,7 +104,7 @@ def remove(
     watch: bool,
     report: str | None,
     strict: bool,
-    runtime: Literal["auto", "onnxruntime", "openvino", "ncnn"],
+    runtime: Literal["auto", "onnxruntime", "openvino"],
     precision: Literal["auto", "fp32", "bf16", "int8"],
     threads: int | None,
     as_json: bool,

@@ -21,8 +21,8 @@ from u2net.images.load import load_image
 from u2net.images.picture import Picture
 from u2net.images.save import Format, encode
 from u2net.images.tiff import to_tiff
-from u2net.inference.choose import Precision, Runtime
 from u2net.inference.open import new_session
+from u2net.inference.runtimes import Precision, Runtime
 from u2net.inference.session import EMPTY, Session
 from u2net.models.zoo import DEFAULT
 

@@ -12,8 +12,7 @@ from u2net.cutout.matting.refine import refine, refine_deep
 from u2net.cutout.matting.trimap import alpha_matte, smooth_mask
 from u2net.images.deep import DeepPicture, Levels, deepen
 from u2net.images.picture import Picture
-from u2net.inference.looks import with_mirrored
-from u2net.inference.session import Prediction, Session
+from u2net.inference.session import Prediction, Session, with_mirrored
 
 Pixels = NDArray[np.uint8]
 

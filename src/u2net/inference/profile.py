@@ -10,15 +10,14 @@ from os import PathLike
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from u2net.errors import InvalidModel, MissingExtra
-from u2net.inference.choose import Precision, Runtime
-from u2net.inference.open import open_session
+from u2net.inference.open import new_session
+from u2net.inference.runtimes import RUNTIMES, Number, Runtime
 from u2net.inference.session import Session
-from u2net.models.card import Card
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,16 @@ def _shapes(values: list[dict[str, Any]]) -> list[list[int]]:
     return [shape for value in values for shape in value.values()]
 
 
-WAYS: tuple[tuple[Runtime, Precision], ...] = (
-    ("onnxruntime", "fp32"),
-    ("onnxruntime", "int8"),
-    ("openvino", "fp32"),
-    ("openvino", "bf16"),
-    ("openvino", "int8"),
-    ("ncnn", "fp32"),
-)
-"""Every runtime and precision, the one to compare with first."""
+WAYS: tuple[tuple[str, Number], ...] = tuple((name, p) for name, row in RUNTIMES.items() for p in row.precisions)
+"""Every runtime at each of its precisions; the first is what others are compared with."""
 
 
 @dataclass(frozen=True)
 class Timing:
     """One runtime at one precision; `ratio` is its time over that of ONNX Runtime in float32, round by round."""
 
-    runtime: Runtime
-    precision: Precision
+    runtime: str
+    precision: Number
     ms: float
     """Median of the rounds."""
     ratio: float
@@ -103,26 +95,27 @@ class Timing:
 
 
 def time_ways(
-    path: Path, card: Card | None = None, *, threads: int | None = None, rounds: int = 9
+    model: str | PathLike[str], *, threads: int | None = None, rounds: int = 9
 ) -> tuple[list[Timing], dict[str, str]]:
-    """The ways that can be had here, the fastest first; and why others cannot.
+    """The timings of all ways that this machine has, the fastest first; and why it lacks the others.
 
-    All are opened, then take turns, `rounds` times. Raises InvalidModel and OSError for the file itself.
+    `model` is what `new_session` takes. All ways are opened, then take turns, `rounds` times. Raises InvalidModel and
+    OSError for the file itself.
     """
-    sessions: dict[tuple[Runtime, Precision], Session] = {}
+    sessions: dict[tuple[str, Number], Session] = {}
     missing = {}
     for runtime, precision in WAYS:
         try:
-            sessions[runtime, precision] = open_session(
-                path, card, runtime=runtime, precision=precision, threads=threads
+            sessions[runtime, precision] = new_session(
+                model, runtime=cast(Runtime, runtime), precision=precision, threads=threads
             )
-        except (MissingExtra, ValueError, InvalidModel) as error:
+        except (MissingExtra, ValueError) as error:
             if not sessions:
                 raise
             missing[f"{runtime} {precision}"] = str(error)
     width, height = next(iter(sessions.values())).card.transform.size
     picture = np.random.default_rng(0).standard_normal((1, 3, height, width), np.float32)
-    times: dict[tuple[Runtime, Precision], list[float]] = {way: [] for way in sessions}
+    times: dict[tuple[str, Number], list[float]] = {way: [] for way in sessions}
     for turn in range(rounds + 1):
         for way, session in sessions.items():
             start = perf_counter()

@@ -1,4 +1,7 @@
-"""The runtimes: each makes a backend of an ONNX file."""
+"""The runtimes: each has a function that opens an ONNX file as a backend.
+
+To add one, write such a function, give it a row in `RUNTIMES`, and its name to `Runtime`.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,61 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from u2net.errors import InvalidModel, MissingExtra
-from u2net.inference.ncnn_graph import fold_sizes, from_onnx
-from u2net.models.card import Card
-from u2net.models.transform import Backend
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # and numpy in the functions: the command line reads the names here, and starts without numpy
+    import numpy as np
     import onnxruntime
     import openvino
+    from numpy.typing import NDArray
+
+    from u2net.models.card import Card
+    from u2net.models.transform import Backend
+
+Runtime = Literal["auto", "onnxruntime", "openvino"]
+"""What runs a model. "auto" is OpenVINO where it is installed, else ONNX Runtime."""
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""The numbers that it computes with. `u2net.inference.choose.choose` says what "auto" is."""
+
+Number = Literal["fp32", "bf16", "int8"]
+"""A precision that was chosen."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a file is opened; a runtime uses what it knows of these."""
+
+    precision: Number = "fp32"
+    threads: int | None = None
+    """None leaves the number to the runtime."""
+    cache: Path | None = None
+    """A folder in which the runtime may keep what it compiled."""
+    providers: Sequence[str] | None = None
+    """ONNX Runtime's, by its own names or those in `PROVIDERS`."""
+    session_options: onnxruntime.SessionOptions | None = None
+    """ONNX Runtime's, used as they are: threads are not set in them."""
+
+
+class Row(NamedTuple):
+    """What is known of a runtime."""
+
+    open: Callable[[Path, Card, Options], Backend]
+    """Opens a file for pictures of the size in the card's Transform.
+
+    Raises InvalidModel for a file that it cannot run, MissingExtra if the runtime is not installed, and ValueError for
+    a precision that this processor does not have.
+    """
+    precisions: tuple[Number, ...]
+    """What it computes with, where the processor can. Files of integers need "int8"."""
+
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -40,35 +80,31 @@ _log = logging.getLogger(__name__)
 _one_core = threading.Lock()
 
 
-def onnxruntime_backend(
-    path: Path,
-    card: Card,
-    threads: int | None,
-    providers: Sequence[str] | None,
-    options: onnxruntime.SessionOptions | None,
-) -> Backend:
-    """A file in ONNX Runtime. Providers that are not active are told of in a logged warning."""
+def open_onnxruntime(path: Path, card: Card, options: Options) -> Backend:
+    """A file in ONNX Runtime. Logs a warning for each provider that was asked for but is not active."""
+    import numpy as np
     import onnxruntime
 
-    if options is None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors come back as exceptions
-        options.enable_mem_pattern = False  # which holds 280 MiB more from the second picture on, and is no faster
-        if threads is not None:
-            options.intra_op_num_threads = threads
+    settings = options.session_options
+    if settings is None:
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4  # errors come back as exceptions
+        settings.enable_mem_pattern = False  # which holds 280 MiB more from the second picture on, and is no faster
+        if options.threads is not None:
+            settings.intra_op_num_threads = options.threads
         width, height = card.transform.size
         # With the size known beforehand, the runtime folds the graph's arithmetic on sizes away.
-        options.add_free_dimension_override_by_name("height", height)
-        options.add_free_dimension_override_by_name("width", width)
+        settings.add_free_dimension_override_by_name("height", height)
+        settings.add_free_dimension_override_by_name("width", width)
     available = onnxruntime.get_available_providers()
-    asked = [PROVIDERS.get(p, p) if isinstance(p, str) else p for p in providers or ("cuda", "cpu")]
+    asked = [PROVIDERS.get(p, p) if isinstance(p, str) else p for p in options.providers or ("cuda", "cpu")]
     usable = [p for p in asked if (p if isinstance(p, str) else p[0]) in available]
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=usable or [PROVIDERS["cpu"]])
+        session = onnxruntime.InferenceSession(path, settings, providers=usable or [PROVIDERS["cpu"]])
     except Exception as error:  # the runtime's exceptions share no base class
         raise InvalidModel(f"ONNX Runtime cannot open {path.name}: {_first_line(error)}") from None
     active = session.get_providers()
-    for provider in asked if providers is not None else usable:
+    for provider in asked if options.providers is not None else usable:
         name = provider if isinstance(provider, str) else provider[0]
         if name not in active:
             _log.warning("%s was asked for but is not active; running on %s", name, active[0])
@@ -101,6 +137,8 @@ def openvino_core() -> openvino.Core:
 
 @cache
 def _openvino_core() -> openvino.Core:
+    import numpy as np
+
     try:
         import openvino
     except ImportError:
@@ -109,20 +147,27 @@ def _openvino_core() -> openvino.Core:
     return openvino.Core()
 
 
-def openvino_backend(
-    path: Path, card: Card, threads: int | None, precision: Literal["fp32", "bf16", "int8"], folder: Path | None
-) -> Backend:
-    """A file in OpenVINO, which keeps what it compiles in `folder` if it may write there."""
+def processor_numbers() -> list[str]:
+    """What this processor computes with, by OpenVINO's names: "BF16" is one. Raises MissingExtra."""
+    return list(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def open_openvino(path: Path, card: Card, options: Options) -> Backend:
+    """A file in OpenVINO, which keeps what it compiles in the cache folder if it may write there."""
+    import numpy as np
+
     core = openvino_core()
-    hint = "bf16" if precision == "bf16" else "f32"  # else OpenVINO rounds to what the processor likes best
+    if options.precision == "bf16" and "BF16" not in processor_numbers():
+        raise ValueError("bf16 needs a processor that computes with it")
+    hint = "bf16" if options.precision == "bf16" else "f32"  # else OpenVINO rounds to what the processor likes best
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        properties["INFERENCE_NUM_THREADS"] = threads
+    if options.threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = options.threads
         # Threads are counted where several processes share the machine: tied to processors, all would take the first.
         properties["ENABLE_CPU_PINNING"] = False
-    if folder is not None and _may_write(folder):
+    if options.cache is not None and _may_write(options.cache):
         # Blobs are found by a digest of model, properties and OpenVINO's version; damaged ones are compiled again.
-        properties["CACHE_DIR"] = str(folder)
+        properties["CACHE_DIR"] = str(options.cache)
     try:
         model = core.read_model(path)
         shapes = [[d.get_length() if d.is_static else None for d in i.partial_shape] for i in model.inputs]
@@ -153,48 +198,11 @@ def openvino_backend(
     return backend
 
 
-def ncnn_backend(path: Path, card: Card, threads: int | None) -> Backend:
-    """A file in ncnn, in fp32. Raises MissingExtra, and InvalidModel for all that is not like a U²-Net."""
-    try:
-        import ncnn
-        import onnx
-    except ImportError:
-        raise MissingExtra("the ncnn runtime needs: pip install 'u2net[ncnn]'") from None
-    net = ncnn.Net()
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    if threads is not None:
-        net.opt.num_threads = threads
-    with TemporaryDirectory() as folder:
-        try:
-            model = fold_sizes(path, card.transform.size, Path(folder, "folded.onnx"))
-        except Exception as error:  # ONNX Runtime's share no base class
-            raise InvalidModel(f"ncnn cannot open {path.name}: {_first_line(error)}") from None
-        types = [i.type.tensor_type for i in model.graph.input]
-        ends = [(t.elem_type == onnx.TensorProto.FLOAT, [d.dim_value or None for d in t.shape.dim]) for t in types]
-        _check_ends(path, card, ends, len(model.graph.output))
-        try:
-            graph = from_onnx(model)
-        except (InvalidModel, KeyError, ValueError) as error:  # names and shapes that no exporter writes
-            raise InvalidModel(f"ncnn cannot open {path.name}: {_first_line(error)}") from None
-        weights = Path(folder, "weights")
-        with weights.open("wb") as file:  # given in memory, ncnn would go on reading what Python has freed
-            for values in graph.weights:
-                file.write(np.ascontiguousarray(values).data)
-        if net.load_param_mem(graph.layers) != 0 or net.load_model(str(weights)) != 0:
-            raise InvalidModel(f"ncnn cannot open {path.name}")
-
-    def backend(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        maps = []
-        for picture in np.ascontiguousarray(batch):
-            extractor = net.create_extractor()  # serves one thread at a time
-            extractor.input(graph.source, ncnn.Mat(picture).clone())  # layers may write over maps that ncnn owns alone
-            failed, result = extractor.extract(graph.result)
-            if failed:
-                raise InvalidModel(f"ncnn cannot run {path.name}")
-            maps.append(np.array(result))
-        return np.stack(maps)
-
-    return backend
+RUNTIMES: dict[str, Row] = {
+    "onnxruntime": Row(open_onnxruntime, ("fp32", "int8")),
+    "openvino": Row(open_openvino, ("fp32", "bf16", "int8")),
+}
+"""Every runtime by its name; the first in float32 is what others are compared with."""
 
 
 def _may_write(folder: Path) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -57,47 +56,29 @@ class Session:
 
         Raises InvalidImage for what is not an acceptable picture.
         """
-        ((size, output),) = self._outputs([image], 1)
-        return self.card.transform.saliency(output, size)
-
-    def saliencies(self, images: Iterable[ImageData | Picture], batch_size: int = 8) -> Iterator[NDArray[np.float32]]:
-        """The saliency of each picture in turn; `batch_size` of them at a time go through the network.
-
-        Raises ValueError for a `batch_size` below 1, and for each picture what `saliency` does.
-        """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is 1 or more, got {batch_size}")
-        transform = self.card.transform
-        return (transform.saliency(output, size) for size, output in self._outputs(images, batch_size))
+        return self.card.transform.saliency(*self._output(image))
 
     def predict(self, image: ImageData | Picture) -> Prediction:
         """The mask of a picture, and how sure the network is that there is a subject; raises as `saliency` does."""
-        ((size, output),) = self._outputs([image], 1)
+        output, size = self._output(image)
         transform = self.card.transform
         confidence = subject_confidence(transform.probability(output), self.card.sharpness)
         return Prediction(transform.mask(output, size), confidence, output)
 
     def mask(self, image: ImageData | Picture) -> NDArray[np.uint8]:
         """The saliency in grey levels: uint8 (H, W), 0 to 255, as the model's authors write it."""
-        ((size, output),) = self._outputs([image], 1)
-        return self.card.transform.mask(output, size)
+        return self.card.transform.mask(*self._output(image))
 
     def labels(self, image: ImageData | Picture) -> NDArray[np.uint8]:
         """The class of each pixel: uint8 (H, W), indices into `card.classes`."""
-        ((size, output),) = self._outputs([image], 1)
-        return self.card.transform.labels(output, size)
+        return self.card.transform.labels(*self._output(image))
 
-    def _outputs(
-        self, images: Iterable[ImageData | Picture], batch_size: int
-    ) -> Iterator[tuple[tuple[int, int], NDArray[np.float32]]]:
-        pending = iter(images)
-        while group := list(islice(pending, batch_size)):
-            pictures = [image if isinstance(image, Picture) else load_image(image) for image in group]
-            batch = np.stack([self._see(picture) for picture in pictures])
-            outputs = self.backend(batch)
-            _check_outputs(outputs, len(batch), self.card)
-            for picture, output in zip(pictures, outputs, strict=True):
-                yield picture.size, output
+    def _output(self, image: ImageData | Picture) -> tuple[NDArray[np.float32], tuple[int, int]]:
+        """What the network puts out for a picture, (C, h, w), and the picture's size."""
+        picture = image if isinstance(image, Picture) else load_image(image)
+        outputs = self.backend(self._see(picture)[None])
+        _check_output(outputs, self.card)
+        return outputs[0], picture.size
 
     def _see(self, picture: Picture) -> NDArray[np.float32]:
         """What the network takes; colours are converted for the pixels alone that the Transform reads."""
@@ -112,14 +93,33 @@ def _closed(_batch: NDArray[np.float32]) -> NDArray[np.float32]:
     raise SessionClosed("the session is closed")
 
 
-def _check_outputs(outputs: NDArray[np.float32], num: int, card: Card) -> None:
-    """Raise InvalidModel unless a backend gave maps, finite ones, as many as there are pictures and classes."""
-    if outputs.ndim != 4 or len(outputs) != num or outputs.size == 0:
-        raise InvalidModel(f"{card.name} puts out the shape {outputs.shape} for {num} pictures, not (B, C, H, W)")
+def _check_output(outputs: NDArray[np.float32], card: Card) -> None:
+    """Raise InvalidModel unless a backend gave finite maps: one for a single picture, or one for each class."""
+    if outputs.ndim != 4 or len(outputs) != 1 or outputs.size == 0:
+        raise InvalidModel(f"{card.name} puts out the shape {outputs.shape} for one picture, not (1, C, H, W)")
     if outputs.shape[1] not in (1, len(card.classes)):
         raise InvalidModel(f"{card.name} puts out {outputs.shape[1]} maps for {len(card.classes)} classes")
     if not np.isfinite(outputs).all():
         raise InvalidModel(f"{card.name} puts out values that are not finite")
+
+
+Predict = Callable[[Picture], Prediction]
+"""From a picture to its prediction, as `Session.predict` does."""
+
+
+def with_mirrored(predict: Predict) -> Predict:
+    """A way to predict that also looks at the mirrored picture, in twice the time.
+
+    It gives the mean of both masks and of both confidences. docs/matting.md has what this brings, and what other
+    second looks did not bring.
+    """
+
+    def predict_both(picture: Picture) -> Prediction:
+        first, other = predict(picture), predict(picture.mirrored())
+        mask = (first.mask.astype(np.uint16) + other.mask[:, ::-1] + 1) // 2
+        return Prediction(mask.astype(np.uint8), (first.confidence + other.confidence) / 2)
+
+    return predict_both
 
 
 EMPTY = 0.1

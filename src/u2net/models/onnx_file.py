@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Self
 
 from u2net.errors import InvalidModel
+from u2net.models.card import METADATA_KEY, PRECISION_KEY, Card
 
 # Message type -> field number -> message type of that field, from onnx.proto (ONNX IR version 13). Only the
 # paths on which a tensor or the metadata can stand are listed.
@@ -27,6 +30,36 @@ _SCHEMA: dict[str, dict[int, str]] = {
 }
 _GRAPH, _TENSOR_LOCATION, _DEFAULT = 7, 14, 0
 _MAX_DEPTH, _MAX_FIELDS = 32, 1_000_000  # of any message; U²-Net's graph has a few thousand fields
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A sound ONNX file and its metadata, which was read once."""
+
+    path: Path
+    metadata: dict[str, str]
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Self:
+        """Look at a file; raises as `read_metadata` does."""
+        return cls(Path(path), read_metadata(path))
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the network in it computes with integers."""
+        return self.metadata.get(PRECISION_KEY) == "int8"
+
+    def card(self, default: Card | None = None) -> Card:
+        """The card in the file, else the default, else one with the authors' Transform.
+
+        Raises InvalidModel if the file's card is damaged.
+        """
+        if METADATA_KEY not in self.metadata:
+            return default or Card(name=self.path.stem)
+        try:
+            return Card.from_json(self.metadata[METADATA_KEY])
+        except ValueError as error:
+            raise InvalidModel(f"{self.path.name}: {error}") from None
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:

@@ -17,8 +17,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from u2net.errors import InvalidModel
-from u2net.models.card import METADATA_KEY, Card
-from u2net.models.onnx_file import read_metadata
+from u2net.models.card import Card
+from u2net.models.onnx_file import OnnxFile
 from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
 from u2net.net.export import to_graph
 from u2net.net.halves import widen
@@ -51,9 +51,9 @@ def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
     """The network of an ONNX file, as `u2net.net.load_checkpoint` describes."""
     if stages is not None:
         skeleton(stages, 1)  # an impossible table is the caller's mistake, not the file's
-    metadata = read_metadata(path)  # refuses weights in other files
+    file = OnnxFile.read(path)  # refuses weights in other files
     try:
-        card = Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else Card(name=path.stem)
+        card = file.card()
         graph = onnx.load(path, load_external_data=False).graph
         widen(graph)
         add_levels(graph)

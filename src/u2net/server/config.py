@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from u2net.inference.runtimes import Runtime
 from u2net.system import num_processors
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ServerConfig:
 
     models: tuple[str, ...] = ("u2netp_tuned",)
     """Name or file of a model that requests may ask for, a file by its name alone; the first where none is."""
-    runtime: Literal["auto", "onnxruntime", "openvino", "ncnn"] = "auto"
+    runtime: Runtime = "auto"
     """What runs ONNX models; auto is OpenVINO, in integers where the model has them, if it is installed."""
     threads: int = 0
     """Threads of the runtime in each process; 0 for its share of the processors."""
