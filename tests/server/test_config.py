@@ -51,7 +51,7 @@ def test_a_variable_that_is_misspelt_is_refused(variable):
 
 
 def test_a_number_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="U2NET_SERVE_PORT is a number"):
+    with pytest.raises(ValueError, match="U2NET_SERVE_PORT must be a number"):
         ServerConfig.from_environment({"U2NET_SERVE_PORT": "eighty"})
 
 

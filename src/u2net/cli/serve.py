@@ -13,8 +13,8 @@ from u2net.cli.fields import field_docstrings
 from u2net.errors import MissingExtra
 from u2net.server.config import PREFIX, ServerConfig
 
-_SHORT = {"host": "-h", "port": "-p"}  # rembg's
-_SECRET = {"api_keys"}  # the environment and a file keep them from those who list processes
+_SHORT = {"host": ["-h"], "port": ["-p"]}  # rembg's
+_SECRET = {"api_keys"}  # on the command line, everyone who lists processes would see them
 
 
 def _config_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -23,35 +23,39 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
     for field in reversed(fields(ServerConfig)):
         if field.name in _SECRET:
             continue
-        kind = hints[field.name]
-        options: dict[str, Any] = {"default": None, "help": _help(helps.get(field.name, ""), field.default)}
+        kind, default = hints[field.name], field.default
+        shown = ", ".join(default) if isinstance(default, tuple) else default
+        text = helps.get(field.name, "") + ("" if shown in (None, "") else f"  [default: {shown}]")
+        options: dict[str, Any] = {"default": None, "help": text}
         if get_origin(kind) is Literal:
             options["type"] = click.Choice(get_args(kind))
         elif get_origin(kind) is tuple:
             options |= {"multiple": True, "metavar": "NAME"}
         elif kind in (int, float):
             options["type"] = kind
-        names = [_SHORT[field.name]] if field.name in _SHORT else []
-        command = click.option(*names, f"--{field.name.replace('_', '-')}", field.name, **options)(command)
+        names = [*_SHORT.get(field.name, ()), f"--{field.name.replace('_', '-')}", field.name]
+        command = click.option(*names, **options)(command)
     return command
-
-
-def _help(text: str, default: object) -> str:
-    shown = ", ".join(default) if isinstance(default, tuple) else default
-    return text if shown in (None, "") else f"{text}  [default: {shown}]"
 
 
 @click.command(context_settings={"help_option_names": ["--help"]})
 @_config_options
 def serve(**given: Any) -> None:
-    """Serve the cutting of pictures over HTTP.
+    """Run the HTTP service that cuts subjects out of pictures, and its page.
 
-    Every option can also be set in the environment, as U2NET_SERVE_PORT and so on, lists with commas between; so can
-    U2NET_SERVE_API_KEYS, NAME:SHA256 of keys that clients must give. SIGTERM and Ctrl-C end the service once what it
-    has is finished, a second one at once. Needs the extra serve.
+    For example `u2net serve --port 8000 --models u2net`, then open http://localhost:8000 in a browser. Needs the
+    extra serve.
+
+    Each option can also be set in the environment, for example U2NET_SERVE_PORT=8000; lists have commas there. Client
+    keys are set only in U2NET_SERVE_API_KEYS or in a file. SIGTERM and Ctrl-C end the service when its requests are
+    finished; a second one ends it at once.
     """
     with one_line_errors():
-        config = _configured(given)
+        try:
+            config = ServerConfig.from_environment()
+            config = replace(config, **{name: value for name, value in given.items() if value not in (None, ())})
+        except ValueError as error:
+            raise Refusal(f"{error} (options, and {PREFIX}… in the environment)") from None
         try:
             import fastapi  # noqa: F401
             import prometheus_client  # noqa: F401
@@ -63,11 +67,3 @@ def serve(**given: Any) -> None:
 
         with quiet_decoders():
             run(config)
-
-
-def _configured(given: dict[str, Any]) -> ServerConfig:
-    try:
-        config = ServerConfig.from_environment()
-        return replace(config, **{name: value for name, value in given.items() if value not in (None, ())})
-    except ValueError as error:
-        raise Refusal(f"{error} (options, and {PREFIX}… in the environment)") from None

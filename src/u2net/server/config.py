@@ -1,4 +1,4 @@
-"""Everything that the service can be told: plain data, filled from the environment, the command line or code."""
+"""Every setting of the service: plain data, filled from the environment, the command line or code."""
 
 from __future__ import annotations
 
@@ -23,101 +23,114 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """One service. Raises ValueError for values out of range, naming the field."""
+    """The settings of one service. Raises ValueError for values out of range, naming the field."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all."""
+    """Address to listen on. The default serves this machine only; 0.0.0.0 serves the network."""
     port: int = 7000
-    """Port to listen on; 0 for any that is free."""
+    """Port to listen on; 0 picks a free one, which the log names."""
     workers: int = 1
-    """Processes, which share nothing but the port."""
+    """Number of processes that share the port. More of them answer more requests a second, and each needs memory."""
 
     models: tuple[str, ...] = ("u2netp_tuned",)
-    """Name or file of a model that requests may ask for, a file by its name alone; the first where none is."""
+    """Name or file of a model to offer; repeat the option for more. Requests choose one by its name, or by its file's
+    name without the ending; the first is used if they choose none."""
     runtime: Runtime = "auto"
-    """What runs ONNX models; auto is OpenVINO, in integers where the model has them, if it is installed."""
+    """Library that runs the models. auto uses OpenVINO if it is installed, in integers if the model has them."""
     threads: int = 0
-    """Threads of the runtime in each process; 0 for its share of the processors."""
+    """Threads of the runtime in each process; 0 shares the processors out among the processes."""
     max_batch: int = 0
-    """Pictures that go through the network together; 0 for 8 on a GPU, and 1 on a processor, where more save nothing
-    and take 290 MB each."""
+    """Pictures that go through the network together, at most. 0 means 8 on a GPU, and 1 on a processor, where a batch
+    saves no time and each picture takes 290 MB."""
     max_delay_ms: float = 5.0
-    """How long a picture waits for others to go with."""
+    """Longest time, in milliseconds, that a picture waits for others to fill a batch."""
 
     max_bytes: int = 25 * _MIB
-    """Length of a picture's file."""
+    """Largest picture file, in bytes; larger ones are refused with 413."""
     max_pixels: int = 50_000_000
-    """Pixels of a picture."""
+    """Largest picture, in pixels; larger ones are refused with 422."""
     max_side: int = 16_384
-    """Longer side of a picture."""
+    """Longest side of a picture, in pixels; longer ones are refused with 422."""
     max_matting_pixels: int = 4_000_000
-    """Pixels of a picture whose alpha matting is asked for, which takes a second of a processor for each million; 0
-    refuses it."""
+    """Largest picture for alpha matting (a=true), in pixels. It takes a second for each million; 0 turns it off."""
     pixels_at_once: int = 100_000_000
-    """Pixels that the pictures being worked on in a process have together: 18 bytes of memory at most for each."""
+    """Pixels that a process works on at the same time, in all pictures together; each takes up to 18 bytes of memory.
+    Lower it to save memory, but not below max_pixels."""
     bodies_at_once: int = 256 * _MIB
-    """Bytes of requests that are kept in memory in a process, and of answers once more."""
+    """Bytes of requests that a process keeps in memory, and as many again for answers. Further requests wait."""
     pool: int = 0
-    """Threads that decode and encode in each process; 0 for two per processor that it has a share of."""
+    """Threads in each process that decode and encode pictures. 0 means two for each processor that the process has."""
     queue: int = 64
-    """Pictures that may wait in a process, besides one for each thread of the pool; more are refused with 429."""
+    """Pictures that may wait in a process, besides those in the pool's threads; more are refused with 429."""
 
     read_timeout_s: float = 10.0
-    """Time for the head of a request, and for its body, which gets a second more for each `min_rate` bytes."""
+    """Longest time for the head of a request; then the connection is closed. Its body has the same time, and a second
+    more for every min_rate bytes; then the answer is 408."""
     min_rate: int = 16 * 1024
-    """Bytes a second that clients must send and take, after `read_timeout_s`."""
+    """Lowest rate, in bytes a second, at which clients must send a body and read an answer after read_timeout_s."""
     timeout_s: float = 30.0
-    """Time from the end of a request to its answer, 504 afterwards."""
+    """Longest time from the end of a request to the start of its answer; then the answer is 504."""
     keep_alive_s: float = 10.0
-    """How long an idle connection stays open."""
+    """Time that an idle connection stays open."""
     max_connections: int = 1024
-    """Connections to a process; more are closed at once."""
+    """Connections that a process keeps open; more are closed at once."""
     drain_delay_s: float = 1.0
-    """How long new requests are refused with 503, once the service was told to end, before it stops listening."""
+    """Shortest time between the signal to end and the end; new requests get 503 meanwhile. Set it to the time that your
+    load balancer takes to notice."""
     drain_timeout_s: float = 18.0
-    """How long requests that came before may take, once the service was told to end."""
+    """Longest time that requests may take to finish after the signal to end."""
 
     api_keys: tuple[str, ...] = ()
-    """Key of a client as NAME:SHA256, the sum of the key in hexadecimal; without any, none is asked for."""
+    """Client keys as NAME:SHA256, the hexadecimal SHA-256 of the key; without any, the service needs no key."""
     api_keys_file: str | None = None
-    """File with one more such key in each line."""
+    """File of client keys, a NAME:SHA256 on each line; lines that begin with # are comments."""
     key_rate: float = 10.0
-    """Requests a second that a key may make of a process in the long run; 0 for no limit."""
+    """Requests a second that each key may make of a process in the long run; 0 is no limit."""
     key_burst: int = 40
-    """Requests that a key may make at once."""
+    """Requests that each key may make at once."""
 
     fetch_hosts: tuple[str, ...] = ()
-    """Host that pictures may be fetched from: example.com, .example.com for all below it, * for all."""
+    """Host that pictures may be fetched from by URL: example.com for that host, .example.com for all below it, * for
+    any. Repeat the option for more; without it nothing is fetched."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity of what is logged; requests are logged as info."""
+    """Lowest level that is logged; each request is a line at info."""
 
     def __post_init__(self) -> None:
+        def check(name: str, holds: bool, wanted: str) -> None:
+            if not holds:
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+
         for name in ("workers", "max_bytes", "max_pixels", "max_side", "min_rate", "max_connections", "key_burst"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+            check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("threads", "max_batch", "max_delay_ms", "max_matting_pixels", "pool", "queue", "key_rate"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+            check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("drain_delay_s", "drain_timeout_s"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+            check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("read_timeout_s", "timeout_s", "keep_alive_s"):
-            _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        _check("port", self.port, 0 <= self.port <= 65535, "0 to 65535")
-        _check("models", self.models, bool(self.models) and all(self.models), "at least one name")
-        _check("models", self.models, len(self.offered) == len(self.models), "a list of different names")
-        _check("pixels_at_once", self.pixels_at_once, self.pixels_at_once >= self.max_pixels, "at least max_pixels")
-        _check("bodies_at_once", self.bodies_at_once, self.bodies_at_once >= self.max_body, "room for one body")
+            check(name, getattr(self, name) > 0, "more than 0")
+        check("port", 0 <= self.port <= 65535, "0 to 65535")
+        check("models", bool(self.models) and all(self.models), "at least one name")
+        check("models", len(self.offered) == len(self.models), "different names")
+        check("pixels_at_once", self.pixels_at_once >= self.max_pixels, "at least max_pixels")
+        check("bodies_at_once", self.bodies_at_once >= self.max_body, "room for one body")
         for name in ("runtime", "log_level"):
             choices = get_args(get_type_hints(type(self))[name])
-            _check(name, getattr(self, name), getattr(self, name) in choices, f"one of {', '.join(choices)}")
+            check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         for key in self.api_keys:
-            # The value itself is not told: it may be a key that someone forgot to hash.
+            # The message does not repeat the value: it may be a key that someone forgot to hash.
             if not re.fullmatch(r"[\w.-]{1,64}:[0-9a-f]{64}", key):
-                raise ValueError("api_keys are NAME:SHA256, with 64 hexadecimal digits in lower case")
+                raise ValueError("api_keys must be NAME:SHA256, with 64 hexadecimal digits in lower case")
 
     @property
     def offered(self) -> dict[str, str]:
-        """What `models` are called in requests, and what each of them is: of files no more than the name is told."""
-        return {_called(model): model for model in self.models}
+        """The models by their names in requests. A file is known by its stem: requests never see paths."""
+        offered = {}
+        for model in self.models:
+            path = Path(model)
+            is_file = path.name != model or path.suffix in (".onnx", ".pth", ".safetensors")
+            offered[path.stem if is_file else model] = model
+        return offered
 
     @property
     def max_body(self) -> int:
@@ -143,24 +156,14 @@ class ServerConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The configuration that U2NET_SERVE_… describe. Raises ValueError for a name or value that is none."""
+        """The settings in U2NET_SERVE_…. Raises ValueError for an unknown name or a wrong value."""
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
         unknown = sorted(set(given) - set(known))
         if unknown:
-            raise ValueError(f"{unknown[0]} is no setting of the service")
+            raise ValueError(f"{unknown[0]} is not a setting of the service")
         hints = get_type_hints(cls)
         return cls(**{known[name]: _parse(name, text, hints[known[name]]) for name, text in given.items() if text})
-
-
-def _called(model: str) -> str:
-    path = Path(model)
-    return path.stem if path.name != model or path.suffix in (".onnx", ".pth", ".safetensors") else model
-
-
-def _check(name: str, value: object, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {wanted}, got {value!r}")
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
@@ -171,4 +174,4 @@ def _parse(name: str, text: str, kind: Any) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{name} is a number, got {text!r}") from None
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
