@@ -1,7 +1,7 @@
 """Whether one model is ahead of another by more than chance.
 
     python benchmarks/chance.py DATA --model NAME|FILE --model NAME|FILE
-        [--precision fp32] [--every 1] [--draws 2000] [--json FILE]
+        [--precision fp32] [--every 1] [--draws 2000] [--quick] [--json FILE]
 
 DATA is a folder or tar of pictures and masks. Both models see the same pictures, each by its own Transform. As many
 pictures as there are are drawn from them with replacement, again and again, and both are scored on each draw (paired
@@ -10,14 +10,13 @@ that holds it in 95 of 100 draws. That says how much pictures of this kind matte
 of how often the set was looked at while the models were chosen.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu, publish
+from bench import every, new_parser, publish, table
 from numpy.typing import NDArray
 
 from u2net import Session, new_session
@@ -31,17 +30,16 @@ LESS_IS_BETTER = ("MAE",)
 
 def main() -> None:
     """Measure, draw, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "40 pictures")
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--model", action="append", required=True, metavar="NAME|FILE", help="give it twice")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "int8"])
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--draws", type=int, default=2000, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
     if len(arguments.model) != 2:
         parser.error("two models are compared")
-    examples = open_dataset(arguments.data).examples[:: arguments.every]
+    examples = every(open_dataset(arguments.data).examples, arguments.every, quick=arguments.quick)
     counts = np.random.default_rng(0).multinomial(len(examples), [1 / len(examples)] * len(examples), arguments.draws)
     counts = np.vstack([np.ones(len(examples), dtype=np.int64), counts])  # the set as it is comes first
     sessions = [new_session(model, precision=arguments.precision) for model in arguments.model]
@@ -63,17 +61,9 @@ def main() -> None:
             }
         )
     names = [Path(model).name for model in arguments.model]
-    given = " ".join([*(f"--model {name}" for name in names), f"--precision {arguments.precision}"])
-    result = {
-        "command": f"python benchmarks/chance.py {Path(arguments.data).name} {given} --every {arguments.every}",
-        "cpu": cpu(),
-        "commit": commit(),
-        "pictures": len(examples),
-        "draws": arguments.draws,
-        "models": names,
-        "rows": rows,
-    }
-    publish(result, to_markdown(result), arguments.json)
+    facts = {"pictures": len(examples), "draws": arguments.draws, "models": names, "rows": rows}
+    about = f"{len(examples)} pictures, {arguments.draws:,} draws"
+    publish(arguments, facts, to_markdown(names, rows), about)
 
 
 def scores(session: Session, examples: list[Example], counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
@@ -112,22 +102,19 @@ def draws(measures: Sequence[Measure], counts: NDArray[np.int64]) -> list[Measur
     return made
 
 
-def to_markdown(result: dict[str, Any]) -> str:
-    """The table, and where it comes from."""
-    first, second = result["models"]
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures, "
-        f"{result['draws']:,} draws.",
-        "",
-        f"| | {first} | {second} | difference | in 95 of 100 draws | ahead in |",
-        "|---|---:|---:|---:|---|---:|",
-    ]
-    lines += [
-        f"| {row['measure']} | {row['first']:.4f} | {row['second']:.4f} | {row['difference']:+.4f} | "
-        f"{row['low']:+.4f} to {row['high']:+.4f} | {100 * row['ahead']:.1f} % |"
-        for row in result["rows"]
-    ]
-    return "\n".join(lines) + "\n"
+def to_markdown(models: list[str], rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    cells = (
+        [
+            row["measure"],
+            *(f"{row[key]:.4f}" for key in ("first", "second")),
+            f"{row['difference']:+.4f}",
+            f"{row['low']:+.4f} to {row['high']:+.4f}",
+            f"{100 * row['ahead']:.1f} %",
+        ]
+        for row in rows
+    )
+    return table(["", *models, "difference", "in 95 of 100 draws", "ahead in"], cells)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """rembg beside us: our model file in rembg, a rembg script on our package, colours, and the smoothing of masks.
 
-    python benchmarks/compat_rembg.py [--pictures FOLDER] [--peer PYTHON] [--json FILE]
+    python benchmarks/compat_rembg.py [--pictures FOLDER] [--quick] [--peer PYTHON] [--json FILE]
 
 prints one line per check and ends with status 1 if one of them fails. The first time, rembg is installed into
 `.peers/rembg`, which needs a network, unless --peer names an interpreter that has it.
@@ -12,14 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bench import named, new_parser, publish, table, versions
 from numpy.typing import NDArray
-from peer import install_peer
 from PIL import ExifTags, Image, ImageDraw, ImageFilter
+from sides import install_peer
 
 VERSION = "2.0.86"
 HERE = Path(__file__).resolve()
@@ -53,10 +53,9 @@ class Check(NamedTuple):
 
 def main() -> None:
     """Set rembg up, compare, print, write if asked."""
-    parser = argparse.ArgumentParser(description="Check what is promised about rembg against rembg itself.")
+    parser = new_parser(__doc__, "a tenth of the masks, and ten of --pictures")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="compare the masks of these pictures too")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has rembg  [default: one in .peers]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     parser.add_argument("--as-peer", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.as_peer:
@@ -68,8 +67,9 @@ def main() -> None:
         folder = Path(name)
         pictures = draw_pictures(folder)
         if arguments.pictures:
-            pictures += sorted(path for path in arguments.pictures.iterdir() if path.suffix.lower() in SUFFIXES)
-        masks = draw_masks()
+            given = sorted(path for path in arguments.pictures.iterdir() if path.suffix.lower() in SUFFIXES)
+            pictures += given[: 10 if arguments.quick else None]
+        masks = draw_masks()[:: 10 if arguments.quick else 1]
         answers, their_versions = ask_peer(python, folder, pictures, masks)
         checks = [
             check_model(pictures, folder, answers),
@@ -77,22 +77,14 @@ def main() -> None:
             check_colours(answers),
             check_smoothing(masks, answers),
         ]
-    for check in checks:
-        found = ", ".join(f"{what} {value}" for what, value in check.found.items())
-        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {found}")
-    versions = {"ours": versions_of("u2net", "numpy", "onnxruntime", "pillow"), "theirs": their_versions}
-    for side, packages in versions.items():
-        print(f"{side}:", ", ".join(f"{package} {number}" for package, number in packages.items()))
-    if arguments.json:
-        result = {
-            "command": "python benchmarks/compat_rembg.py" + (" --pictures FOLDER" if arguments.pictures else ""),
-            "commit": subprocess.check_output(
-                ["git", "describe", "--always", "--dirty"], cwd=HERE.parent, text=True
-            ).strip(),
-            "versions": versions,
-            "checks": [check._asdict() for check in checks],
-        }
-        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    cells = [
+        [check.name, "ok" if check.passed else "FAIL", ", ".join(f"{k} {v}" for k, v in check.found.items())]
+        for check in checks
+    ]
+    text = table(["check", "", "found"], cells, num_text=3)
+    packages = {"ours": versions("u2net", "numpy", "onnxruntime", "pillow"), "theirs": their_versions}
+    facts = {"versions": packages, "checks": [check._asdict() for check in checks]}
+    publish(arguments, facts, text, f"{named(packages['ours'])}; theirs: {named(packages['theirs'])}")
     sys.exit(not all(check.passed for check in checks))
 
 
@@ -325,8 +317,8 @@ def answer_as_peer(folder: Path) -> None:
         for index, mask in enumerate(masks.values()):
             answers[f"smooth {index}"] = post_process(mask)
     np.savez(folder / "answers.npz", **answers)
-    versions = versions_of("rembg", "numpy", "onnxruntime", "pillow", "scikit-image", "scipy")
-    (folder / "versions.json").write_text(json.dumps(versions), encoding="utf-8")
+    packages = versions("rembg", "numpy", "onnxruntime", "pillow", "scikit-image", "scipy")
+    (folder / "versions.json").write_text(json.dumps(packages), encoding="utf-8")
 
 
 def run_script(python: str, text: str, picture: Path, folder: Path) -> dict[str, NDArray[np.uint8]]:
@@ -341,11 +333,6 @@ def run_script(python: str, text: str, picture: Path, folder: Path) -> dict[str,
 def environment(folder: Path) -> dict[str, str]:
     """Here rembg looks for models, and takes a model's path from nowhere else."""
     return os.environ | {"U2NET_HOME": str(folder / "home")}
-
-
-def versions_of(*packages: str) -> dict[str, str]:
-    """As installed where this runs."""
-    return {package: version(package) for package in packages}
 
 
 if __name__ == "__main__":

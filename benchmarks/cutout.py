@@ -24,17 +24,15 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from machine import commit, cpu, forget_peak, memory_mib
-from peer import install_peer
-from photographs import enlarge
+from bench import named, new_parser, publish, spread, table, versions
 from PIL import Image
+from sides import Side, enlarge, forget_peak, install_peer, memory_mib
 
 VERSION = "2.0.86"
 HERE = Path(__file__).resolve()
@@ -52,9 +50,7 @@ Figures = dict[str, float]
 
 def main() -> None:
     """Set rembg up, ask both sides in turn, take steps away, print, write if asked."""
-    parser = argparse.ArgumentParser(description="Time cut-outs beside rembg's.")
-    parser.add_argument("--quick", action="store_true", help="1 and 12 MP in 3 rounds, and no steps")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    parser = new_parser(__doc__, "1 and 12 MP in 3 rounds, and no steps")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="one photograph instead of the three sizes")
     parser.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file that both can run  [default: u2netp]")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="how ours goes")
@@ -83,29 +79,10 @@ def main() -> None:
         photos = {arguments.photo.name: arguments.photo} if arguments.photo else draw_apart(sizes, folder)
         rows = compare(photos, model, python, arguments.ways, num_rounds)
         steps = [] if arguments.quick else steps_of(list(photos.values())[min(1, len(photos) - 1)], num_rounds)
-    result = {
-        "command": command(arguments),
-        "model": model.name,
-        "cpu": cpu(),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("u2net", "onnxruntime", "openvino", "pillow", "numpy", "isal")}
-        | {"rembg": VERSION},
-        "rows": rows,
-        "steps": steps,
-    }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
-
-
-def command(arguments: argparse.Namespace) -> str:
-    """What was asked for, without where files lie."""
-    asked = ["python benchmarks/cutout.py"]
-    asked += ["--quick"] if arguments.quick else []
-    asked += [f"--rounds {arguments.rounds}"] if arguments.rounds else []
-    return " ".join(asked)
+    packages = versions("u2net", "onnxruntime", "openvino", "pillow", "numpy", "isal") | {"rembg": VERSION}
+    about = f"{model.name}; {named(packages)}; ratios are of times by the clock, processors' seconds are in brackets"
+    facts = {"model": model.name, "versions": packages, "rows": rows, "steps": steps}
+    publish(arguments, facts, to_markdown(rows, steps), about)
 
 
 def draw_apart(names: list[str], folder: Path) -> dict[str, Path]:
@@ -140,11 +117,11 @@ def compare(
             facts = {"bytes_ours": targets[i].stat().st_size, "bytes_theirs": targets[-1].stat().st_size}
             rows.append(row(f"command, {name}, {way}", [[one[i], one[-1]] for one in rounds]) | facts)
     with ExitStack() as stack:
-        sides = [stack.enter_context(Side("ours", sys.executable, model, way)) for way in ways]
-        sides.append(stack.enter_context(Side("theirs", python, model, "alike")))
+        started = [(sys.executable, "ours", way) for way in ways] + [(python, "theirs", "alike")]
+        sides = [stack.enter_context(Side([one, HERE, "--answer", who, model, way])) for one, who, way in started]
         for name, photo in photos.items():
-            rounds = [[side.ask("time", photo) for side in sides] for _ in range(num_rounds + 1)][1:]
-            masks = [np.asarray(Image.open(side.ask("mask", photo)["path"])).astype(int) for side in sides]
+            rounds = [[side.ask(f"time {photo}") for side in sides] for _ in range(num_rounds + 1)][1:]
+            masks = [np.asarray(Image.open(side.ask(f"mask {photo}")["path"])).astype(int) for side in sides]
             for i, way in enumerate(ways):
                 facts = {"bytes_ours": int(rounds[0][i]["bytes"]), "bytes_theirs": int(rounds[0][-1]["bytes"])}
                 facts |= {"largest_difference_of_masks": int(np.abs(masks[i] - masks[-1]).max())}
@@ -178,33 +155,7 @@ def row(name: str, rounds: list[list[Figures]]) -> dict[str, Any]:
     for figure, suffix in (("seconds", ""), ("cpu", "_cpu_s"), ("peak", "_peak_mib")):
         for i, who in enumerate(("ours", "theirs")):
             found[who + suffix] = round(median(pair[i][figure] for pair in rounds), 3)
-    spread = {"ratio": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
-    return found | {key: round(value, 2) for key, value in spread.items()} | {"rounds": len(rounds)}
-
-
-class Side:
-    """A process that keeps a session, and answers one question at a time with a line of JSON."""
-
-    def __init__(self, name: str, python: str, model: Path, way: str) -> None:
-        command = [python, HERE, "--answer", name, model, way]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def ask(self, question: str, photo: Path) -> dict[str, Any]:
-        """Ask for the `time` of a cut-out of a photograph, or for its `mask`, fed as rembg does."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{question} {photo}\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+    return found | spread(ratios) | {"rounds": len(rounds)}
 
 
 def answer(side: str, model: str, way: str) -> None:
@@ -248,31 +199,22 @@ def steps_of(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
 # ---- Results ---------------------------------------------------------------------------------------------------
 
 
-def to_markdown(result: dict[str, Any]) -> str:
-    """All tables and where they come from."""
-    versions = ", ".join(" ".join(item) for item in result["versions"].items())
-    head = "u2net, s|rembg, s|ratio|from|to|u2net, MiB|rembg, MiB|u2net, MB|rembg, MB|masks apart by"
-    lines = [
-        f"`{result['command']}` at {result['commit']}: {result['model']};",
-        f"{result['cpu']}; {versions}. The ratio is of times on the clock; processors' seconds are in brackets.",
-        "",
-        "| | " + head.replace("|", " | ") + " |",
-        "|---" + "|---:" * 10 + "|",
-    ]
-    for row in result["rows"]:
+def to_markdown(rows: list[dict[str, Any]], steps: list[dict[str, Any]]) -> str:
+    """Both tables."""
+    head = "|u2net, s|rembg, s|ratio|from|to|u2net, MiB|rembg, MiB|u2net, MB|rembg, MB|masks apart by"
+    lines = []
+    for row in rows:
         cells = [row["name"], *(f"{row[who]:.2f} ({row[f'{who}_cpu_s']:.2f})" for who in ("ours", "theirs"))]
         cells += [row["ratio"], row["ratio_min"], row["ratio_max"]]
         cells += [f"{row[f'{who}_peak_mib']:.0f}" for who in ("ours", "theirs")]
         cells += [f"{row[f'bytes_{who}'] / 1e6:.2f}" for who in ("ours", "theirs")]
-        cells.append(row.get("largest_difference_of_masks", ""))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    if result["steps"]:
-        lines += ["", "| at 12 MP | with the step, ms | without, ms | saves, ms | from | to | |"]
-        lines.append("|---|---:|---:|---:|---:|---:|---|")
-    for step in result["steps"]:
+        lines.append([*cells, row.get("largest_difference_of_masks", "")])
+    text = table(head.split("|"), lines)
+    if steps:
         keys = ("name", "with", "without", "saves", "saves_min", "saves_max", "remark")
-        lines.append("| " + " | ".join(str(step[key]) for key in keys) + " |")
-    return "\n".join(lines) + "\n"
+        head = "at 12 MP|with the step, ms|without, ms|saves, ms|from|to|remark"
+        text += "\n" + table(head.split("|"), ([step[key] for key in keys] for step in steps))
+    return text
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""How well the confidence tells pictures with a subject from pictures without one.
+"""How well the confidence separates pictures with a subject from pictures without one.
 
-    python benchmarks/emptiness.py ECSSD [--model u2netp] [--num 100] [--precision auto] [--json FILE]
+    python benchmarks/emptiness.py ECSSD [--model u2netp] [--num 100] [--precision auto] [--quick] [--json FILE]
 
-ECSSD is a folder or tar of pictures and masks. Its every tenth picture shows a subject. Those without one are of two
-kinds: drawn (skies with clouds, gradients, walls of brick and plaster, textures, noise; the same every time), and cut
-from beside the subjects of other pictures of ECSSD, where these leave a part that is large enough. The area under the
-ROC curve is the share of pairs, one with and one without a subject, in which the one with has the higher confidence.
-With --json, results are written to FILE, and as Markdown beside it.
+ECSSD is a folder or tar of pictures and masks; every tenth picture is one with a subject. Pictures without a subject
+are of two kinds: drawn (skies, gradients, walls, textures, noise; the same every time), and cut from beside the
+subjects of other pictures of ECSSD, where the part is large enough. The area under the ROC curve is the share of pairs,
+one with and one without a subject, in which the one with a subject has the higher confidence.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu, publish
+from bench import new_parser, publish, table
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,13 +30,13 @@ EDGES = np.linspace(0, 1, 11)  # of the bins of the calibration error
 
 def main() -> None:
     """Score, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "20 pictures of each kind")
     parser.add_argument("ecssd", help="a folder or tar of pictures and masks")
     parser.add_argument("--model", default="u2netp", metavar="NAME|FILE")
     parser.add_argument("--num", type=int, default=100, help="pictures of each kind")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "int8"])
-    parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    arguments.num = min(arguments.num, 20) if arguments.quick else arguments.num
     session = new_session(arguments.model, precision=arguments.precision)
     dataset = open_dataset(arguments.ecssd)
     step = max(len(dataset) // arguments.num, 1)
@@ -51,14 +49,19 @@ def main() -> None:
     scored = {name: confidences(session, images) for name, images in empty.items()}
     scored["either"] = np.concatenate(list(scored.values()))
     rows = [row(name, of_subjects, scores) for name, scores in scored.items()]
-    result = {
-        "model": Path(arguments.model).name,
-        "precision": arguments.precision,
-        "cpu": cpu(),
-        "commit": commit(),
-        "rows": rows,
-    }
-    publish(result, to_markdown(result), arguments.json)
+    head = ["without a subject", "pictures with, without", "ROC area", "calibration error"]
+    head += ["below 0.1, without", "and with"]
+    cells = (
+        [
+            r["without a subject"],
+            f"{r['with']}, {r['without']}",
+            *(f"{r[key]:.3f}" for key in ("ROC area", "calibration error")),
+            *(f"{r[key]:.0%}" for key in ("found empty, without", "found empty, with")),
+        ]
+        for r in rows
+    )
+    facts = {"model": Path(arguments.model).name, "precision": arguments.precision, "rows": rows}
+    publish(arguments, facts, table(head, cells), f"{facts['model']}, {facts['precision']}")
 
 
 def confidences(session: Any, images: list[Image.Image]) -> Floats:
@@ -183,26 +186,6 @@ def ramp(angle: float) -> Floats:
 def blend(first: Floats, second: Floats, weight: Floats) -> Floats:
     """From one colour to another by weights (H, W)."""
     return first + (second - first) * weight[:, :, None]
-
-
-# ---- The table -----------------------------------------------------------------------------------------------
-
-
-def to_markdown(result: dict[str, Any]) -> str:
-    """The rows as a table."""
-    lines = [
-        f"`python benchmarks/emptiness.py ECSSD --model {result['model']} --precision {result['precision']}` "
-        f"at {result['commit']}; {result['cpu']}.",
-        "",
-        "| without a subject | pictures with, without | ROC area | calibration error | below 0.1, without | and with |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {r['without a subject']} | {r['with']}, {r['without']} | {r['ROC area']:.3f} | "
-        f"{r['calibration error']:.3f} | {r['found empty, without']:.0%} | {r['found empty, with']:.0%} |"
-        for r in result["rows"]
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

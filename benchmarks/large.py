@@ -1,10 +1,10 @@
 """Each stage of a cut-out of 48 megapixels, its time and peak memory, beside rembg's with the same weights.
 
-    python benchmarks/large.py [--rounds 3] [--json FILE] [--peer PYTHON]
+    python benchmarks/large.py [--rounds 3] [--quick] [--json FILE] [--peer PYTHON]
 
-Every stage runs in a process of its own, on what the stage before has left in a file, ours and theirs in turn; what
-counts as memory is what a stage takes beyond its input (Linux). Runtime and precision are rembg's for both. rembg has
-no refinement but `alpha_matting`, whose closed form keeps 81 numbers for each pixel and is not tried at this size.
+Every stage runs in a process of its own, on the file that the stage before wrote, ours and theirs in turn. Memory is
+what a stage takes beyond its input (Linux). Runtime and precision are rembg's for both. The only refinement in rembg is
+`alpha_matting`, whose closed form keeps 81 numbers for each pixel; it is not run at this size.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from bench import new_parser, publish, table
 from cutout import VERSION, draw_apart
-from machine import commit, cpu, forget_peak, memory_mib, publish
-from peer import install_peer
 from PIL import Image
+from sides import forget_peak, install_peer, memory_mib
 
 HERE = Path(__file__).resolve()
 OURS = {
@@ -43,41 +43,34 @@ Work = Callable[[], Any]
 
 def main() -> None:
     """Draw the picture, go through the stages in turn, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "12 MP instead of 48, one round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has rembg  [default: one in .peers]")
     parser.add_argument("--stage", nargs=3, metavar=("SIDE", "STAGE", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
         run_stage(*arguments.stage)
         return
+    size, num_rounds = ("12 MP", 1) if arguments.quick else ("48 MP", arguments.rounds)
     pythons = {"ours": sys.executable, "theirs": arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")}
     with tempfile.TemporaryDirectory() as name:
         folders = {side: Path(name) / side for side in pythons}
-        photo = draw_apart(["48 MP"], Path(name))["48 MP"]
+        photo = draw_apart([size], Path(name))[size]
         for folder in folders.values():
             folder.mkdir()
             (folder / "photo.jpg").write_bytes(photo.read_bytes())
         rows = []
         for stage in OURS:
             row: dict[str, Any] = {"stage": stage}
-            for _ in range(arguments.rounds):
+            for _ in range(num_rounds):
                 for side, python in pythons.items():
                     if side == "ours" or stage in THEIRS:
                         command = [python, HERE, "--stage", side, stage, folders[side]]
                         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                         row.setdefault(side, []).append(json.loads(told.splitlines()[-1]))
             rows.append(row)
-    result = {
-        "command": "python benchmarks/large.py",
-        "cpu": cpu(),
-        "commit": commit(),
-        "rembg": VERSION,
-        "rounds": arguments.rounds,
-        "rows": rows,
-    }
-    publish(result, to_markdown(result), arguments.json)
+    facts = {"rembg": VERSION, "rounds": num_rounds, "rows": rows}
+    publish(arguments, facts, to_markdown(size, rows), f"rembg {VERSION}; medians of {num_rounds} rounds")
 
 
 def run_stage(side: str, stage: str, name: str) -> None:
@@ -153,22 +146,18 @@ def picture(folder: Path, name: str) -> Image.Image:
     return Image.fromarray(np.load(folder / f"{name}.npy")).copy()
 
 
-def to_markdown(result: dict[str, Any]) -> str:
-    """The table, and where it comes from."""
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; rembg {result['rembg']};"
-        f" medians of {result['rounds']} rounds.",
-        "",
-        "| stage at 48 MP | ours, s | rembg, s | ours, MiB | rembg, MiB |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for row in result["rows"]:
+def to_markdown(size: str, rows: list[dict[str, Any]]) -> str:
+    """The table: medians, with the least and the most of the rounds."""
+    lines = []
+    for row in rows:
         cells = [row["stage"]]
         for figure, digits in (("seconds", 2), ("MiB", 0)):
-            medians = [median(one[figure] for one in row[side]) if side in row else None for side in SIDES]
-            cells += ["" if value is None else f"{value:.{digits}f}" for value in medians]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            for side in SIDES:
+                found = [one[figure] for one in row.get(side, [])]
+                extremes = f" [{min(found):.{digits}f}–{max(found):.{digits}f}]" if len(found) > 1 else ""
+                cells.append(f"{median(found):.{digits}f}{extremes}" if found else "")
+        lines.append(cells)
+    return table([f"stage at {size}", "ours, s", "rembg, s", "ours, MiB", "rembg, MiB"], lines)
 
 
 if __name__ == "__main__":

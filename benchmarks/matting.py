@@ -1,6 +1,6 @@
 """Refined alphas and foregrounds beside rembg's alpha matting, from the same coarse masks.
 
-    python benchmarks/matting.py MATTES [--model u2netp] [--rounds 5] [--json FILE] [--peer PYTHON]
+    python benchmarks/matting.py MATTES [--model u2netp] [--rounds 5] [--quick] [--json FILE] [--peer PYTHON]
 
 MATTES holds images/NAME.png and alphas/NAME.png. Theirs is what rembg 2.0.86 does for alpha_matting=True: its trimap by
 scipy, then pymatting's closed form and multi-level foreground, in an environment of its own, which the first time needs
@@ -15,15 +15,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 from time import process_time
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu, publish
+from bench import new_parser, publish, ratio_row, ratio_table, table
 from numpy.typing import NDArray
-from peer import install_peer
 from PIL import Image
+from sides import install_peer
 
 Pixels = NDArray[np.uint8]
 HERE = Path(__file__).resolve()
@@ -43,11 +42,10 @@ STEPS = {
 
 def main() -> None:
     """Predict masks, ask both sides in turn, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "two photographs, two rounds")
     parser.add_argument("mattes", type=Path)
     parser.add_argument("--model", default="u2netp", metavar="NAME|FILE", help="whose masks are refined")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has pymatting  [default: one in .peers]")
     parser.add_argument("--answer", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -59,35 +57,33 @@ def main() -> None:
     python = arguments.peer or install_peer("pymatting", "1.1.16")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        truths = predict_masks(arguments.model, arguments.mattes, folder)
-        rounds = [[ask(sys.executable, "ours", folder), ask(python, "theirs", folder)] for _ in range(arguments.rounds)]
+        truths = predict_masks(arguments.model, arguments.mattes, folder, most=2 if arguments.quick else None)
+        num_rounds = 2 if arguments.quick else arguments.rounds
+        rounds = [[ask(sys.executable, "ours", folder), ask(python, "theirs", folder)] for _ in range(num_rounds)]
         times = {side: times for answers in zip(*rounds, strict=True) for side, times in collected(answers).items()}
         photographs = score_photographs(folder, truths)
-        result: dict[str, Any] = {
-            "command": f"python benchmarks/matting.py MATTES --model {arguments.model} --rounds {arguments.rounds}",
-            "cpu": cpu(),
-            "commit": commit(),
-            "rounds": arguments.rounds,
+        facts: dict[str, Any] = {
+            "rounds": num_rounds,
             "alphas": score_alphas(folder, truths, found=[p["photograph"] for p in photographs if p["mask"] < FOUND]),
             "photographs": photographs,
             "times": [time_row(name, times) for name in STEPS],
             "foreground": score_foregrounds(folder, truths),
             "band": rounds[0][0]["band"],
         }
-    publish(result, to_markdown(result), arguments.json)
+    publish(arguments, facts, to_markdown(facts), "pymatting 1.1.16")
 
 
 # ---- Both sides ----------------------------------------------------------------------------------------------
 
 
-def predict_masks(model: str, mattes: Path, folder: Path) -> dict[str, Pixels]:
-    """Write image and coarse masks of each photograph as arrays; give the true alphas."""
+def predict_masks(model: str, mattes: Path, folder: Path, most: int | None) -> dict[str, Pixels]:
+    """Write image and coarse masks of each photograph, or of the first few, as arrays; return the true alphas."""
     from u2net import new_session
     from u2net.images.load import load_image
     from u2net.inference.session import with_mirrored
 
     session, truths = new_session(model, runtime="onnxruntime", threads=1), {}
-    for path in sorted((mattes / "images").glob("*.png")):
+    for path in sorted((mattes / "images").glob("*.png"))[:most]:
         image = np.array(Image.open(path).convert("RGB"))
         save(folder, path.stem, "image", image)
         save(folder, path.stem, "mask", session.mask(image))
@@ -230,17 +226,8 @@ def time_row(name: str, times: dict[str, Any]) -> dict[str, Any]:
             for side, steps in zip((ours_round, theirs_round), STEPS[name], strict=True)
         )
         rows.append((mine, other))
-    ratios = [theirs / mine for mine, theirs in rows]
-    return {
-        "name": name,
-        "unit": "ms of the processor",
-        "ours": round(1000 * median(mine for mine, _ in rows), 1),
-        "theirs": round(1000 * median(theirs for _, theirs in rows), 1),
-        "ratio": round(median(ratios), 2),
-        "ratio_min": round(min(ratios), 2),
-        "ratio_max": round(max(ratios), 2),
-        "rounds": len(rows),
-    }
+    mine, others = ([1000 * seconds for seconds in side] for side in zip(*rows, strict=True))
+    return ratio_row(name, "ms of the processor", mine, others, digits=1)
 
 
 def score_foregrounds(folder: Path, truths: dict[str, Pixels]) -> dict[str, float]:
@@ -275,32 +262,28 @@ def load(folder: Path, name: str, kind: str) -> Pixels:
     return np.asarray(np.load(folder / f"{name}.{kind}.npy"))
 
 
-def to_markdown(result: dict[str, Any]) -> str:
-    """All tables, and where they come from."""
-    lines = [f"`{result['command']}` at {result['commit']}; {result['cpu']}; pymatting 1.1.16.", ""]
-    lines += ["| alpha | subject | where | SAD | MSE ×1000 | Grad | Conn |", "|---|---|---|---:|---:|---:|---:|"]
-    for row in result["alphas"]:
-        scores = f"{row['SAD']:.2f} | {1000 * row['MSE']:.2f} | {row['Grad']:.2f} | {row['Conn']:.2f}"
-        kind = WORDS.get(row["alpha"], row["alpha"])
-        lines.append(f"| {kind} | {row['group']} ({row['num']}) | {row['where']} | {scores} |")
-    header = " | ".join(WORDS.get(kind, kind) for kind in KINDS)
-    lines += ["", f"| SAD of | {header} |", "|---|" + "---:|" * len(KINDS)]
-    lines += [
-        f"| {row['photograph']} | " + " | ".join(f"{row[kind]:.2f}" for kind in KINDS) + " |"
-        for row in result["photographs"]
-    ]
-    lines += [
-        "",
-        "| time of | ours, ms | rembg, ms | ratio | from | to | rounds |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    keys = ("name", "ours", "theirs", "ratio", "ratio_min", "ratio_max", "rounds")
-    lines += ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in result["times"]]
-    lines += ["", "| balanced at | pixels of mixed alpha | ms |", "|---:|---:|---:|"]
-    lines += [f"| {r['megapixels']:.2f} MP | {r['mixed']} | {1000 * r['seconds']:.0f} |" for r in result["band"]]
-    lines += ["", "| foreground beside pymatting's, MSE | |", "|---|---:|"]
-    lines += [f"| {name} | {value:.1e} |" for name, value in result["foreground"].items()]
-    return "\n".join(lines) + "\n"
+def to_markdown(facts: dict[str, Any]) -> str:
+    """All tables."""
+    alphas = (
+        [
+            WORDS.get(row["alpha"], row["alpha"]),
+            f"{row['group']} ({row['num']})",
+            row["where"],
+            *(f"{value:.2f}" for value in (row["SAD"], 1000 * row["MSE"], row["Grad"], row["Conn"])),
+        ]
+        for row in facts["alphas"]
+    )
+    photographs = ([row["photograph"], *(f"{row[kind]:.2f}" for kind in KINDS)] for row in facts["photographs"])
+    band = ([f"{r['megapixels']:.2f} MP", r["mixed"], f"{1000 * r['seconds']:.0f}"] for r in facts["band"])
+    foreground = ([name, f"{value:.1e}"] for name, value in facts["foreground"].items())
+    tables = (
+        table(["alpha", "subject", "where", "SAD", "MSE ×1000", "Grad", "Conn"], alphas, num_text=3),
+        table(["SAD of", *(WORDS.get(kind, kind) for kind in KINDS)], photographs),
+        ratio_table(facts["times"], "ours", "rembg"),
+        table(["balanced at", "pixels of mixed alpha", "ms"], band),
+        table(["foreground beside pymatting's, MSE", ""], foreground),
+    )
+    return "\n".join(tables)
 
 
 if __name__ == "__main__":

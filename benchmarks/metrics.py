@@ -27,21 +27,19 @@ less time.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu
+from bench import in_turns, named, new_parser, publish, ratio_row, ratio_table, table, versions
 from numpy.typing import NDArray
-from peer import install_peer
+from sides import Side, install_peer
 
 VERSION = "1.6.2"
 HERE = Path(__file__).resolve()
@@ -55,9 +53,7 @@ Pixels = NDArray[np.uint8]
 
 def main() -> None:
     """Set the peer up, ask both sides in turn, print, write if asked."""
-    parser = argparse.ArgumentParser(description="Time and compare our measures with PySODMetrics'.")
-    parser.add_argument("--quick", action="store_true", help="40 pairs and 5 rounds instead of 200 and 9")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
+    parser = new_parser(__doc__, "40 pairs and 5 rounds instead of 200 and 9")
     parser.add_argument("--masks", type=Path, metavar="FOLDER", help="ground truths  [default: drawn]")
     parser.add_argument("--maps", type=Path, metavar="FOLDER", help="maps of the same names")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has it  [default: one in .peers]")
@@ -75,47 +71,26 @@ def main() -> None:
         path = Path(folder) / "pairs.npz"
         pairs = read_pairs(arguments.masks, arguments.maps, num_pairs) if arguments.masks else draw_pairs(num_pairs)
         np.savez(path, *(np.stack(pair) for pair in pairs))
-        with Side("ours", sys.executable, path) as ours, Side("theirs", python, path) as theirs:
-            for side in (ours, theirs):
-                side.ask("time")  # to warm up
-            rounds = [(ours.ask("time"), theirs.ask("time")) for _ in range(num_rounds)]
+        answering = [[one, HERE, "--answer", who, path] for one, who in ((sys.executable, "ours"), (python, "theirs"))]
+        with Side(answering[0]) as ours, Side(answering[1]) as theirs:
+            rounds = in_turns([lambda: ours.ask("time"), lambda: theirs.ask("time")], num_rounds)
             agreement = compare(ours.ask("scores"), theirs.ask("scores"))
-            versions = {"ours": ours.ask("versions"), "theirs": theirs.ask("versions")}
+            packages = {"ours": ours.ask("versions"), "theirs": theirs.ask("versions")}
 
     sizes = "×".join(str(round(float(np.median([pair[0].shape[axis] for pair in pairs])))) for axis in (1, 0))
-    result = {
-        "command": "python benchmarks/metrics.py" + (" --masks FOLDER --maps FOLDER" if arguments.masks else ""),
-        "pairs": f"{len(pairs)} {'given' if arguments.masks else 'drawn'}, median size {sizes}",
-        "cpu": cpu(),
-        "commit": commit(),
-        "versions": versions,
-        "rows": [row(name, rounds) for name in rounds[0][0]],
-        "agreement": agreement,
-    }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    pairs_are = f"{len(pairs)} {'given' if arguments.masks else 'drawn'}, median size {sizes}"
+    rows = [
+        ratio_row(name, "ms", *([one[name] for one in side] for side in zip(*rounds, strict=True)))
+        for name in rounds[0][0]
+    ]
+    differences = ([row["measure"], f"{row['largest']:.1e}", f"{row['mean']:.1e}"] for row in agreement)
+    text = ratio_table(rows, "u2net", "PySODMetrics") + "\n"
+    text += table(["score of a pair", "largest difference", "mean difference"], differences)
+    facts = {"pairs": pairs_are, "versions": packages, "rows": rows, "agreement": agreement}
+    publish(arguments, facts, text, f"pairs: {pairs_are}; {', '.join(map(named, packages.values()))}")
 
 
 # ---- Results -------------------------------------------------------------------------------------------------
-
-
-def row(name: str, rounds: list[tuple[Scores, Scores]]) -> dict[str, Any]:
-    """One time on both sides, and how many times as long theirs is; the spread is that of the rounds."""
-    ours, theirs = ([times[name] for times in side] for side in zip(*rounds, strict=True))
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "name": name,
-        "unit": "ms",
-        "ours": round(median(ours), 3),
-        "theirs": round(median(theirs), 3),
-        "ratio": round(median(ratios), 2),
-        "ratio_min": round(min(ratios), 2),
-        "ratio_max": round(max(ratios), 2),
-        "rounds": len(rounds),
-    }
 
 
 def compare(ours: list[Scores], theirs: list[Scores]) -> list[dict[str, Any]]:
@@ -125,23 +100,6 @@ def compare(ours: list[Scores], theirs: list[Scores]) -> list[dict[str, Any]]:
         apart = [abs(a[name] - b[name]) for a, b in zip(ours, theirs, strict=True)]
         table.append({"measure": name, "largest": max(apart), "mean": sum(apart) / len(apart)})
     return table
-
-
-def to_markdown(result: dict[str, Any]) -> str:
-    """Both tables and where they come from."""
-    versions = [" ".join(item) for side in result["versions"].values() for item in side.items()]
-    lines = [
-        f"`{result['command']}` at {result['commit']}: pairs: {result['pairs']}; {result['cpu']};",
-        f"{', '.join(versions)}.",
-        "",
-        "| time of | u2net, ms | PySODMetrics, ms | ratio | from | to | rounds |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    keys = ("name", "ours", "theirs", "ratio", "ratio_min", "ratio_max", "rounds")
-    lines += ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in result["rows"]]
-    lines += ["", "| score of a pair | largest difference | mean difference |", "|---|---:|---:|"]
-    lines += [f"| {row['measure']} | {row['largest']:.1e} | {row['mean']:.1e} |" for row in result["agreement"]]
-    return "\n".join(lines) + "\n"
 
 
 # ---- Pairs ---------------------------------------------------------------------------------------------------
@@ -184,31 +142,6 @@ def draw_pairs(num_pairs: int, size: tuple[int, int] = (400, 300)) -> list[tuple
 # ---- Both sides ----------------------------------------------------------------------------------------------
 
 
-class Side:
-    """A process that answers one question at a time with a line of JSON."""
-
-    def __init__(self, name: str, python: str, pairs: Path) -> None:
-        self._process = subprocess.Popen(
-            [python, HERE, "--answer", name, pairs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> "Side":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def ask(self, question: str) -> Any:
-        """Ask `time`, `scores` or `versions`."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(question + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-
 def answer(side: str, path: str) -> None:
     """Runs in the process of a side: answer questions until there are no more."""
     warnings.simplefilter("ignore")  # PySODMetrics announces the end of Fmeasure
@@ -226,7 +159,7 @@ def answer(side: str, path: str) -> None:
                 if side == "ours":
                     found = [scores | overlap_stretched(*pair) for scores, pair in zip(found, pairs, strict=True)]
             case _:
-                found = {package: version(package) for package in packages}
+                found = versions(*packages)
         print(json.dumps(found), flush=True)
 
 

@@ -5,23 +5,20 @@ at the stage's size and its `c_out` channels. Sizes, widths, skips, side outputs
 in nothing but the blocks. "As deep" takes as many convolutions per stage as the RSU has, 2 × height, which all lie on
 one path; 4 per stage come nearest to U²-Net's number of parameters; 2 per stage is the first U-Net's way.
 
-    python benchmarks/network.py [--size W H] [--json FILE]
+    python benchmarks/network.py [--size W H] [--quick] [--json FILE]
 
 prints a Markdown table; with --json it is written to FILE, and as Markdown beside it.
 """
 
-import argparse
 import copy
-import json
-import subprocess
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx
 import torch
+from bench import named, new_parser, publish, table, versions
 from torch import Tensor, nn
 
 from u2net.inference.profile import measure
@@ -30,7 +27,6 @@ from u2net.net import U2NET, U2NETP, Stage, U2Net
 from u2net.net.export import to_onnx
 from u2net.net.model import ConvBlock
 
-FOLDER = Path(__file__).parent
 VARIANTS = {"U²-Net": U2NET, "U²-Net†": U2NETP}
 COLUMNS = {
     "network": "",
@@ -121,41 +117,29 @@ def row(name: str, network: U2Net, size: tuple[int, int]) -> dict[str, str | int
 
 def to_markdown(rows: list[dict[str, str | int | float]]) -> str:
     """The rows as a table."""
-    lines = [list(COLUMNS.values()), ["---"] + ["---:"] * (len(COLUMNS) - 1)]
+    cells = []
     for figures in rows:
         name, *numbers = (figures[column] for column in COLUMNS)
-        lines.append(
-            [str(name), *(f"{number:,}" if isinstance(number, int) else f"{number:.2f}" for number in numbers)]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        cells.append([name, *(f"{number:,}" if isinstance(number, int) else f"{number:.2f}" for number in numbers)])
+    return table(list(COLUMNS.values()), cells)
 
 
 def main() -> None:
     """Measure every row, print the table, write it if asked."""
-    parser = argparse.ArgumentParser(description="U²-Net beside plain U-Nets: depth, view, parameters, work, memory.")
+    parser = new_parser(__doc__, "U²-Net† and its plain U-Nets alone")
     parser.add_argument("--size", nargs=2, type=int, default=(320, 320), metavar=("W", "H"), help="default: 320 320")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here, and a .md file beside it")
     arguments = parser.parse_args()
     width, height = arguments.size
 
     rows = []
     for name, stages in VARIANTS.items():
+        if arguments.quick and stages is not U2NETP:
+            continue
         rows.append(row(name, U2Net(stages), (width, height)))
         for kind, num_convolutions in (("as deep", None), ("4 per stage", 4), ("2 per stage", 2)):
             rows.append(row(f"plain, {name}'s stages, {kind}", plain(stages, num_convolutions), (width, height)))
-    table = to_markdown(rows)
-    print(table)
-    if arguments.json:
-        result = {
-            "command": f"python benchmarks/network.py --size {width} {height}",
-            "commit": subprocess.check_output(
-                ["git", "describe", "--always", "--dirty"], cwd=FOLDER, text=True
-            ).strip(),
-            "versions": {package: version(package) for package in ("u2net", "torch", "onnx", "onnxruntime")},
-            "rows": rows,
-        }
-        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(table, encoding="utf-8")
+    packages = versions("u2net", "torch", "onnx", "onnxruntime")
+    publish(arguments, {"versions": packages, "rows": rows}, to_markdown(rows), named(packages))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
 """What refinement does to the masks of salient-object data.
 
-    python benchmarks/outlines.py DATA [--every 5] [--model NAME] [--json FILE]
-    python benchmarks/outlines.py --run RUN [--largest N] [--json FILE]
+    python benchmarks/outlines.py DATA [--every 5] [--model NAME] [--quick] [--json FILE]
+    python benchmarks/outlines.py --run RUN [--largest N] [--quick] [--json FILE]
 
-measures the mask as it is and refined by each quality. DATA is a folder or tar of pictures and masks, of which every
-so many are taken. With --run, they are the pictures that a training run kept back, masked by the network that came of
-it: whose outlines no network can have learnt by heart, or so many of them with the most pixels. "best" is "balanced"
-on the mean of the masks of a picture and its mirror image.
+Measures the mask as it is and refined by each quality. DATA is a folder or tar of pictures and masks, of which every
+N-th is taken. With --run, the pictures are those that a training run kept back (or the N largest of them), and the
+model is the one that the run made, which never saw their outlines. "best" is "balanced" on the mean of the masks of a
+picture and its mirror image.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from machine import commit, cpu, publish
+from bench import every, new_parser, publish, table
 
 from u2net import Session, new_session
 from u2net.cutout.matting.refine import refine
@@ -24,36 +23,31 @@ from u2net.inference.session import with_mirrored
 
 MEASURES = (FMeasure, MAE, BoundaryIoU, RelaxedF)
 COLUMNS = ("maxF", "MAE", "BIoU", "relaxF")
+WORDS = {"mask": "the mask as it is"}
 
 
 def main() -> None:
     """Measure, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "40 pictures")
     parser.add_argument("data", nargs="?", metavar="DATA")
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--model", default="u2netp", metavar="NAME")
     parser.add_argument("--run", type=Path, metavar="RUN")
     parser.add_argument("--largest", type=int, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
     if (arguments.data is None) == (arguments.run is None):
         parser.error("give DATA or --run")
     if arguments.run:
-        examples, model, asked = kept_back(arguments.run), arguments.run / "model.onnx", "--run RUN"
+        examples, model = kept_back(arguments.run), arguments.run / "model.onnx"
         if arguments.largest:
             examples = sorted(examples, key=lambda example: -load_grey(example.mask).size)[: arguments.largest]
-            asked += f" --largest {arguments.largest}"
     else:
-        examples, model = open_dataset(arguments.data).examples[:: arguments.every], arguments.model
-        asked = f"{Path(arguments.data).name} --every {arguments.every} --model {Path(model).name}"
-    result = {
-        "command": f"python benchmarks/outlines.py {asked}",
-        "cpu": cpu(),
-        "commit": commit(),
-        "pictures": len(examples),
-        "rows": score(examples, new_session(model, runtime="onnxruntime")),
-    }
-    publish(result, to_markdown(result), arguments.json)
+        examples, model = open_dataset(arguments.data).examples, arguments.model
+    examples = every(examples, arguments.every, quick=arguments.quick)
+    rows = score(examples, new_session(model, runtime="onnxruntime"))
+    cells = ([WORDS.get(row["alpha"], row["alpha"]), *(f"{row[key]:.4f}" for key in COLUMNS)] for row in rows)
+    facts = {"pictures": len(examples), "rows": rows}
+    publish(arguments, facts, table(["", *COLUMNS], cells), f"{len(examples)} pictures")
 
 
 def kept_back(run: Path) -> list[Example]:
@@ -82,20 +76,6 @@ def score(examples: list[Example], session: Session) -> list[dict[str, Any]]:
                 measure.step(Pair(alpha, truth))
     results = {kind: {k: v for one in ones for k, v in one.results().items()} for kind, ones in measures.items()}
     return [{"alpha": kind} | {key: float(found[key]) for key in COLUMNS} for kind, found in results.items()]
-
-
-def to_markdown(result: dict[str, Any]) -> str:
-    """The table, and where it comes from."""
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
-        "",
-        f"| | {' | '.join(COLUMNS)} |",
-        "|---" + "|---:" * len(COLUMNS) + "|",
-    ]
-    for row in result["rows"]:
-        kind = "the mask as it is" if row["alpha"] == "mask" else row["alpha"]
-        lines.append(f"| {kind} | " + " | ".join(f"{row[key]:.4f}" for key in COLUMNS) + " |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""How much a model's maps depend on what was done to the picture before.
+"""How much a model's maps change when the picture is shrunk, compressed, or resized by another kernel.
 
-    python benchmarks/robustness.py DATA [--every 5] [--model NAME|FILE]… [--json FILE]
+    python benchmarks/robustness.py DATA [--every 5] [--model NAME|FILE]… [--quick] [--json FILE]
 
-DATA is a folder or tar of pictures and masks, of which every so many are taken. Each model sees every picture by its
-own Transform as it is, shrunk to half its sides, after JPEG at quality 30, and resized to what the network takes by
-each of four kernels instead of the Transform's. Maps are measured at the size of the truth.
+DATA is a folder or tar of pictures and masks, of which every N-th is taken. Each model gets every picture by its own
+Transform: as it is, at half its sides, after JPEG at quality 30, and resized to the network's size by each of four
+kernels instead of the Transform's. Maps are measured at the size of the truth.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import commit, cpu, publish, score_table
+from bench import every, new_parser, publish, table
 from PIL import Image
 
 from u2net import Session, new_session
@@ -75,24 +74,17 @@ class Side:
 
 def main() -> None:
     """Measure, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "40 pictures")
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--model", action="append", metavar="NAME|FILE", help="a model; several stand side by side")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
     models = arguments.model or ["u2netp"]
-    examples = open_dataset(arguments.data).examples[:: arguments.every]
+    examples = every(open_dataset(arguments.data).examples, arguments.every, quick=arguments.quick)
     rows = score(examples, models)
-    names = " ".join(f"--model {Path(model).name}" for model in models)
-    result = {
-        "command": f"python benchmarks/robustness.py {Path(arguments.data).name} --every {arguments.every} {names}",
-        "cpu": cpu(),
-        "commit": commit(),
-        "pictures": len(examples),
-        "rows": rows,
-    }
-    publish(result, score_table(result, {"picture": "the picture", "model": "model"}, COLUMNS), arguments.json)
+    cells = ([row["picture"], row["model"], *(f"{row[key]:.4f}" for key in COLUMNS)] for row in rows)
+    text = table(["the picture", "model", *COLUMNS], cells, num_text=2)
+    publish(arguments, {"pictures": len(examples), "rows": rows}, text, f"{len(examples)} pictures")
 
 
 def score(examples: list[Example], models: list[str]) -> list[dict[str, Any]]:

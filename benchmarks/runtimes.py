@@ -1,6 +1,6 @@
 """Each runtime at each precision: time of one picture beside ONNX Runtime's in float32, and accuracy on a data set.
 
-    python benchmarks/runtimes.py [--data ECSSD] [--every N] [--threads N] [--rounds N] [--json FILE]
+    python benchmarks/runtimes.py [--data ECSSD] [--every N] [--threads N] [--rounds N] [--quick] [--json FILE]
 
 Times are those of the processor for one thread, so that other work on the machine does not count; with more threads
 they are the clock's, and the machine should have nothing else to do. The ways take turns.
@@ -9,12 +9,9 @@ multiplications at the rate of a wide convolution in torch. Accuracy is that of 
 of them by default), its mean over the data set. With --json, results are written to FILE, and as Markdown beside it.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Callable
-from importlib.metadata import version
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -22,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from metrics import commit, cpu
+from bench import every, named, new_parser, publish, spread, table, versions, with_spread
 
 from u2net import Session
 from u2net.errors import InvalidModel, MissingExtra
@@ -43,48 +40,37 @@ Ways = dict[tuple[str, str], Session]
 
 def main() -> None:
     """Open, take turns, score, print, write if asked."""
-    parser = argparse.ArgumentParser(description="Time and score every runtime at every precision.")
+    parser = new_parser(__doc__, "U²-Net† alone, 5 rounds, at most 40 pictures")
     parser.add_argument("--data", type=Path, help="data set to score on  [default: none]")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th picture alone")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each runtime")
     parser.add_argument("--rounds", type=int, default=9, help="turns that each way takes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
+    arguments.rounds = min(arguments.rounds, 5) if arguments.quick else arguments.rounds
     torch.set_num_threads(1)
     rates = {name: macs_per_second(kind) for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in (("U²-Net†", resolve("u2netp")), ("U²-Net", draw(Path(folder)))):
+        networks = {"U²-Net†": lambda: resolve("u2netp")} | (
+            {} if arguments.quick else {"U²-Net": lambda: draw(Path(folder))}
+        )
+        for name, find in networks.items():
+            path = find()
             ways = open_all(path, arguments.threads)
             macs = measure(path, SIZE).num_macs
             floors = {p: 1000 * macs / rate / arguments.threads for p, rate in rates.items()}
             found = time_all(ways, floors, arguments.rounds, process_time if arguments.threads == 1 else perf_counter)
             if name == "U²-Net†" and arguments.data:
-                data = open_dataset(arguments.data).part(0, arguments.every)
+                whole = open_dataset(arguments.data)
+                data = replace(whole, examples=every(whole.examples, arguments.every, quick=arguments.quick))
                 for row, session in zip(found, ways.values(), strict=True):
                     scores = evaluate(data, session, measures=[FMeasure, MAE]).scores
                     row |= {"maxF": round(scores["maxF"], 4), "MAE": round(scores["MAE"], 4), "pictures": len(data)}
             rows += [{"network": name, **row} for row in found]
-    result = {
-        "command": command(arguments),
-        "cpu": cpu(),
-        "commit": commit(),
-        "threads": arguments.threads,
-        "versions": {name: version(name) for name in PACKAGES if find_spec(name)},
-        "rows": rows,
-    }
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
-
-
-def command(arguments: argparse.Namespace) -> str:
-    """What was asked for, without where the data lies."""
-    data = f"--data {arguments.data.name} --every {arguments.every}" if arguments.data else ""
-    threads = f"--threads {arguments.threads}" if arguments.threads > 1 else ""
-    return " ".join(part for part in ("python benchmarks/runtimes.py", data, threads) if part)
+    packages, num = versions(*PACKAGES), arguments.threads
+    times = "one thread, its own time" if num == 1 else f"{num} threads, by the clock"
+    facts = {"threads": num, "versions": packages, "rows": rows}
+    publish(arguments, facts, to_markdown(rows), f"{times}; {named(packages)}")
 
 
 def draw(folder: Path) -> Path:
@@ -137,9 +123,7 @@ def time_all(ways: Ways, floors: dict[str, float], rounds: int, clock: Callable[
                 "runtime": runtime,
                 "precision": precision,
                 "ms": round(median(taken), 1),
-                "ratio": round(median(ratios), 3),
-                "ratio_min": round(min(ratios), 3),
-                "ratio_max": round(max(ratios), 3),
+                **spread(ratios, 3),
                 "floor": round(median(taken) / floor, 2) if floor else None,
                 "rounds": rounds,
             }
@@ -161,23 +145,19 @@ def macs_per_second(kind: torch.dtype, channels: int = 256, side: int = 64) -> f
     return 9 * channels**2 * side**2 / best
 
 
-def to_markdown(result: dict[str, Any]) -> str:
-    """The table and where it comes from."""
-    versions = ", ".join(" ".join(item) for item in result["versions"].items())
-    one = "one thread, its own time"
-    times = one if result["threads"] == 1 else f"{result['threads']} threads, by the clock"
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}, {times}; {versions}.",
-        "",
-        "| network | runtime | precision | ms | ratio to ONNX Runtime fp32 | times the floor | maxF | MAE |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in result["rows"]:
-        ratio = f"{row['ratio']:.2f} [{row['ratio_min']:.2f}–{row['ratio_max']:.2f}]"
-        scores = [f"{row[key]:.4f}" if key in row else "" for key in ("maxF", "MAE")]
-        cells = [row["network"], row["runtime"], row["precision"], row["ms"], ratio, row["floor"] or "", *scores]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
+def to_markdown(rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    head = ["network", "runtime", "precision", "ms", "ratio to ONNX Runtime fp32", "times the floor", "maxF", "MAE"]
+    cells = (
+        [
+            *(row[key] for key in ("network", "runtime", "precision", "ms")),
+            with_spread(row),
+            row["floor"] or "",
+            *(f"{row[key]:.4f}" if key in row else "" for key in ("maxF", "MAE")),
+        ]
+        for row in rows
+    )
+    return table(head, cells, num_text=3)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
 """Folders at scale: what a picture costs, by processes, threads and engines, and what a million of them would.
 
-    python benchmarks/scale.py ECSSD [--rounds 5] [--num 120] [--sides NAME …] [--more] [--json FILE]
+    python benchmarks/scale.py ECSSD [--rounds 5] [--num 120] [--sides NAME …] [--more] [--quick] [--json FILE]
 
 ECSSD is a data set's folder or tar. Its first --num pictures are saved as JPEG files of their own size, and eight of
 them at 12 megapixels, with fine detail. `u2net remove` then cuts out a folder with a few of them and one with all, in
 turns: by a process of one thread, by one with its default threads, by the default pool, and by Ray on this machine
-alone; the large ones by the pool. Pictures per second are told from the times of the files, without the first quarter;
-what is left of the run's time is the start. Seconds of the processor are those of all processes: what the larger folder
-takes more, for a picture that it has more.
-Then the parts are measured alone (benchmarks/scale_parts.py), and a million and a billion pictures are told on paper
-(benchmarks/scale_model.py). With --json, results are written to FILE, and as Markdown beside it. The machine should
-have nothing else to do; where it never has for long, --more adds rounds to those in FILE, of some sides alone.
+alone; the large ones by the pool. Pictures per second come from the times of the files, without the first quarter; the
+rest of the run's time is the start. Processor seconds are those of all processes: what the larger folder takes more,
+per picture that it has more.
+Then the parts are measured alone (scale_parts.py), and the costs of a million and a billion pictures are reckoned
+(scale_report.py). The machine should do nothing else; if it is never idle for long, --more adds rounds to those in
+FILE, of the given --sides.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -22,16 +21,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import commit, cpu
-from photographs import enlarge
-from processes import Taken, run
-from scale_model import costs, heads, limits, shards
-from scale_tables import to_markdown
+from bench import commit, named, new_parser, publish, versions
+from scale_report import costs, heads, limits, shards, to_markdown
+from sides import Taken, enlarge, run_watched
 
 from u2net.evaluation.dataset import open_dataset
 from u2net.images.load import load_image
@@ -64,14 +60,15 @@ class Turn:
 
 def main() -> None:
     """Draw, take turns, take parts, reckon, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "one round of 30 pictures by the pool alone, without the other parts")
     parser.add_argument("ecssd", help="a folder or tar of pictures and masks")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--num", type=int, default=120, help="small pictures of a folder; a fifth as many large ones")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="NAME")
     parser.add_argument("--more", action="store_true", help="go on with the rounds in --json's FILE")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.sides, arguments.num, arguments.rounds = ["one process", "pool"], min(arguments.num, 30), 1
     before: Row = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.more else {"turns": []}
     assert before.get("commit", commit()) == commit(), "what is in FILE was measured at another commit"
     with tempfile.TemporaryDirectory() as name:
@@ -79,25 +76,20 @@ def main() -> None:
         pictures = draw(arguments.ecssd, folder, arguments.num)
         assert before.get("pictures", pictures) == pictures, "what is in FILE was measured with other pictures"
         turns = [{side: asdict(turn(folder, side)) for side in arguments.sides} for _ in range(arguments.rounds)]
-        found = {name: before.get(name) or measure() for name, measure in besides(folder).items()}
+        parts_of = {} if arguments.quick else besides(folder)
+        found = {name: before.get(name) or measure() for name, measure in parts_of.items()}
     turns = before["turns"] + turns
+    packages = versions("u2net", "openvino", "onnxruntime", "pillow", "ray")
     result: Row = {
-        "command": "python benchmarks/scale.py ECSSD",
-        "cpu": cpu(),
         "cores": os.cpu_count(),
-        "commit": commit(),
-        "versions": {name: version(name) for name in ("u2net", "openvino", "onnxruntime", "pillow", "ray")},
+        "versions": packages,
         "pictures": pictures,
         "turns": turns,
         "sides": [row(side, turns, pictures) for side in SIDES if any(side in one for one in turns)],
         **found,
     }
-    result |= paper(result) if turns else {}
-    text = to_markdown(result)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
+    result |= paper(result) if turns and found else {}
+    publish(arguments, result, to_markdown(result), f"{named(packages)}; medians of rounds in turns [least–most]")
 
 
 # ---- What is measured ------------------------------------------------------------------------------------------
@@ -156,7 +148,7 @@ def remove(source: Path, output: Path, *options: str) -> Taken:
     """A run of the command, with nothing said by the environment."""
     said = ("OMP_NUM_THREADS", "RAY_ADDRESS")
     environment = {name: value for name, value in os.environ.items() if name not in said}
-    return run(
+    return run_watched(
         [sys.executable, "-m", "u2net", "remove", str(source), str(output), "-m", "u2netp", *options], environment
     )
 

@@ -18,7 +18,7 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-from machine import memory_mib
+from sides import memory_mib
 
 from u2net.cutout.batch.folder import cut_out, look_up
 from u2net.cutout.batch.journal import Journal

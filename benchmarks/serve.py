@@ -10,33 +10,27 @@ memory, that of all processes together. With FOLDER, whose sub-folders hold odd 
 each of them. With --json the rows are written to FILE, and as Markdown beside it.
 """
 
-import argparse
-import json
 import os
-import statistics
 import tempfile
 import time
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 
-from machine import commit, cpu
-from peer import install_peer
+from bench import named, new_parser, publish, ratio_row, ratio_table, table, versions
 from services import SIZES, Round, Server, form, load, ours, photograph, theirs
+from sides import install_peer
 
 VERSION = "2.0.86"
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "12 requests from 4 clients, 3 rounds")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--num", type=int, default=48)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer requests")
     parser.add_argument("--peer", help="interpreter with rembg[cpu,cli]; by default one is installed under .peers")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.num, arguments.concurrency = 3, 12, 4
@@ -61,22 +55,15 @@ def main() -> None:
         if arguments.pictures:
             for server in (us, them):
                 figures |= odd_pictures(server, arguments.pictures)
-    lines = table(rows, figures, arguments)
-    print("\n".join(lines))
-    if arguments.json:
-        result = {
-            "command": "python benchmarks/serve.py" + (" --pictures FOLDER" if arguments.pictures else ""),
-            "cpu": cpu(),
-            "commit": commit(),
-            "versions": {name: version(name) for name in ("u2net", "onnxruntime", "pillow", "uvicorn")}
-            | {"rembg": VERSION},
-            "clients": arguments.concurrency,
-            "requests in a round": arguments.num,
-            "rows": rows,
-            "figures": figures,
-        }
-        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        arguments.json.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    packages = versions("u2net", "onnxruntime", "pillow", "uvicorn") | {"rembg": VERSION}
+    about = (
+        f"`u2net serve {' '.join(workers)}` and `rembg s`, with u2netp; {arguments.concurrency} clients, "
+        f"{arguments.num} requests a round; {named(packages)}"
+    )
+    facts = {"versions": packages, "clients": arguments.concurrency, "requests in a round": arguments.num}
+    facts |= {"rows": rows, "figures": figures}
+    text = ratio_table(rows, "u2net", "rembg") + "\n" + table(["", ""], figures.items())
+    publish(arguments, facts, text, about)
 
 
 # ---- What is asked ---------------------------------------------------------------------------------------------
@@ -118,42 +105,15 @@ def compare(name: str, ours: list[Round], theirs: list[Round]) -> list[dict[str,
         "99th percentile": ("s", "p99_s"),
         "processor time of a request": ("s", "cpu_s"),
     }
-    rows = []
-    for what, (unit, field) in kinds.items():
-        pairs = [(getattr(us, field), getattr(them, field)) for us, them in zip(ours, theirs, strict=True)]
-        ratios = [us / them if unit == "1/s" else them / us for us, them in pairs]
-        rows.append(
-            {
-                "name": f"{name}, {what}",
-                "unit": unit,
-                "ours": round(statistics.median(us for us, _ in pairs), 3),
-                "theirs": round(statistics.median(them for _, them in pairs), 3),
-                "ratio": round(statistics.median(ratios), 2),
-                "ratio_min": round(min(ratios), 2),
-                "ratio_max": round(max(ratios), 2),
-                "rounds": len(pairs),
-            }
+    return [
+        ratio_row(
+            f"{name}, {what}",
+            unit,
+            *([getattr(one, field) for one in side] for side in (ours, theirs)),
+            rate=unit == "1/s",
         )
-    return rows
-
-
-def table(rows: list[dict[str, object]], figures: dict[str, object], arguments: argparse.Namespace) -> list[str]:
-    """Markdown."""
-    lines = [
-        f"`u2net serve --workers {os.cpu_count()}` and `rembg s` {VERSION}, with u2netp;",
-        f"{arguments.concurrency} clients, {arguments.num} requests a round, {arguments.rounds} rounds in turns,",
-        f"medians. {cpu()}.",
-        "",
-        "| JPEG of the size, PNG back | u2net | rembg | better by |",
-        "|---|---|---|---|",
+        for what, (unit, field) in kinds.items()
     ]
-    lines += [
-        f"| {row['name']} | {row['ours']} {row['unit']} | {row['theirs']} {row['unit']} | "
-        f"{row['ratio']} [{row['ratio_min']}–{row['ratio_max']}] |"
-        for row in rows
-    ]
-    lines += ["", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())]
-    return lines
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from machine import forget_peak, memory_mib
 from PIL import Image
+from sides import forget_peak, memory_mib
 
 PHOTOGRAPH = Path(__file__).parents[1] / "docs/images/coffee.jpg"
 SIZES = {"600 × 400": (600, 400), "1800 × 1200": (1800, 1200), "4000 × 3000": (4000, 3000)}

@@ -12,7 +12,6 @@ matrices in the precision of the row.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from machine import commit, cpu
+from bench import cpu, in_turns, new_parser, publish, ratio_row, table, with_spread
 from torch import nn
 
 from u2net.net import U2NET, U2NETP, U2Net
@@ -133,49 +132,36 @@ def compare(model: str, preset: str, batch: int, num_rounds: int, device: torch.
     """One row of the table."""
     sides = {side: new_step(side, model, preset, batch, device) for side in ("ours", "theirs")}
     for step in sides.values():
-        seconds(step, device), seconds(step, device)
-    rounds = [{side: seconds(step, device) for side, step in sides.items()} for _ in range(num_rounds)]
-    ratios = sorted(r["theirs"] / r["ours"] for r in rounds)
-    medians = {side: statistics.median(r[side] for r in rounds) for side in sides}
+        seconds(step, device)
+    rounds = in_turns([lambda step=step: seconds(step, device) for step in sides.values()], num_rounds)
+    ours, theirs = ([batch / taken for taken in side] for side in zip(*rounds, strict=True))
     precision = find_precision("auto", device)
     floor = 3 * batch * MULTIPLICATIONS[model] * (CROP / 320) ** 2 / matrix_rate(device, precision)
-    return {
-        "name": f"{'U²-Net†' if model == 'u2netp' else 'U²-Net'}, {preset}, batch {batch}, {precision}",
-        "unit": "images/s",
-        "ours": round(batch / medians["ours"], 3),
-        "theirs": round(batch / medians["theirs"], 3),
-        "ratio": round(statistics.median(ratios), 2),
-        "ratio_min": round(ratios[0], 2),
-        "ratio_max": round(ratios[-1], 2),
-        "rounds": num_rounds,
+    name = f"{'U²-Net†' if model == 'u2netp' else 'U²-Net'}, {preset}, batch {batch}, {precision}"
+    return ratio_row(name, "images/s", ours, theirs, rate=True) | {
         "ours_mib": peak_mib("ours", model, preset, batch, device),
         "theirs_mib": peak_mib("theirs", model, preset, batch, device),
-        "times_the_floor": round(medians["ours"] / floor, 2),
+        "times_the_floor": round(batch / statistics.median(ours) / floor, 2),
     }
 
 
 def to_markdown(rows: list[dict[str, object]]) -> str:
     """The table that people read."""
-    lines = [
-        "| | ours, images/s | plain, images/s | ratio | peak, MiB: ours, plain | times the floor |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {r['name']} | {r['ours']} | {r['theirs']} | {r['ratio']} [{r['ratio_min']}–{r['ratio_max']}] "
-        f"| {r['ours_mib']:,}, {r['theirs_mib']:,} | {r['times_the_floor']} |"
+    head = ["", "ours, images/s", "plain, images/s", "ratio", "peak, MiB: ours, plain", "times the floor"]
+    keys = ("name", "ours", "theirs")
+    cells = (
+        [*(r[k] for k in keys), with_spread(r), f"{r['ours_mib']:,}, {r['theirs_mib']:,}", r["times_the_floor"]]
         for r in rows
-    ]
-    return "\n".join(lines) + "\n"
+    )
+    return table(head, cells)
 
 
 def main() -> None:
     """Compare, print, write if asked."""
-    parser = argparse.ArgumentParser(description="Time training steps beside the authors' recipe.")
-    parser.add_argument("--quick", action="store_true", help="the small network alone, five rounds")
+    parser = new_parser(__doc__, "the small network alone, five rounds")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -185,18 +171,9 @@ def main() -> None:
     kinds = [("u2netp", "paper"), ("u2netp", "modern")] + ([] if arguments.quick else [("u2net", "paper")])
     num_rounds = 5 if arguments.quick else arguments.rounds
     rows = [compare(model, preset, arguments.batch, num_rounds, device) for model, preset in kinds]
-    print(to_markdown(rows))
-    if arguments.json:
-        place = torch.cuda.get_device_name() if device.type == "cuda" else cpu()
-        about = {
-            "command": "python benchmarks/train.py",
-            "machine": place,
-            "torch": torch.__version__,
-            "commit": commit(),
-        }
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-        where = f"`{about['command']}` at {about['commit']}: {place}, torch {torch.__version__}."
-        arguments.json.with_suffix(".md").write_text(f"{where}\n\n{to_markdown(rows)}")
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else cpu()
+    facts = {"machine": machine, "torch": torch.__version__, "rows": rows}
+    publish(arguments, facts, to_markdown(rows), f"on {machine}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

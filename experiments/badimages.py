@@ -1,6 +1,6 @@
 """Odd, broken and hostile pictures through the Python API and the command line: what became of each.
 
-    python benchmarks/badimages.py FOLDER [--json FILE]
+    python experiments/badimages.py FOLDER [--json FILE]
 
 FOLDER holds sub-folders of files, one a category. Both ways must give a picture or one line of error for every file:
 anything else is counted as a fault, and the exit code is 1.

@@ -1,18 +1,16 @@
 """What a model's teachers would know: its own maps, averaged over the looks that `u2net train --teachers` takes.
 
-    python benchmarks/looks.py DATA [--model u2netp_tuned] [--every 5] [--json FILE]
+    PYTHONPATH=benchmarks python experiments/looks.py DATA [--model u2netp_tuned] [--every 5] [--json FILE]
 
 DATA is a folder or tar of pictures and masks, of which every so many are taken. The first row is the model as it is;
 what the others are ahead of it is what it could learn from itself.
 """
 
-import argparse
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
-from machine import commit, cpu, publish, score_table
+from bench import every, new_parser, publish, table
 from numpy.typing import NDArray
 
 from u2net.evaluation.dataset import load_grey, open_dataset
@@ -40,13 +38,12 @@ COLUMNS = ("maxF", "MAE", "Fw", "Sm", "BIoU")
 
 def main() -> None:
     """Measure, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "40 pictures")
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--model", default="u2netp_tuned", metavar="NAME|FILE")
     parser.add_argument("--every", type=int, default=5, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
-    examples = open_dataset(arguments.data).examples[:: arguments.every]
+    examples = every(open_dataset(arguments.data).examples, arguments.every, quick=arguments.quick)
     transform = load_checkpoint(resolve(arguments.model)).card.transform
     seen_by = {
         look: Teachers(TrainConfig(teachers=(arguments.model,), looks=(look,)))
@@ -71,15 +68,9 @@ def main() -> None:
         | {key: float(value) for one in taken for key, value in one.results().items() if key in COLUMNS}
         for looks, taken in measures.items()
     ]
-    named = f"--model {Path(arguments.model).name} --every {arguments.every}"
-    result = {
-        "command": f"python benchmarks/looks.py {Path(arguments.data).name} {named}",
-        "cpu": cpu(),
-        "commit": commit(),
-        "pictures": len(examples),
-        "rows": rows,
-    }
-    publish(result, score_table(result, {"looks": "looks, averaged"}, COLUMNS), arguments.json)
+    cells = ([row["looks"], *(f"{row[key]:.4f}" for key in COLUMNS)] for row in rows)
+    facts = {"pictures": len(examples), "rows": rows}
+    publish(arguments, facts, table(["looks, averaged", *COLUMNS], cells), f"{len(examples)} pictures")
 
 
 def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,20 +1,18 @@
 """How well a model knows training pictures, and their variations.
 
-    python benchmarks/variations.py DATA [--every 50] [--model NAME|FILE] [--json FILE]
+    PYTHONPATH=benchmarks python experiments/variations.py DATA [--every 50] [--model NAME|FILE] [--json FILE]
 
 DATA is a folder or tar of pictures and masks that the model was trained on, of which every so many are taken. Shown are
 means over the pictures of cross-entropy (of the fused map, as a training run prints it) and MAE: of pictures as they
 are, mirrored, cut to their middle, and after each kind of variation of the recipe `modern` by itself.
 """
 
-import argparse
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from machine import commit, cpu, publish
+from bench import every, new_parser, publish, table
 from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
@@ -64,15 +62,15 @@ VARIATIONS: dict[str, Callable[[Tensor, Tensor, Generator], Pair]] = {
 
 def main() -> None:
     """Measure, print, write if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, "40 pictures")
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--every", type=int, default=50, metavar="N")
     parser.add_argument("--model", default="u2netp", metavar="NAME|FILE")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, and as Markdown beside it")
     arguments = parser.parse_args()
     session = new_session(arguments.model, precision="fp32")
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIATIONS}
-    for number, example in enumerate(open_dataset(arguments.data).examples[:: arguments.every]):
+    examples = every(open_dataset(arguments.data).examples, arguments.every, quick=arguments.quick)
+    for number, example in enumerate(examples):
         assert example.image
         assert example.mask
         picture = load_image(example.image.read()).view().resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -81,15 +79,11 @@ def main() -> None:
         mask = torch.from_numpy(np.array(truth))[None]
         for name, vary in VARIATIONS.items():
             rows[name].append(errors(session, *vary(image.clone(), mask.clone(), np.random.default_rng(number))))
-    command = f"python benchmarks/variations.py {Path(arguments.data).name} --every {arguments.every}"
-    result = {
-        "command": f"{command} --model {Path(arguments.model).name}",
-        "cpu": cpu(),
-        "commit": commit(),
-        "pictures": len(rows["as they are"]),
-        "rows": {name: np.mean(of_pictures, axis=0).tolist() for name, of_pictures in rows.items()},
-    }
-    publish(result, to_markdown(result), arguments.json)
+    means = {name: np.mean(of_pictures, axis=0).tolist() for name, of_pictures in rows.items()}
+    num = len(rows["as they are"])
+    cells = ([name, *(f"{value:.3f}" for value in values)] for name, values in means.items())
+    text = table(["training pictures", "cross-entropy", "MAE"], cells)
+    publish(arguments, {"pictures": num, "rows": means}, text, f"{num} pictures")
 
 
 def errors(session: Session, image: Tensor, mask: Tensor) -> tuple[float, float]:
@@ -99,19 +93,6 @@ def errors(session: Session, image: Tensor, mask: Tensor) -> tuple[float, float]
     truth = interpolate(mask[None].float() / 255, output.shape[1:], mode="bilinear", antialias=True)[0].clamp(0, 1)
     entropy = binary_cross_entropy(output.clamp(1e-6, 1 - 1e-6), truth)
     return float(entropy), float((output - truth).abs().mean())
-
-
-def to_markdown(result: dict[str, object]) -> str:
-    """The table, and where it comes from."""
-    lines = [
-        f"`{result['command']}` at {result['commit']}; {result['cpu']}; {result['pictures']} pictures.",
-        "",
-        "| training pictures | cross-entropy | MAE |",
-        "|---|---:|---:|",
-    ]
-    rows: dict[str, list[float]] = result["rows"]  # type: ignore[assignment]
-    lines += [f"| {name} | {entropy:.3f} | {error:.3f} |" for name, (entropy, error) in rows.items()]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -24,37 +24,37 @@ class Kind:
     """What `u2net train` does about it."""
 
 
-_BAD = "stops and names it; with --on-bad skip the pair is left out"
+_BAD = "stops and names it; --on-bad skip leaves the pair out"
 
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("no-mask", "error", "picture without a mask of its name", _BAD),
         Kind("no-picture", "error", "mask without a picture of its name", _BAD),
-        Kind("same-name", "error", "two files of one name", "refuses the data set until one of them has gone"),
+        Kind("same-name", "error", "two files of one name", "stops until you remove one of them"),
         Kind("unreadable", "error", "file that cannot be read", _BAD),
         Kind("size", "error", "picture and mask differ in size", _BAD),
         Kind("no-indices", "error", "mask that stores no class indices", _BAD),
         Kind("out-of-range", "error", "mask with indices that are no class", _BAD),
-        Kind("leak", "warning", "validation picture that is trained on too", "trains on it: scores come out too high"),
+        Kind("leak", "warning", "validation picture that is also trained on", "trains on it: scores come out too high"),
         Kind("unequal-masks", "warning", "pictures alike, masks not", "learns both, which contradict each other"),
-        Kind("duplicate", "warning", "two training pictures alike", "takes both; a holdout may get one of them"),
+        Kind("duplicate", "warning", "two training pictures alike", "uses both; a holdout may get one of them"),
         Kind("mostly-inverted", "warning", "data set with subjects in black", "learns the background as the subject"),
-        Kind("inverted", "warning", "mask with its subject in black, it seems", "learns the background as the subject"),
-        Kind("empty", "warning", "mask without subject", "learns that there is none; F is 0 when validating"),
-        Kind("full", "warning", "mask of subject alone", "learns that all is subject"),
-        Kind("dim", "warning", "mask with no level of 128 or more", "learns that nothing is surely subject"),
-        Kind("colour", "warning", "mask in colours", "takes the luminance of the colours, black to white"),
-        Kind("cut-out", "warning", "mask with transparency and several colours", "takes colours, not transparency"),
-        Kind("lossy", "warning", "mask saved as lossy JPEG or WebP", "takes the noise along outlines too"),
+        Kind("inverted", "warning", "mask whose subject seems to be black", "learns the background as the subject"),
+        Kind("empty", "warning", "mask without subject", "learns that there is none; its F in validation is 0"),
+        Kind("full", "warning", "mask that is all subject", "learns that everything is subject"),
+        Kind("dim", "warning", "mask with no level of 128 or more", "learns that no pixel is surely subject"),
+        Kind("colour", "warning", "mask in colours", "uses the luminance of the colours, black to white"),
+        Kind("cut-out", "warning", "mask with transparency and several colours", "uses colours, not transparency"),
+        Kind("lossy", "warning", "mask saved as lossy JPEG or WebP", "also learns the noise along outlines"),
         Kind("ignored", "warning", "mask that is ignored everywhere", "learns nothing from it"),
         Kind("absent", "warning", "class that occurs nowhere", "never learns it"),
-        Kind("turned", "note", "picture or mask turned by EXIF alone", "turns both upright; see that they still match"),
-        Kind("alpha", "note", "mask in the transparency of one colour", "takes the transparency as the mask"),
-        Kind("palette", "note", "mask with a palette of greys", "takes the greys of the palette, not the indices"),
-        Kind("zero-one", "note", "mask of 0 and 1 alone", "takes 1 for 255"),
-        Kind("rgb", "note", "grey mask in three channels", "takes the grey that they share"),
-        Kind("deep", "note", "mask of more than 8 bits", "takes the nearest of 256 levels"),
+        Kind("turned", "note", "picture or mask turned by EXIF alone", "turns both upright; check they still match"),
+        Kind("alpha", "note", "mask in the transparency of one colour", "uses the transparency as the mask"),
+        Kind("palette", "note", "mask with a palette of greys", "uses the greys of the palette, not the indices"),
+        Kind("zero-one", "note", "mask of only 0 and 1", "reads 1 as 255"),
+        Kind("rgb", "note", "grey mask in three channels", "uses the grey that they share"),
+        Kind("deep", "note", "mask of more than 8 bits", "uses the nearest of 256 levels"),
         Kind("soft", "note", "mask with many levels between black and white", "learns the levels as they are"),
     )
 }
