@@ -63,3 +63,18 @@ def test_who_gives_up_when_it_was_just_served_gives_it_back():
         return room.free
 
     assert _run(scene) == 10
+
+
+def test_who_gives_up_while_others_give_back_is_in_nobodys_way():
+    async def scene():
+        room = Room(10)
+        await room.take(10)
+        waiting = asyncio.create_task(room.take(4))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        room.give(10)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return room.free
+
+    assert _run(scene) == 10

@@ -115,75 +115,128 @@ class Lifetime:
             scope["state"]["holds"] = holds
             try:
                 async with asyncio.timeout(timeout_s) as clock:
-                    body = _Body(scope, receive, self.service, clock)
-                    await self._answer(scope, body, _Answer(send, body, self.service, clock))
+                    await _Exchange(scope, receive, send, self.service, clock).run(self.app)
             except TimeoutError:
                 if not clock.expired():
                     raise
                 raise Busy(504, "the answer took too long", timeout_s) from None
 
-    async def _answer(self, scope: Scope, body: _Body, answer: _Answer) -> None:
-        try:
-            await self.app(scope, body.receive, answer.send)
-        except asyncio.CancelledError:
-            if not body.is_client_gone:
-                raise
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            scope["state"]["is_client_gone"] = True
-        finally:
-            body.stop_watching()
 
+class _Exchange:
+    """One request's body on its way to the application, and the answer on its way back."""
 
-class _Body:
-    """The request's body, as the application receives it."""
-
-    def __init__(self, scope: Scope, receive: Receive, service: Service, clock: asyncio.Timeout) -> None:
-        self.is_client_gone = False
+    def __init__(self, scope: Scope, receive: Receive, send: Send, service: Service, clock: asyncio.Timeout) -> None:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
         self._length = int(length) if length.isdigit() else None
-        self.is_complete = self._length in (None, 0) and b"transfer-encoding" not in headers
-        self._receive = receive
-        self._service = service
+        self._is_body_complete = self._length in (None, 0) and b"transfer-encoding" not in headers
+        self._scope, self._receive, self._send = scope, receive, send
+        self._config, self._bodies = service.config, service.bodies
         self._clock = clock
-        self._holds: ExitStack = scope["state"]["holds"]
-        self._num_bytes = 0
+        self._num_received = self._num_sent = 0
         self._has_room = False
-        self._deadline: float | None = None
+        self._body_deadline: float | None = None
+        self._answer_start = 0.0
         self._watcher: asyncio.Task[None] | None = None
         self._owner = asyncio.current_task()
 
+    async def run(self, app: ASGIApp) -> None:
+        """Answer the request. Raises Problem, and TimeoutError when the clock expires."""
+        try:
+            await app(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            if not self._scope["state"].get("is_client_gone"):
+                raise
+            assert self._owner is not None
+            self._owner.uncancel()
+        finally:
+            self._stop_watching()
+
+    # ---- The body ------------------------------------------------------------------------------------------------
+
     async def receive(self) -> Message:
         """The next part. Raises Problem when it comes too late or is too large."""
-        config = self._service.config
+        config = self._config
         if self._watcher is not None:
             await asyncio.wait([self._watcher])  # cancelled once the answer has ended, which is an end too
             return {"type": "http.disconnect"}
         self._check_length(self._length or 0)
-        if self._deadline is None:
-            self._deadline = _after(config.read_timeout_s)
+        if self._body_deadline is None:
+            self._body_deadline = _after(config.read_timeout_s)
             self._clock.reschedule(None)  # until the whole has come, the deadline below replaces this clock
         try:
-            async with asyncio.timeout_at(self._deadline + self._num_bytes / config.min_rate):
+            async with asyncio.timeout_at(self._body_deadline + self._num_received / config.min_rate):
                 message = await self._receive()
         except TimeoutError:
             raise Problem(408, "the request came too slowly") from None
         if message["type"] != "http.request":
-            self.is_client_gone = True
+            self._scope["state"]["is_client_gone"] = True
             raise asyncio.CancelledError
-        self._num_bytes += len(message.get("body", b""))
-        self._check_length(self._num_bytes)
-        if self._num_bytes > _FREE_BYTES and not self._has_room:
+        self._num_received += len(message.get("body", b""))
+        self._check_length(self._num_received)
+        if self._num_received > _FREE_BYTES and not self._has_room:
+            start = _after(0)
             await self._take_room()
+            self._body_deadline += _after(0) - start
         if not message.get("more_body", False):
-            self.is_complete = True
+            self._is_body_complete = True
             self._clock.reschedule(_after(config.timeout_s))
             self._watcher = asyncio.create_task(self._watch())
         return message
 
-    async def discard(self) -> None:
+    def _check_length(self, num_bytes: int) -> None:
+        if num_bytes > (most := self._config.max_body):
+            raise Problem(413, f"a request may have {most:,} bytes")
+
+    async def _take_room(self) -> None:
+        """Wait for room for the whole body: slow clients that have sent little hold none."""
+        num_bytes = min(self._length or self._config.max_body, self._config.max_body)
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                await self._bodies.take(num_bytes)
+        except TimeoutError:
+            raise Busy(429, "too many requests are being read", self._config.timeout_s) from None
+        self._has_room = True
+        self._scope["state"]["holds"].callback(self._bodies.give, num_bytes)
+
+    async def _watch(self) -> None:
+        """Cancel the application's task when the client has gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._scope["state"]["is_client_gone"] = True
+        if self._owner is not None:
+            self._owner.cancel()
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    # ---- The answer ----------------------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """Send, in pieces that the client must take in time."""
+        config = self._config
+        if message["type"] == "http.response.start":
+            self._answer_start = _after(0)
+            self._clock.reschedule(_after(config.read_timeout_s))
+            if not self._is_body_complete:
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await self._send(message)
+            return
+        content, is_last = message.get("body", b""), not message.get("more_body", False)
+        pieces = [content[start : start + _PIECE_BYTES] for start in range(0, len(content), _PIECE_BYTES)] or [b""]
+        for number, piece in enumerate(pieces, 1):
+            more = number < len(pieces) or not is_last or not self._is_body_complete
+            if not more:
+                self._stop_watching()
+            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+            self._num_sent += len(piece)
+            self._clock.reschedule(self._answer_start + config.read_timeout_s + self._num_sent / config.min_rate)
+        if is_last and not self._is_body_complete:
+            await self._discard()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _discard(self) -> None:
         """Read on for a while and throw away: if it were closed at once, the client might never see the answer."""
         try:
             async with asyncio.timeout(_LINGER_S):
@@ -192,73 +245,6 @@ class _Body:
                     message = await self._receive()
         except TimeoutError:
             pass
-
-    def stop_watching(self) -> None:
-        """The answer has ended, or will not come."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    def _check_length(self, num_bytes: int) -> None:
-        if num_bytes > (most := self._service.config.max_body):
-            raise Problem(413, f"a request may have {most:,} bytes")
-
-    async def _take_room(self) -> None:
-        """Wait for room for the whole body: slow clients that have sent little hold none."""
-        config, clock = self._service.config, asyncio.get_running_loop().time
-        num_bytes = min(self._length or config.max_body, config.max_body)
-        start = clock()
-        try:
-            async with asyncio.timeout(config.timeout_s):
-                await self._service.bodies.take(num_bytes)
-        except TimeoutError:
-            raise Busy(429, "too many requests are being read", config.timeout_s) from None
-        self._has_room = True
-        self._holds.callback(self._service.bodies.give, num_bytes)
-        assert self._deadline is not None
-        self._deadline += clock() - start
-
-    async def _watch(self) -> None:
-        """Cancel the application's task when the client has gone."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.is_client_gone = True
-        if self._owner is not None:
-            self._owner.cancel()
-
-
-class _Answer:
-    """What the application sends, on its way to the client."""
-
-    def __init__(self, send: Send, body: _Body, service: Service, clock: asyncio.Timeout) -> None:
-        self._send = send
-        self._body = body
-        self._config = service.config
-        self._clock = clock
-        self._num_bytes = 0
-        self._start = 0.0
-
-    async def send(self, message: Message) -> None:
-        """Send, in pieces that the client must take in time."""
-        config = self._config
-        if message["type"] == "http.response.start":
-            self._start = _after(0)
-            self._clock.reschedule(_after(config.read_timeout_s))
-            if not self._body.is_complete:
-                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
-            await self._send(message)
-            return
-        content, is_last = message.get("body", b""), not message.get("more_body", False)
-        pieces = [content[start : start + _PIECE_BYTES] for start in range(0, len(content), _PIECE_BYTES)] or [b""]
-        for number, piece in enumerate(pieces, 1):
-            more = number < len(pieces) or not is_last or not self._body.is_complete
-            if not more:
-                self._body.stop_watching()
-            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
-            self._num_bytes += len(piece)
-            self._clock.reschedule(self._start + config.read_timeout_s + self._num_bytes / config.min_rate)
-        if is_last and not self._body.is_complete:
-            await self._body.discard()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _after(seconds: float) -> float:

@@ -249,19 +249,13 @@ class Room:
 
     async def take(self, amount: int) -> None:
         """Wait until this much is free and all earlier tasks have theirs. Cancelled, it takes nothing."""
-        if not self._waiting and amount <= self.free:
-            self.free -= amount
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, turn))
+        self._serve()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give(amount)  # it was granted at this very moment
-            else:
-                self._waiting.remove((amount, turn))
-                self._serve()
+            self.give(0 if turn.cancelled() else amount)  # it may have been granted at this very moment
             raise
 
     def give(self, amount: int) -> None:
@@ -270,7 +264,7 @@ class Room:
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.free:
+        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self.free):
             amount, turn = self._waiting.popleft()
             if not turn.cancelled():
                 self.free -= amount
