@@ -29,7 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.images.color import separate, to_rgb
-from u2net.images.containers import bare_png, check_segments
+from u2net.images.limits import bare_png, check_segments
 from u2net.images.exif import tiff_exif
 from u2net.images.picture import Picture
 
