@@ -136,7 +136,7 @@ def decode_twice(content: bytes, call: Way) -> Way:
     return way
 
 
-def cut_out_of_a_copy(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool, in_place: bool) -> Image.Image:
+def cut_out_of_a_copy(rgb: Image.Image, alpha: NDArray[np.uint8], *, keep_hidden: bool, in_place: bool) -> Image.Image:
     """The cut-out beside its picture, which stays."""
     assert in_place
     return cutout.cut_out(rgb, alpha, keep_hidden=keep_hidden)

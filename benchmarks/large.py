@@ -112,8 +112,7 @@ def our_work(stage: str, folder: Path) -> tuple[Work, str]:
     if stage == "colours":
         pixels = np.asarray(rgb)
         return lambda: foreground(pixels, alpha), ""
-    opacity = Image.fromarray(alpha)
-    return lambda: cut_out(rgb, opacity, in_place=True), "cutout"
+    return lambda: cut_out(rgb, alpha, in_place=True), "cutout"
 
 
 def their_work(stage: str, folder: Path) -> tuple[Work, str]:

@@ -3,27 +3,26 @@ import pytest
 from PIL import Image, ImageFilter
 
 from u2net.cutout.compose import (
-    crop_to_subject,
     cut_out,
-    cut_to,
-    invert,
     keep_largest,
     on_blur,
     on_color,
     on_gradient,
     on_picture,
+    subject_box,
     with_shadow,
 )
+from u2net.images.picture import to_16_bits
 
 
-def _soft_disc(size: int = 64) -> Image.Image:
+def _soft_disc(size: int = 64) -> np.ndarray:
     y, x = np.mgrid[:size, :size] - size / 2
-    return Image.fromarray((255 * np.clip(size / 4 - np.hypot(x, y), 0, 1)).astype(np.uint8))
+    return (255 * np.clip(size / 4 - np.hypot(x, y), 0, 1)).astype(np.uint8)
 
 
 def test_colours_are_straight():
     """rembg's default makes 100 of this 200 (its naive cut-out multiplies by alpha and stores it as straight)."""
-    cutout = cut_out(Image.new("RGB", (1, 1), (200, 200, 200)), Image.new("L", (1, 1), 128))
+    cutout = cut_out(Image.new("RGB", (1, 1), (200, 200, 200)), np.full((1, 1), 128, np.uint8))
     assert cutout.getpixel((0, 0)) == (200, 200, 200, 128)
 
 
@@ -37,21 +36,21 @@ def test_the_removed_background_is_gone_from_the_file():
 def test_colours_survive_wherever_anything_shows_within_eight_pixels(shape):
     rng = np.random.default_rng(0)
     alpha = (rng.random(shape) < 0.01).astype(np.uint8) * rng.integers(1, 256, shape, dtype=np.uint8)
-    pixels = np.asarray(cut_out(Image.new("RGB", shape[::-1], "white"), Image.fromarray(alpha)))
+    pixels = np.asarray(cut_out(Image.new("RGB", shape[::-1], "white"), alpha))
     for y, x in np.argwhere(alpha):
         assert (pixels[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9, :3] == 255).all()
 
 
 def test_scaling_straight_colours_makes_no_dark_rim():
     """As programs do that ignore alpha while they scale."""
-    cutout = cut_out(Image.new("RGB", (64, 64), "white"), _soft_disc().point(lambda v: 255 if v > 127 else 0))
+    cutout = cut_out(Image.new("RGB", (64, 64), "white"), np.where(_soft_disc() > 127, np.uint8(255), np.uint8(0)))
     scaled = np.asarray(Image.merge("RGBA", [c.resize((160, 160), Image.Resampling.BICUBIC) for c in cutout.split()]))
     assert scaled[scaled[..., 3] > 0, :3].min() == 255
 
 
 def test_colours_can_be_kept_under_transparent_pixels():
     picture = Image.new("RGB", (64, 64), "red")
-    pixels = np.asarray(cut_out(picture, Image.new("L", (64, 64), 0), keep_hidden=True))
+    pixels = np.asarray(cut_out(picture, np.zeros((64, 64), np.uint8), keep_hidden=True))
     assert (pixels == (255, 0, 0, 0)).all()
 
 
@@ -107,7 +106,7 @@ def test_the_blurred_background_has_none_of_the_subjects_colours():
     rgb, alpha = Image.new("RGB", (80, 80), (40, 90, 40)), Image.new("L", (80, 80))
     rgb.paste((250, 0, 250), (30, 30, 50, 50))
     alpha.paste(255, (30, 30, 50, 50))
-    pixels = np.asarray(on_blur(cut_out(rgb, alpha), rgb, 6))
+    pixels = np.asarray(on_blur(cut_out(rgb, np.asarray(alpha)), rgb, 6))
     outside = np.asarray(alpha) == 0
     assert np.abs(pixels[outside].astype(int) - (40, 90, 40, 255)).max() <= 8
     assert (pixels[~outside] == (250, 0, 250, 255)).all()
@@ -136,87 +135,63 @@ def test_a_shadow_is_as_strong_as_asked():
     assert strong == pytest.approx(4 * weak, abs=3)
 
 
-@pytest.mark.parametrize("change", [with_shadow, crop_to_subject])
-def test_a_cut_out_of_nothing_stays(change):
+def test_a_cut_out_of_nothing_stays():
     empty = Image.new("RGBA", (7, 5))
-    assert change(empty).size == (7, 5)
-    assert change(empty).getbbox() is None
+    assert with_shadow(empty).size == (7, 5)
+    assert with_shadow(empty).getbbox() is None
+    assert subject_box(np.zeros((5, 7), np.uint8)) == (0, 0, 7, 5)
 
 
-def test_a_crop_holds_the_subject_and_no_more():
-    cropped = crop_to_subject(_square((100, 80), (30, 20, 70, 40), (9, 8, 7, 255)))
-    assert cropped.size == (40, 20)
-    assert (np.asarray(cropped) == (9, 8, 7, 255)).all()
+def _alpha(*boxes: tuple[int, int, int, int, int], size: tuple[int, int] = (60, 20)) -> np.ndarray:
+    """An alpha with boxes of left, top, right, bottom and level."""
+    alpha = np.zeros(size[::-1], np.uint8)
+    for left, top, right, bottom, level in boxes:
+        alpha[top:bottom, left:right] = level
+    return alpha
 
 
 def test_faint_alpha_does_not_widen_a_crop():
-    cutout = _square((100, 80), (30, 20, 70, 40), (9, 8, 7, 255))
-    cutout.putpixel((5, 5), (0, 0, 0, 12))
-    assert crop_to_subject(cutout).size == (40, 20)
+    for level, box in ((12, (30, 20, 70, 40)), (13, (5, 5, 70, 40))):
+        alpha = _alpha((5, 5, 6, 6, level), (30, 20, 70, 40, 255), size=(100, 80))
+        assert subject_box(alpha) == subject_box(to_16_bits(alpha)) == box
 
 
 def test_a_margin_is_a_part_of_the_longer_side_and_may_pass_the_border():
-    cropped = crop_to_subject(_square((100, 80), (0, 20, 40, 40), (9, 8, 7, 255)), margin=0.25)
-    assert cropped.size == (60, 40)
-    assert cropped.getbbox() == (10, 10, 50, 30)
+    alpha = _alpha((0, 20, 40, 40, 255), size=(100, 80))
+    assert subject_box(alpha, margin=0.25) == (-10, 10, 50, 50)
 
 
-@pytest.mark.parametrize(("aspect", "size"), [(1.0, (40, 40)), (4.0, (80, 20)), (0.5, (40, 80))])
-def test_an_aspect_is_reached_by_adding(aspect, size):
-    cropped = crop_to_subject(_square((100, 80), (30, 20, 70, 40), (9, 8, 7, 255)), aspect=aspect)
-    assert cropped.size == size
-    left, top, right, bottom = cropped.getbbox()
-    assert (right - left, bottom - top) == (40, 20)
-    assert abs(left - (size[0] - right)) <= 1
-    assert abs(top - (size[1] - bottom)) <= 1
+@pytest.mark.parametrize(
+    ("aspect", "box"), [(1.0, (30, 10, 70, 50)), (4.0, (10, 20, 90, 40)), (0.5, (30, -10, 70, 70))]
+)
+def test_an_aspect_is_reached_by_adding(aspect, box):
+    assert subject_box(_alpha((30, 20, 70, 40, 255), size=(100, 80)), aspect=aspect) == box
 
 
-def test_the_largest_parts_stay():
-    alpha = Image.new("L", (60, 20))
-    for box in ((0, 0, 5, 5), (20, 0, 30, 10), (40, 0, 47, 7)):
-        alpha.paste(200, box)
-    for num, boxes in ((1, [(20, 0)]), (2, [(20, 0), (40, 0)]), (9, [(0, 0), (20, 0), (40, 0)])):
+@pytest.mark.parametrize("kind", [np.uint8, to_16_bits])
+def test_the_largest_parts_stay(kind):
+    alpha = kind(_alpha((0, 0, 5, 5, 200), (20, 0, 30, 10, 200), (40, 0, 47, 7, 200)))
+    for num, columns in ((1, [20]), (2, [20, 40]), (9, [0, 20, 40])):
         kept = keep_largest(alpha, num)
-        assert [corner for corner in ((0, 0), (20, 0), (40, 0)) if kept.getpixel(corner)] == boxes
+        assert kept.dtype == alpha.dtype
+        assert [column for column in (0, 20, 40) if kept[0, column] == alpha[0, column]] == columns
 
 
 def test_faint_alpha_stays_with_what_it_surrounds_and_goes_with_the_rest():
-    alpha = Image.new("L", (60, 20))
-    alpha.paste(10, (18, 0, 32, 12))
-    alpha.paste(200, (20, 0, 30, 10))
-    alpha.paste(10, (40, 0, 50, 10))
-    kept = keep_largest(alpha, 1)
-    assert kept.getpixel((18, 11)) == 10
-    assert kept.getpixel((45, 5)) == 0
+    kept = keep_largest(_alpha((18, 0, 32, 12, 10), (20, 0, 30, 10, 200), (40, 0, 50, 10, 10)), 1)
+    assert (kept[11, 18], kept[5, 45]) == (10, 0)
 
 
-def test_faint_alpha_does_not_join_parts():
-    alpha = Image.new("L", (60, 20), 10)
-    alpha.paste(200, (0, 0, 5, 5))
-    alpha.paste(200, (20, 0, 30, 10))
-    kept = keep_largest(alpha, 1)
-    assert kept.getpixel((0, 0)) == 0
-    assert kept.getpixel((25, 5)) == 200
+@pytest.mark.parametrize(("level", "kept"), [(12, 0), (13, 200)])
+def test_faint_alpha_does_not_join_parts(level, kept):
+    alpha = _alpha((0, 0, 60, 20, level), (0, 0, 5, 5, 200), (20, 0, 30, 10, 200))
+    found = keep_largest(alpha, 1)
+    assert (found[0, 0], found[5, 25]) == (kept, 200)
 
 
 def test_keeping_no_part_is_refused():
     with pytest.raises(ValueError, match="1 or more, got 0"):
-        keep_largest(Image.new("L", (4, 4)), 0)
-
-
-def test_inverting_keeps_what_was_left_out():
-    assert list(invert(Image.frombytes("L", (3, 1), bytes([0, 100, 255]))).tobytes()) == [255, 155, 0]
-
-
-def test_a_box_within_the_picture_is_a_crop():
-    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8))
-    assert cut_to(rgb, (2, 1, 7, 5)) == rgb.crop((2, 1, 7, 5))
-
-
-def test_beyond_the_picture_its_border_is_repeated():
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 3), np.uint8)
-    larger = np.asarray(cut_to(Image.fromarray(pixels), (-1, -2, 4, 3)))
-    np.testing.assert_array_equal(larger, np.pad(pixels, ((2, 1), (1, 2), (0, 0)), mode="edge"))
+        keep_largest(np.zeros((4, 4), np.uint8), 0)
 
 
 def test_a_large_blur_is_what_it_would_be_at_full_size():

@@ -8,8 +8,7 @@ from PIL import Image
 from u2net.cutout.compose import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
 from u2net.cutout.finish import Crop, Finish
 from u2net.errors import ImageTooLarge
-from u2net.images.deep import deepen, load_deep
-from u2net.images.picture import Picture
+from u2net.images.picture import Picture, to_16_bits
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -191,41 +190,40 @@ def _ramp() -> Image.Image:
 def test_8_bits_make_the_same_cut_out_in_16(finish, own):
     picture = _picture(own)
     soft = np.where(_alpha() > 0, _alpha() - np.arange(60, dtype=np.uint8), 0).astype(np.uint8)
-    deep = finish.apply_deep(load_deep(picture), deepen(soft))
-    assert np.abs(deep / 257 - np.asarray(finish.apply(picture, soft))).max() <= (
-        0.99 if own else 0
-    )  # Pillow cuts products of alphas down
+    fine = finish.apply(picture, to_16_bits(soft))
+    # Pillow cuts products of alphas down.
+    assert np.abs(fine / 257 - np.asarray(finish.apply(picture, soft))).max() <= (0.99 if own else 0)
 
 
 def test_clean_colours_in_16_bits_are_those_of_8_with_their_fractions():
     picture, alpha = Picture(photo(60, 40), None, None), np.asarray(_ramp())
-    deep = Finish(clean=True).apply_deep(load_deep(picture), deepen(alpha))
-    assert np.abs(deep / 257 - np.asarray(Finish(clean=True).apply(picture, alpha))).max() <= 0.51
-    assert (deep[:, :, :3] % 257).any()
+    fine = Finish(clean=True).apply(picture, to_16_bits(alpha))
+    assert np.abs(fine / 257 - np.asarray(Finish(clean=True).apply(picture, alpha))).max() <= 0.51
+    assert (fine[:, :, :3] % 257).any()
 
 
 def test_alphas_of_16_bits_are_multiplied_to_the_nearest_level():
     kept, own = np.random.default_rng(0).integers(0, 65_536, (2, 40, 60), dtype=np.uint16)
-    deep = replace(load_deep(_picture()), alpha=own)
+    picture = replace(_picture().in_bits(16), alpha_16=own)
     product = [
         [round(int(a) * int(b) / 65_535) for a, b in zip(*rows, strict=True)] for rows in zip(kept, own, strict=True)
     ]
-    np.testing.assert_array_equal(Finish(only_mask=True).apply_deep(deep, kept), product)
+    np.testing.assert_array_equal(Finish(only_mask=True).apply(picture, kept), product)
 
 
 def test_fainter_than_8_bits_show_is_no_part_of_its_own():
-    alpha = deepen(_alpha())
+    alpha = to_16_bits(_alpha())
     alpha[35, 50] = 100
-    kept = Finish(parts=1, only_mask=True).apply_deep(load_deep(_picture()), alpha)
+    kept = Finish(parts=1, only_mask=True).apply(_picture(), alpha)
     assert (np.argwhere(kept).min(), kept[35, 50], kept[2, 2], kept[20, 30]) == (10, 0, 0, 65_535)
 
 
 def test_what_is_composed_in_8_bits_is_refused_in_16():
     for finish in (Finish(shadow=True), Finish(backdrop=color_backdrop((0, 0, 0, 255)))):
         with pytest.raises(ValueError, match="composed in 8 bits per channel"):
-            finish.apply_deep(load_deep(_picture()), deepen(_alpha()))
+            finish.apply(_picture(), to_16_bits(_alpha()))
 
 
 def test_a_crop_too_far_beyond_the_picture_is_refused_in_16_bits_too():
     with pytest.raises(ImageTooLarge):
-        Finish(crop=Crop(margin=9.0, aspect=100.0)).apply_deep(load_deep(_picture()), deepen(_alpha()))
+        Finish(crop=Crop(margin=9.0, aspect=100.0)).apply(_picture(), to_16_bits(_alpha()))

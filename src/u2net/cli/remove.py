@@ -172,11 +172,10 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bo
     from u2net.cutout.batch.plan import Outcome
     from u2net.cutout.cutter import Cut, Cutter
     from u2net.errors import reason
-    from u2net.images.deep import DEEP_LIMITS
-    from u2net.images.load import LIMITS
+    from u2net.images.load import LIMITS, LIMITS_16_BITS
     from u2net.images.save import save_bytes
 
-    limits = DEEP_LIMITS if config.bit_depth == 16 else LIMITS
+    limits = LIMITS_16_BITS if config.bit_depth == 16 else LIMITS
     piped = sys.stdin.buffer.read(limits.max_bytes + 1) if source == PIPE else None
     with quiet_decoders():
         if piped == b"":

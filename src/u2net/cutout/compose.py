@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from u2net.images.color import from_srgb
-from u2net.images.deep import Levels, shallow
-from u2net.images.morphology import Mask, Parts
-from u2net.images.picture import Picture
+from u2net.images.morphology import Parts
+from u2net.images.picture import Levels, Picture, to_8_bits
 
 Color = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
@@ -22,27 +21,28 @@ _LEAST_SIGMA = 4  # pixels of a Gaussian on a reduced picture
 _BLOCK = 8  # pixels, and bytes of a uint64; colours survive this far around what is visible, at least
 
 
-def cut_out(rgb: Image.Image, alpha: Image.Image, *, keep_hidden: bool = False, in_place: bool = False) -> Image.Image:
-    """The RGBA cut-out of an "RGB" picture by an "L" alpha of its size; `in_place` makes it of `rgb` itself.
+def cut_out(
+    rgb: Image.Image | Levels, alpha: Levels, *, keep_hidden: bool = False, in_place: bool = False
+) -> Image.Image | NDArray[np.uint16]:
+    """The cut-out of a picture by an alpha of its size: "RGBA", or in 16 bits uint16 (H, W, 4).
+
+    `rgb` is "RGB" and `alpha` uint8 (H, W), or both are uint16; `in_place` makes an "RGB" picture itself the cut-out.
 
     Colours are stored straight, as they were in the picture. Where nothing shows for several pixels around they
     become black, so that the background is gone from the file; `keep_hidden` keeps them everywhere.
     """
-    cutout = rgb if in_place else rgb.copy()
-    cutout.putalpha(alpha)
-    if not keep_hidden:
-        cutout.paste((0, 0, 0, 0), mask=_far_from_visible(np.asarray(alpha)))
-    return cutout
-
-
-def cut_out_deep(rgb: Levels, alpha: Levels, *, keep_hidden: bool = False) -> Levels:
-    """What `cut_out` makes, in 65,536 levels: uint16 (H, W, 4), straight, of uint16 (H, W, 3) by an alpha, (H, W)."""
-    cutout = np.empty((*alpha.shape, 4), dtype=np.uint16)
-    cutout[:, :, :3], cutout[:, :, 3] = rgb, alpha
-    if not keep_hidden:
-        far = _far_from_visible((alpha > 0).view(np.uint8))
-        np.copyto(cutout, 0, where=np.asarray(far)[:, :, None])  # an index by a mask would take more than the picture
-    return cutout
+    far = None if keep_hidden else _far_from_visible(alpha)
+    if isinstance(rgb, Image.Image):
+        cutout = rgb if in_place else rgb.copy()
+        cutout.putalpha(Image.fromarray(alpha))
+        if far is not None:
+            cutout.paste((0, 0, 0, 0), mask=far)
+        return cutout
+    channels = np.empty((*alpha.shape, 4), dtype=np.uint16)
+    channels[:, :, :3], channels[:, :, 3] = rgb, alpha
+    if far is not None:
+        np.copyto(channels, 0, where=np.asarray(far)[:, :, None])  # an index by a mask takes more memory than these
+    return channels
 
 
 def on_color(cutout: Image.Image, color: Color) -> Image.Image:
@@ -87,8 +87,7 @@ def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.0
     """An RGBA cut-out with a soft shadow where it stands; RGBA of the same size.
 
     The subject's outline, laid flat on its lowest edge. `opacity` is 0 to 1, `softness` the blur's sigma as a part of
-    the subject's longer side. What would fall outside of the picture is cut: `crop_to_subject` with a margin first
-    leaves room.
+    the subject's longer side. What would fall outside of the picture is cut: a crop with a margin first leaves room.
     """
     alpha = cutout.getchannel("A")
     box = _seen_box(alpha)
@@ -106,20 +105,15 @@ def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.0
     return Image.alpha_composite(black, cutout)
 
 
-def crop_to_subject(cutout: Image.Image, margin: float = 0.0, aspect: float | None = None) -> Image.Image:
-    """The part of an RGBA cut-out that holds the subject, as `subject_box` finds it; beyond the picture transparent."""
-    return cutout.crop(subject_box(cutout.getchannel("A"), margin, aspect))
-
-
-def subject_box(alpha: Image.Image, margin: float = 0.0, aspect: float | None = None) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what shows of an "L" alpha; it may reach beyond the picture.
+def subject_box(alpha: Levels, margin: float = 0.0, aspect: float | None = None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what shows of an alpha, (H, W); it may reach beyond the picture.
 
     `margin` is left free on each side, as a part of the subject's longer side. `aspect`, width over height, is reached
     by adding to the shorter of both. An alpha of nothing has the whole picture's box.
     """
-    box = _seen_box(alpha)
+    box = _seen_box(Image.fromarray(to_8_bits(alpha)))
     if box is None:
-        return 0, 0, *alpha.size
+        return 0, 0, alpha.shape[1], alpha.shape[0]
     left, top, right, bottom = box
     free = 2 * round(margin * max(right - left, bottom - top))
     width, height = right - left + free, bottom - top + free
@@ -129,58 +123,26 @@ def subject_box(alpha: Image.Image, margin: float = 0.0, aspect: float | None = 
     return left, top, left + width, top + height
 
 
-def cut_to(rgb: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """The part of a picture in a box; beyond the picture, its border's colours are repeated."""
-    width, height = rgb.size
-    rows, columns = np.arange(box[1], box[3]).clip(0, height - 1), np.arange(box[0], box[2]).clip(0, width - 1)
-    if box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height:
-        return rgb.crop(box)
-    return Image.fromarray(np.asarray(rgb)[np.ix_(rows, columns)])
-
-
-def cut_to_deep(values: Levels, box: tuple[int, int, int, int], *, repeated: bool) -> Levels:
-    """The part of uint16 (H, W) or (H, W, C) in a box; beyond the picture its border `repeated`, or nothing."""
-    left, top, right, bottom = box
-    height, width = values.shape[:2]
-    beyond = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0)]
-    inside = values[max(top, 0) : bottom, max(left, 0) : right]
-    return np.pad(inside, beyond[: values.ndim], mode="edge" if repeated else "constant")
-
-
-def keep_largest(alpha: Image.Image, num: int) -> Image.Image:
-    """An "L" alpha with all but its `num` largest parts removed.
+def keep_largest(alpha: Levels, num: int) -> Levels:
+    """An alpha, uint8 or uint16 (H, W), with all but its `num` largest parts removed.
 
     Parts are what hangs together, by sides of pixels, where alpha is above one twentieth; what is fainter stays only
     next to a part that stays.
     """
-    values = np.asarray(alpha)
-    return Image.fromarray(values * _largest(values >= _SEEN, values > 0, num))
-
-
-def keep_largest_deep(alpha: Levels, num: int) -> Levels:
-    """An alpha, uint16 (H, W), with all but its `num` largest parts removed, as `keep_largest` finds them."""
-    return alpha * _largest(shallow(alpha) >= _SEEN, alpha > 0, num)
-
-
-def _largest(seen: Mask, any_: Mask, num: int) -> Mask:
-    """The `num` largest parts of what is seen, and what fainter hangs together with them."""
     if num < 1:
         raise ValueError(f"the number of parts to keep is 1 or more, got {num}")
-    parts = Parts.of(seen)
+    parts = Parts.of(to_8_bits(alpha) >= _SEEN)
     chosen = np.zeros(len(parts.areas), dtype=np.bool_)
     chosen[np.argsort(-parts.areas, kind="stable")[:num]] = True
     kept = parts.where(chosen)
-    fringe = Parts.of(any_ & ~parts.where(~chosen))
-    return fringe.where(fringe.touching(kept))
+    fringe = Parts.of((alpha > 0) & ~parts.where(~chosen))
+    return alpha * fringe.where(fringe.touching(kept))
 
 
-def invert(alpha: Image.Image) -> Image.Image:
-    """The alpha ("L") of all that the given one leaves out."""
-    return ImageChops.invert(alpha)
-
-
-def multiplied(alpha: Levels, other: Levels) -> Levels:
-    """The product of two alphas, uint16 of the same shape, of which 65,535 is 1."""
+def multiplied(alpha: Levels, other: Image.Image | Levels) -> Levels:
+    """The product of two alphas, uint8 (H, W) and "L", or both uint16 (H, W), of which the highest level is 1."""
+    if isinstance(other, Image.Image):
+        return np.asarray(ImageChops.multiply(Image.fromarray(alpha), other))
     return ((alpha.astype(np.uint32) * other + 32_767) // 65_535).astype(np.uint16)
 
 
@@ -189,7 +151,7 @@ def _seen_box(alpha: Image.Image) -> tuple[int, int, int, int] | None:
     return alpha.point([255 if value >= _SEEN else 0 for value in range(256)]).getbbox()
 
 
-def _far_from_visible(alpha: NDArray[np.uint8]) -> Image.Image:
+def _far_from_visible(alpha: Levels) -> Image.Image:
     """Mask ("1") of all pixels but the blocks that hold or touch a pixel with any alpha.
 
     Programs that scale straight colours mix a visible pixel with its invisible neighbours; those must not be black.
@@ -197,7 +159,7 @@ def _far_from_visible(alpha: NDArray[np.uint8]) -> Image.Image:
     height, width = alpha.shape
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     padded = np.zeros((rows * _BLOCK, columns * _BLOCK), dtype=np.uint8)
-    padded[:height, :width] = alpha
+    np.not_equal(alpha, 0, out=padded.view(np.bool)[:height, :width])
     # The 8 bytes of a block's row are read as one number: any is not 0 if and only if that is not.
     visible = padded.view(np.uint64).reshape(rows, _BLOCK, columns).any(axis=1)
     far: NDArray[np.bool] = np.ones((rows, columns), dtype=np.bool)

@@ -15,12 +15,10 @@ from PIL import Image
 from u2net.cutout.finish import Finish
 from u2net.cutout.outline import Outline
 from u2net.errors import InvalidImage, MissingExtra, NoSubject, reason
-from u2net.images.deep import DeepPicture, load_deep
 from u2net.images.exif import kept_exif
 from u2net.images.load import load_image
 from u2net.images.picture import Picture
 from u2net.images.save import Format, encode
-from u2net.images.tiff import to_tiff
 from u2net.inference.open import new_session
 from u2net.inference.runtimes import Precision, Runtime
 from u2net.inference.session import EMPTY, Session
@@ -59,8 +57,8 @@ class CutoutConfig:
         if self.bit_depth == 16:
             if self.format != "tiff":
                 raise ValueError(f"16 bits per channel are written as tiff, not as {self.format}")
-            self.outline.check_deep()
-            self.finish.check_deep()
+            self.outline.check_16_bits()
+            self.finish.check_16_bits()
 
     def asked(self) -> dict[str, Any]:
         """Everything that decides what files hold, as values of JSON; pictures are their digests.
@@ -104,7 +102,7 @@ class Cutter:
         After the last one's mask the session is closed: the network's memory then serves the picture.
         Raises what `open` does.
         """
-        load: Callable[[], Picture | DeepPicture]
+        load: Callable[[], Picture]
         if self._session is None:
             # The first picture is decoded while the runtime is loaded and reads the model.
             with ThreadPoolExecutor(1) as pool:
@@ -139,40 +137,32 @@ class Cutter:
             self._session.close()
             self._session = None
 
-    def _load(self, source: Path | bytes) -> Picture | DeepPicture:
-        return load_deep(source) if self.config.bit_depth == 16 else load_image(source)
+    def _load(self, source: Path | bytes) -> Picture:
+        return load_image(source, bit_depth=self.config.bit_depth)
 
-    def _cut(self, loaded: Picture | DeepPicture, *, is_last: bool) -> Cut:
+    def _cut(self, picture: Picture, *, is_last: bool) -> Cut:
         config, session = self.config, self.open()
-        picture = loaded.picture if isinstance(loaded, DeepPicture) else loaded
         prediction = config.outline.predict(picture, session)
         if is_last:
             self.close()
         if config.on_empty != "keep" and prediction.confidence < EMPTY:
             raise NoSubject(prediction.confidence)
-        if isinstance(loaded, DeepPicture):
-            levels = config.finish.apply_deep(loaded, config.outline.deep_alpha(loaded, prediction, session))
-            described = loaded.icc_profile, self._exif(picture)
-            del loaded, picture  # larger than the file
-            content = to_tiff(levels, *described)
-        else:
-            alpha = config.outline.alpha(picture, prediction.mask, session)
-            content = self._encode(config.finish.apply(picture, alpha, in_place=True), picture)
-        return Cut("done", content, confidence=prediction.confidence)
-
-    def _encode(self, image: Image.Image, picture: Picture) -> bytes:
-        config = self.config
-        if config.format == "jpg" and not config.finish.only_mask:
+        alpha = config.outline.alpha(picture, prediction, session.card.transform)
+        image = config.finish.apply(picture, alpha, in_place=True)
+        profile, exif = picture.icc_profile, self._exif(picture)
+        del picture, alpha  # with 16 bits larger than the file
+        if isinstance(image, Image.Image) and config.format == "jpg" and not config.finish.only_mask:
             image = image.convert("RGB")
-        return encode(
+        content = encode(
             image,
             config.format,
-            picture.icc_profile,
+            profile,
             png_level=config.png_level,
             quality=config.lossy_quality,
             alpha_quality=config.alpha_quality,
-            exif=self._exif(picture),
+            exif=exif,
         )
+        return Cut("done", content, confidence=prediction.confidence)
 
     def _exif(self, picture: Picture) -> bytes | None:
         asked = self.config.exif

@@ -6,26 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 
-from u2net.cutout.compose import (
-    Backdrop,
-    cut_out,
-    cut_out_deep,
-    cut_to,
-    cut_to_deep,
-    invert,
-    keep_largest,
-    keep_largest_deep,
-    multiplied,
-    subject_box,
-    with_shadow,
-)
+from u2net.cutout.compose import Backdrop, cut_out, keep_largest, multiplied, subject_box, with_shadow
 from u2net.cutout.matting.foreground import foreground
 from u2net.errors import ImageTooLarge
-from u2net.images.deep import DeepPicture, Levels, shallow
-from u2net.images.load import LIMITS
-from u2net.images.picture import Picture
+from u2net.images.limits import LIMITS
+from u2net.images.picture import Levels, Picture, cropped, to_8_bits
 
 
 @dataclass(frozen=True)
@@ -57,59 +44,46 @@ class Finish:
     backdrop: Backdrop | None = None
     """What the cut-out is put over."""
 
-    def apply(self, picture: Picture, alpha: NDArray[np.uint8], *, in_place: bool = False) -> Image.Image:
+    def apply(self, picture: Picture, alpha: Levels, *, in_place: bool = False) -> Image.Image | NDArray[np.uint16]:
         """The result, "RGBA" or with `only_mask` "L", in the picture's colour space.
 
-        `alpha` is uint8 (H, W) of the picture's size. Transparency that the picture has stays: the alpha is multiplied
-        by it. `in_place` may make the result of the picture's own pixels, which nobody may use afterwards: it saves 4
-        bytes a pixel. Raises ImageTooLarge for a crop that reaches too far beyond the picture.
+        `alpha` is uint8 (H, W) of the picture's size. If it is uint16 the result is too: straight (H, W, 4), or with
+        `only_mask` (H, W). Transparency that the picture has stays: the alpha is multiplied by it. `in_place` may make
+        the result of the picture's own pixels, which nobody may use afterwards: it saves 4 bytes a pixel. Raises
+        ImageTooLarge for a crop that reaches too far beyond the picture, and ValueError for a shadow or a backdrop in
+        16 bits.
         """
-        kept = Image.fromarray(alpha)
-        if self.parts is not None:
-            kept = keep_largest(kept, self.parts)
+        in_16 = alpha.dtype == np.uint16
+        if in_16:
+            self.check_16_bits()
+        picture = picture.in_bits(16 if in_16 else 8)
+        kept = alpha if self.parts is None else keep_largest(alpha, self.parts)
         if self.inverted:
-            kept = invert(kept)
-        opacity = kept if picture.alpha is None else ImageChops.multiply(kept, picture.alpha)
+            kept = ~kept
+        own = picture.alpha_16 if in_16 else picture.alpha
+        opacity = kept if own is None else multiplied(kept, own)
         if self.crop is not None:
             box = subject_box(opacity, self.crop.margin, self.crop.aspect)
             _check_size((box[2] - box[0], box[3] - box[1]))
-            kept, opacity = kept.crop(box), opacity.crop(box)
-            picture = replace(picture, rgb=cut_to(picture.rgb, box), alpha=None)
+            kept, opacity = cropped(kept, box), cropped(opacity, box)
+            picture = replace(picture, alpha=None, alpha_16=None).crop(box)
         if self.only_mask:
-            return opacity
-        rgb = picture.rgb
+            return opacity.view(np.uint16) if in_16 else Image.fromarray(opacity)
+        rgb = picture.rgb if picture.rgb_16 is None else picture.rgb_16
         if self.clean:
-            rgb = Image.fromarray(foreground(np.asarray(rgb), np.asarray(kept)))
-        # A backdrop is still to see the picture.
-        cutout = cut_out(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place and self.backdrop is None)
-        if self.shadow:
-            cutout = with_shadow(cutout)
-        return cutout if self.backdrop is None else self.backdrop(cutout, picture)
+            colors = foreground(np.asarray(rgb), to_8_bits(kept))
+            rgb = colors if in_16 else Image.fromarray(colors)
+        # A backdrop still reads the picture's own pixels.
+        in_place = rgb is not picture.rgb or (in_place and self.backdrop is None)
+        cutout = cut_out(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place)
+        if isinstance(cutout, Image.Image):
+            if self.shadow:
+                cutout = with_shadow(cutout)
+            if self.backdrop is not None:
+                cutout = self.backdrop(cutout, picture)
+        return cutout
 
-    def apply_deep(self, deep: DeepPicture, alpha: Levels) -> Levels:
-        """The result in 65,536 levels: straight uint16 (H, W, 4), or with `only_mask` (H, W).
-
-        `alpha` is uint16 (H, W) of the picture's size; all is as in `apply`. Raises ValueError for a shadow and for a
-        backdrop, which are composed in 8 bits.
-        """
-        self.check_deep()
-        kept = alpha if self.parts is None else keep_largest_deep(alpha, self.parts)
-        if self.inverted:
-            kept = ~kept
-        opacity = kept if deep.alpha is None else multiplied(kept, deep.alpha)
-        rgb = deep.rgb
-        if self.crop is not None:
-            box = subject_box(Image.fromarray(shallow(opacity)), self.crop.margin, self.crop.aspect)
-            _check_size((box[2] - box[0], box[3] - box[1]))
-            kept, opacity = (cut_to_deep(part, box, repeated=False) for part in (kept, opacity))
-            rgb = cut_to_deep(rgb, box, repeated=True)
-        if self.only_mask:
-            return opacity
-        if self.clean:
-            rgb = foreground(rgb, shallow(kept))
-        return cut_out_deep(rgb, opacity, keep_hidden=self.keep_hidden)
-
-    def check_deep(self) -> None:
+    def check_16_bits(self) -> None:
         """Raise ValueError for what there is in 8 bits alone."""
         if self.shadow or self.backdrop is not None:
             raise ValueError("shadows and backgrounds are composed in 8 bits per channel: a cut-out of 16 has none")

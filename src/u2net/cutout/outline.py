@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.cutout.matting.refine import refine, refine_deep
+from u2net.cutout.matting.refine import refine
 from u2net.cutout.matting.trimap import alpha_matte, smooth_mask
-from u2net.images.deep import DeepPicture, Levels, deepen
-from u2net.images.picture import Picture
+from u2net.images.picture import Levels, Picture, to_8_bits, to_16_bits
 from u2net.inference.session import Prediction, Session, with_mirrored
-
-Pixels = NDArray[np.uint8]
+from u2net.models.transform import Transform
 
 Quality = Literal["coarse", "fast", "balanced", "best"]
 """The network's mask enlarged; by a guided filter; by closed-form matting; the same on the mean of two looks."""
@@ -67,55 +65,44 @@ class Outline:
         """The mask, and how sure the network is that there is a subject."""
         return (with_mirrored(session.predict) if self.quality == "best" else session.predict)(picture)
 
-    def alpha(self, picture: Picture, mask: Pixels, session: Session) -> Pixels:
-        """The subject's alpha, uint8 (H, W), from the picture and the mask that `predict` gave, of the same shape.
+    def alpha(self, picture: Picture, prediction: Prediction, transform: Transform) -> Levels:
+        """The subject's alpha, (H, W): uint8, or uint16 if the picture has 16 bits.
 
-        Of the session, which may be closed, only the card is read.
+        `prediction` is what `predict` gave for the picture, `transform` its session's. Raises ValueError for `matting`
+        in 16 bits.
         """
+        mask, in_16 = prediction.mask, picture.rgb_16 is not None
+        if in_16:
+            self.check_16_bits()
         if self.matting is not None:
             # rembg's order: what is matted is the mask made hard.
-            return self._matted(picture, smooth_mask(mask) if self.hard else mask, self.matting)
-        refinement = self._refinement(session)
-        if refinement is not None:
-            mask = refine(picture.rgb, mask, refinement)
-        return smooth_mask(mask) if self.hard else mask
-
-    def deep_alpha(self, deep: DeepPicture, prediction: Prediction, session: Session) -> Levels:
-        """The subject's alpha in 65,536 levels, uint16 (H, W), from a prediction for the picture's 8 bits.
-
-        Of the session, which may be closed, only the card is read. Raises ValueError for `matting`.
-        """
-        self.check_deep()
+            asked = asdict(self.matting)
+            return alpha_matte(np.asarray(picture.rgb), smooth_mask(mask) if self.hard else mask, **asked)
+        quality = self.quality or ("coarse" if max(transform.size) > _FINE else "fast")
+        if quality != "coarse":
+            colors = None if self.hard else picture.rgb_16  # for two levels 8 bits will do
+            alpha = refine(picture.rgb, mask, "fast" if quality == "fast" else "balanced", colors)
+        elif in_16 and not self.hard:
+            alpha = _finer(prediction, transform, picture.size)
+        else:
+            alpha = mask
         if self.hard:
-            return deepen(self.alpha(deep.picture, prediction.mask, session))
-        refinement = self._refinement(session)
-        if refinement is not None:
-            return refine_deep(deep.rgb, deep.picture.rgb, prediction.mask, refinement)
-        assert prediction.output is not None  # several looks are always refined
-        saliency = session.card.transform.saliency(prediction.output, deep.picture.size)
-        saliency *= np.float32(65_535)
-        saliency += np.float32(0.5)
-        alpha = saliency.astype(np.uint16)
-        alpha[prediction.mask == 0] = 0  # else there would be a trace of alpha, and so of colour, nearly everywhere
+            alpha = smooth_mask(to_8_bits(alpha))
+            alpha = to_16_bits(alpha) if in_16 else alpha
         return alpha
 
-    def check_deep(self) -> None:
+    def check_16_bits(self) -> None:
         """Raise ValueError for what there is in 8 bits alone."""
         if self.matting is not None:
             raise ValueError("alpha_matting finds an alpha of 8 bits: for one of 16 give a quality")
 
-    def _refinement(self, session: Session) -> Literal["fast", "balanced"] | None:
-        coarse_will_do = max(session.card.transform.size) > _FINE
-        quality = self.quality or ("coarse" if coarse_will_do else "fast")
-        if quality == "coarse":
-            return None
-        return "fast" if quality == "fast" else "balanced"
 
-    def _matted(self, picture: Picture, mask: Pixels, matting: Matting) -> Pixels:
-        return alpha_matte(
-            np.asarray(picture.rgb),
-            mask,
-            foreground_threshold=matting.foreground_threshold,
-            background_threshold=matting.background_threshold,
-            erode_size=matting.erode_size,
-        )
+def _finer(prediction: Prediction, transform: Transform, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """The mask in 16 bits."""
+    assert prediction.output is not None  # several looks are always refined
+    saliency = transform.saliency(prediction.output, size)
+    saliency *= np.float32(65_535)
+    saliency += np.float32(0.5)
+    alpha = saliency.astype(np.uint16)
+    alpha[prediction.mask == 0] = 0  # else there would be a trace of alpha, and so of colour, nearly everywhere
+    return alpha

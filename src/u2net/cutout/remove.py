@@ -12,10 +12,8 @@ from PIL import Image
 from u2net.cutout.compose import Backdrop, color_backdrop
 from u2net.cutout.finish import Finish
 from u2net.cutout.outline import Matting, Outline, Quality
-from u2net.images.deep import load_deep
 from u2net.images.load import ImageData, Picture, load_image
-from u2net.images.save import encode, same_kind
-from u2net.images.tiff import to_tiff
+from u2net.images.save import same_kind
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
 
@@ -55,8 +53,8 @@ def remove(
     gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
     alpha alone, "L" or uint8 (H, W). Transparency that the input has stays: the alpha is multiplied by it.
 
-    With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W), of 16 bits as `u2net.images.deep.load_deep` reads
-    them; bytes in, and `force_return_bytes`, give a TIFF file's bytes. Files may have `DEEP_LIMITS` there.
+    With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W), made of 16 bits if the input has them
+    (`u2net.images.load.load_image`); bytes in, and `force_return_bytes`, give a TIFF file's bytes.
 
     `session` is from `new_session`; without one the packaged model is opened once and kept. The rest is as `render`
     says. Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
@@ -80,18 +78,12 @@ def remove(
         alpha_matting_erode_size=alpha_matting_erode_size,
     )
     if bit_depth == 16:
-        outline.check_deep()
-        finish.check_deep()
-        deep = load_deep(data)
-        prediction = outline.predict(deep.picture, session or _shared_session())
-        levels = finish.apply_deep(deep, outline.deep_alpha(deep, prediction, session or _shared_session()))
-        gives_bytes = force_return_bytes or isinstance(data, bytes | bytearray | memoryview)
-        return to_tiff(levels, deep.icc_profile) if gives_bytes else levels
-    picture = data if isinstance(data, Picture) else load_image(data)
-    image = _cut_out(picture, session or _shared_session(), outline, finish, in_place=picture is not data)
-    if force_return_bytes:
-        return encode(image, "png", picture.icc_profile)
-    return same_kind(picture.rgb if isinstance(data, Picture) else data, image, picture.icc_profile)
+        outline.check_16_bits()
+        finish.check_16_bits()
+    picture = load_image(data, bit_depth=bit_depth)
+    in_place = not isinstance(data, Picture)
+    image = _cut_out(picture, session or _shared_session(), outline, finish, in_place=in_place)
+    return same_kind(b"" if force_return_bytes else data, image, picture.icc_profile)
 
 
 def render(
@@ -135,7 +127,9 @@ def render(
         alpha_matting_background_threshold=alpha_matting_background_threshold,
         alpha_matting_erode_size=alpha_matting_erode_size,
     )
-    return _cut_out(picture, session, outline, finish, in_place=in_place)
+    image = _cut_out(picture.in_bits(8), session, outline, finish, in_place=in_place)
+    assert isinstance(image, Image.Image)
+    return image
 
 
 def _asked(
@@ -168,9 +162,11 @@ def _asked(
     return outline, finish
 
 
-def _cut_out(picture: Picture, session: Session, outline: Outline, finish: Finish, *, in_place: bool) -> Image.Image:
-    mask = outline.predict(picture, session).mask
-    return finish.apply(picture, outline.alpha(picture, mask, session), in_place=in_place)
+def _cut_out(
+    picture: Picture, session: Session, outline: Outline, finish: Finish, *, in_place: bool
+) -> Image.Image | NDArray[np.uint16]:
+    prediction = outline.predict(picture, session)
+    return finish.apply(picture, outline.alpha(picture, prediction, session.card.transform), in_place=in_place)
 
 
 def _shared_session() -> Session:

@@ -32,10 +32,7 @@ def to_rgb(image: Image.Image, profile: object, max_icc_bytes: int) -> tuple[Ima
         space = profile[16:20]
         try:
             if space == b"RGB " and image.mode in ("L", "RGB"):
-                # sRGB profiles have many names, and other profiles bear its name: what counts is what they do.
-                seen = np.asarray(to_srgb(profile, "RGB").apply(_PROBE), np.int16)
-                is_srgb = np.abs(seen - np.asarray(_PROBE)).max() <= 1
-                return _convert(image, "RGB"), None if is_srgb else profile
+                return _convert(image, "RGB"), None if is_srgb(to_srgb(profile, "RGB")) else profile
             if space == _COLOUR_SPACES[image.mode]:
                 return to_srgb(profile, image.mode).apply(image), None
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
@@ -53,6 +50,15 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
+
+
+def is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a way from RGB to sRGB changes colours by one level of 256 at most.
+
+    Profiles of sRGB have many names, and other profiles have its name: only what they do counts.
+    """
+    seen = np.asarray(transform.apply(_PROBE), np.int16)
+    return bool(np.abs(seen - np.asarray(_PROBE)).max() <= 1)
 
 
 def from_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

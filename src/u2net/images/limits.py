@@ -1,17 +1,76 @@
-"""What is looked at in JPEG and PNG files, or left out of them, before Pillow reads them."""
+"""Limits on input, each checked before anything of that size is allocated.
+
+What is refused raises `InvalidImage` or one of its kinds, in one line.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import zlib
+from dataclasses import dataclass, replace
 
-from u2net.errors import ImageTooLarge
+from u2net.errors import ImageTooLarge, InvalidImage
 
 # A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
 # 100 is libtiff's limit too.
 _MAX_SCANS = 100
 # Pillow walks over segments one by one, in Python. Cameras write a few dozen.
 _MAX_SEGMENTS, _MAX_FILL = 10_000, 1000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What `load_image` accepts. Each is checked before anything of that size is allocated."""
+
+    max_pixels: int = 50_000_000
+    """Width × height."""
+    max_side: int = 16_384
+    """The longer of width and height."""
+    max_bytes: int = 25 * 2**20
+    """Length of an encoded file."""
+    max_icc_bytes: int = 4 * 2**20
+    """Length of a colour profile. A longer one is ignored; its picture is not refused."""
+
+
+LIMITS = Limits()
+
+LIMITS_16_BITS = replace(LIMITS, max_bytes=8 * LIMITS.max_pixels + 2**24)
+"""`LIMITS` for pictures of 16 bits per channel, whose files have up to 8 bytes per pixel, and more for metadata."""
+
+
+def read_encoded(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
+    """The content of a picture's file. Raises InvalidImage for what is no regular file or too long, and OSError."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidImage("not a regular file")
+        check_num_bytes(status.st_size, limits)
+        # The file may be growing, or tell a length of 0 as those of /proc do.
+        return file.read(limits.max_bytes + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for anyone to write into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def check_num_bytes(num_bytes: int, limits: Limits) -> None:
+    """Raise ImageTooLarge for too long a file."""
+    if num_bytes > limits.max_bytes:
+        raise ImageTooLarge(f"the file has more than {limits.max_bytes:,} bytes")
+
+
+def check_size(size: tuple[int, int], limits: Limits) -> None:
+    """Raise ImageTooLarge for too many pixels, (width, height), and InvalidImage for none."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise InvalidImage(f"the picture is empty: {width} × {height} pixels")
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(f"{width} × {height} pixels: a side may have {limits.max_side:,}")
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(f"{width} × {height} pixels: a picture may have {limits.max_pixels:,}")
 
 
 def check_segments(jpeg: bytes) -> None:

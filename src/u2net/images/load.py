@@ -1,18 +1,14 @@
-"""From bytes, a path, a PIL image or an array to an upright RGB picture.
-
-Every limit on input lives here. What is refused raises `InvalidImage` or one of its kinds, in one line.
-"""
+"""From bytes, a path, a PIL image or an array to an upright RGB picture."""
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 from typing import TypeAlias, TypeVar
 
@@ -29,19 +25,29 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.images.color import separate, to_rgb
-from u2net.images.limits import bare_png, check_segments
 from u2net.images.exif import tiff_exif
-from u2net.images.picture import Picture
+from u2net.images.limits import (
+    LIMITS,
+    LIMITS_16_BITS,
+    Limits,
+    bare_png,
+    check_num_bytes,
+    check_segments,
+    check_size,
+    read_encoded,
+)
+from u2net.images.picture import BitDepth, Picture, to_8_bits
+from u2net.images.tiff import read_16_bits
 
 __all__ = [
     "LIMITS",
+    "LIMITS_16_BITS",
     "SUFFIXES",
     "ImageData",
     "Limits",
     "Picture",
     "load_image",
     "load_stored",
-    "past_warnings",
     "read_encoded",
 ]
 
@@ -77,50 +83,30 @@ _UPRIGHT = {
 _warnings_lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What `load_image` accepts. Each is checked before anything of that size is allocated."""
-
-    max_pixels: int = 50_000_000
-    """Width × height."""
-    max_side: int = 16_384
-    """The longer of width and height."""
-    max_bytes: int = 25 * 2**20
-    """Length of an encoded file."""
-    max_icc_bytes: int = 4 * 2**20
-    """Length of a colour profile. A longer one is ignored; its picture is not refused."""
-
-
-LIMITS = Limits()
-
-
-def load_image(data: ImageData, limits: Limits = LIMITS) -> Picture:
+def load_image(data: ImageData | Picture, limits: Limits | None = None, bit_depth: BitDepth = 8) -> Picture:
     """Decode the first frame, turn it upright, separate colour from transparency.
 
     Files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF, told by content. PIL images: any mode. Arrays:
     (H, W), or (H, W, C) with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels; bool, uint8, uint16, or
     float in [0, 1]. Nothing given is modified.
 
+    With a `bit_depth` of 16 the picture has 16 bits per channel too: those of a TIFF file of RGB or RGBA, and of a
+    uint16 array, (H, W, 3 or 4); of all else they are made of 8. Without `limits`, `LIMITS` or `LIMITS_16_BITS` hold.
+
     Greys of 12 and 16 bits are scaled to 8. Greys of 32 bits ("I", "F") name no white level: it is the smallest
     of 1 (floats only), 255, 65,535 and 2³¹ − 1 (integers only) that at most 1 % of the values exceed. NaN is
     black. Grey, CMYK and Lab become sRGB by their profile; RGB keeps its profile.
 
-    Raises `UnsupportedFormat`, `ImageTooLarge` or `InvalidImage`, and `OSError` for a path that cannot be read.
+    Raises `UnsupportedFormat`, `ImageTooLarge` or `InvalidImage`, the last also for 16 bits that are compressed
+    otherwise than by deflate, `MissingExtra` for 16 bits of a file without tifffile, and `OSError` for a path that
+    cannot be read.
     """
-    if isinstance(data, str | os.PathLike):
-        data = read_encoded(data, limits)
-    return past_warnings(lambda: _decode(data, limits))
-
-
-def read_encoded(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
-    """The content of a picture's file. Raises InvalidImage for what is no regular file or too long, and OSError."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidImage("not a regular file")
-        _check_num_bytes(status.st_size, limits)
-        # The file may be growing, or tell a length of 0 as those of /proc do.
-        return file.read(limits.max_bytes + 1)
+    if isinstance(data, Picture):
+        return data.in_bits(bit_depth)
+    limits = limits or (LIMITS_16_BITS if bit_depth == 16 else LIMITS)
+    given = read_encoded(data, limits) if isinstance(data, str | os.PathLike) else data
+    picture = _past_warnings(lambda: _decode(given, limits))
+    return picture if bit_depth == 8 else _past_warnings(lambda: _with_16_bits(picture, given, limits))
 
 
 def load_stored(data: bytes, limits: Limits = LIMITS) -> NDArray[np.uint8]:
@@ -129,10 +115,10 @@ def load_stored(data: bytes, limits: Limits = LIMITS) -> NDArray[np.uint8]:
     Nothing is stretched: greys of 1, 2 and 4 bits are 0 to 1, 3 and 15. Raises as `load_image` does for bytes, and
     `InvalidImage` for colours, a channel of transparency, numbers above 255, and JPEG, which keeps none exactly.
     """
-    return past_warnings(lambda: _decode_stored(data, limits))
+    return _past_warnings(lambda: _decode_stored(data, limits))
 
 
-def past_warnings(decode: Callable[[], Decoded]) -> Decoded:
+def _past_warnings(decode: Callable[[], Decoded]) -> Decoded:
     """What a decoder gives, whatever it remarks. Raises what it does."""
     try:
         return decode()
@@ -142,11 +128,6 @@ def past_warnings(decode: Callable[[], Decoded]) -> Decoded:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return decode()
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for anyone to write into a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _decode(data: ImageData, limits: Limits) -> Picture:
@@ -159,7 +140,7 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
         name, image = _open(data, limits)
     else:
         raise InvalidImage(f"cannot read a picture from {type(data).__name__}: give bytes, a path, PIL or array")
-    _check_size(image.size, limits)
+    check_size(image.size, limits)
     with _one_line_errors(name):
         camera = tiff_exif(image) if isinstance(image, TiffImageFile) else None  # of a file that is open till loaded
         image.load()
@@ -181,9 +162,26 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     return Picture(rgb, alpha, icc_profile, exif if isinstance(exif, bytes) else None)
 
 
+def _with_16_bits(picture: Picture, data: ImageData, limits: Limits) -> Picture:
+    channels = None
+    if isinstance(data, bytes | bytearray | memoryview):
+        channels, profile = read_16_bits(bytes(data), picture.size, limits)
+        if channels is not None:
+            picture = replace(picture, icc_profile=picture.icc_profile or profile)
+    elif isinstance(data, np.ndarray) and data.dtype == np.uint16 and data.ndim == 3 and data.shape[2] >= 3:
+        channels = np.asarray(data)
+    if channels is None:
+        return picture.in_bits(16)
+    rgb, alpha = channels[:, :, :3], channels[:, :, 3] if channels.shape[2] == 4 else None
+    if alpha is not None and (alpha == 65_535).all():
+        alpha = None
+    # The 8 bits are made of these too: Pillow cuts off the lower ones.
+    return replace(picture, rgb=Image.fromarray(to_8_bits(rgb)), rgb_16=rgb, alpha_16=alpha)
+
+
 def _decode_stored(data: bytes, limits: Limits) -> NDArray[np.uint8]:
     name, image = _open(data, limits)
-    _check_size(image.size, limits)
+    check_size(image.size, limits)
     if name == "JPEG" or image.mode not in ("1", "L", "P", "I;16", "I;16B"):
         raise InvalidImage(f"a {name} picture of mode {image.mode} stores no indices: use PNG, grey or with a palette")
     with _one_line_errors(name):
@@ -202,7 +200,7 @@ def _decode_stored(data: bytes, limits: Limits) -> NDArray[np.uint8]:
 def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
     if not (array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)):
         raise InvalidImage(f"an array must have the shape (H, W) or (H, W, 1 to 4), not {array.shape}")
-    _check_size((array.shape[1], array.shape[0]), limits)
+    check_size((array.shape[1], array.shape[0]), limits)
     dtype = array.dtype.newbyteorder("=")
     if dtype == np.bool:
         array = array * np.uint8(255)
@@ -220,7 +218,7 @@ def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
 
 def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, ImageFile.ImageFile]:
     """Read the header: the name of the format, and an image whose pixels are still to be decoded."""
-    _check_num_bytes(memoryview(data).nbytes, limits)
+    check_num_bytes(memoryview(data).nbytes, limits)
     data = bytes(data)
     name = next((name for name, (start, _) in _READERS.items() if re.match(start, data, re.DOTALL)), None)
     if name is None:
@@ -243,23 +241,8 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, Im
                 image.info["transparency"] = tuple(value >> 8 for value in colour)
         if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
             # libtiff decodes the whole of a tile, however little of it is in the picture.
-            _check_size((image.tag_v2[TILEWIDTH], image.tag_v2[TILELENGTH]), limits)
+            check_size((image.tag_v2[TILEWIDTH], image.tag_v2[TILELENGTH]), limits)
     return name, image
-
-
-def _check_num_bytes(num_bytes: int, limits: Limits) -> None:
-    if num_bytes > limits.max_bytes:
-        raise ImageTooLarge(f"the file has more than {limits.max_bytes:,} bytes")
-
-
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise InvalidImage(f"the picture is empty: {width} × {height} pixels")
-    if max(size) > limits.max_side:
-        raise ImageTooLarge(f"{width} × {height} pixels: a side may have {limits.max_side:,}")
-    if width * height > limits.max_pixels:
-        raise ImageTooLarge(f"{width} × {height} pixels: a picture may have {limits.max_pixels:,}")
 
 
 @contextmanager

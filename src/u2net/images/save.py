@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 from PIL.TiffImagePlugin import PREDICTOR
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.images.load import ImageData
 from u2net.images.png import to_png
+from u2net.images.tiff import to_tiff
 from u2net.system import atomic_write
 
 Format = Literal["png", "webp", "jpg", "avif", "tiff"]
@@ -42,23 +43,26 @@ SUFFIXES: dict[str, Format] = {
 
 
 def same_kind(
-    data: ImageData, image: Image.Image, icc_profile: bytes | None = None
-) -> bytes | Image.Image | np.ndarray:
-    """Give `image` as the kind of thing `data` is: PNG bytes for bytes, an array for an array, else PIL.
+    data: object, image: Image.Image | NDArray[np.uint16], icc_profile: bytes | None = None
+) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
+    """Give `image` as the kind of thing `data` is: bytes of PNG for bytes, an array for an array, else PIL.
 
-    The array is uint8, (H, W) or (H, W, C), writable; it cannot carry a profile. The PIL image is `image` itself,
-    with nothing in its `info` but the profile.
+    Of 16 bits, uint16, there are bytes of TIFF for bytes, and else the array itself. The array of 8 bits is uint8,
+    (H, W) or (H, W, C), writable; arrays cannot carry a profile. The PIL image is `image` itself, with nothing in its
+    `info` but the profile.
     """
+    if isinstance(data, bytes | bytearray | memoryview):
+        return encode(image, "tiff" if isinstance(image, np.ndarray) else "png", icc_profile)
+    if isinstance(image, np.ndarray):
+        return image
     if isinstance(data, np.ndarray):
         return np.array(image)
-    if isinstance(data, bytes | bytearray | memoryview):
-        return encode(image, "png", icc_profile)
     image.info = {"icc_profile": icc_profile} if icc_profile else {}
     return image
 
 
 def encode(
-    image: Image.Image,
+    image: Image.Image | NDArray[np.uint16],
     format: Format,  # noqa: A002
     icc_profile: bytes | None = None,
     *,
@@ -67,7 +71,9 @@ def encode(
     alpha_quality: int | None = None,
     exif: bytes | None = None,
 ) -> bytes:
-    """Encode an image in mode L, LA, RGB or RGBA. No metadata is written but `icc_profile` and `exif`.
+    """Encode an image in mode L, LA, RGB or RGBA, or for TIFF uint16 (H, W) or (H, W, 4), straight RGBA.
+
+    No metadata is written but `icc_profile` and `exif`.
 
     `png_level` is 1, fast, to 9, slow and small. `quality`, 1 to 100, is of the colours of a lossy format, and
     `alpha_quality`, 0 to 100, of WebP's transparency, which is exact otherwise; None is the format's own (`_WRITERS`).
@@ -76,6 +82,10 @@ def encode(
     """
     if format not in _WRITERS:
         raise UnsupportedFormat(f"can write {', '.join(_WRITERS)} only")
+    if isinstance(image, np.ndarray):
+        if format != "tiff":
+            raise UnsupportedFormat(f"16 bits per channel are written as tiff, not as {format}")
+        return to_tiff(image, icc_profile, exif)
     if format == "avif" and not features.check("avif"):
         raise UnsupportedFormat("this Pillow writes no AVIF: choose WebP or PNG")
     name, max_side, options = _WRITERS[format]

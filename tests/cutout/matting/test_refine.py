@@ -3,8 +3,8 @@ import pytest
 from pictures import ROOT
 from PIL import Image, ImageFilter
 
-from u2net.cutout.matting.refine import refine, refine_deep
-from u2net.images.deep import deepen, shallow
+from u2net.cutout.matting.refine import refine
+from u2net.images.picture import to_8_bits, to_16_bits
 
 GOLDEN = ROOT / "tests/golden" / "pymatting.npz"
 QUALITIES = ["fast", "balanced"]
@@ -121,8 +121,8 @@ def test_odd_shapes_are_no_trouble(shape, quality):
 def test_of_8_bits_16_make_the_same_alpha_more_finely(quality):
     image, truth = _scene()
     mask = _coarse(truth, 6)
-    alpha = refine_deep(deepen(image), Image.fromarray(image), mask, quality)
-    assert np.abs(shallow(alpha).astype(int) - refine(image, mask, quality)).max() <= 1
+    alpha = refine(image, mask, quality, to_16_bits(image))
+    assert np.abs(to_8_bits(alpha).astype(int) - refine(image, mask, quality)).max() <= 1
     assert len(np.unique(alpha)) > 1000
 
 

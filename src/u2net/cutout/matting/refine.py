@@ -7,22 +7,21 @@ its linear functions of colour on the full one. docs/matting.md has what was mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.cutout.matting.closed_form import solve
-from u2net.cutout.matting.guided import Area, LinearAlpha, enlarged, explained
+from u2net.cutout.matting.guided import LinearAlpha, enlarged, explained
 from u2net.images.morphology import Parts
+from u2net.images.picture import Levels
 
 Quality = Literal["fast", "balanced"]
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Level = TypeVar("Level", np.uint8, np.uint16)
 
 _SIDE = 256  # longer side of the small picture; larger ones were no better (docs/matting.md)
 _CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
@@ -37,11 +36,15 @@ _FOG = 0.05  # alpha this near to nothing or to everything is taken for that
 
 
 def refine(
-    image: NDArray[np.uint8] | Image.Image, mask: NDArray[np.uint8], quality: Quality = "balanced"
-) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8] | Image.Image,
+    mask: NDArray[np.uint8],
+    quality: Quality = "balanced",
+    colors: NDArray[np.uint16] | None = None,
+) -> Levels:
     """The alpha of the subject that a coarse mask shows: uint8 (H, W), from its mask, uint8 (H, W).
 
-    The image is uint8 (H, W, 3), or better of PIL in mode RGB: then no copy of it is made.
+    The image is uint8 (H, W, 3), or better of PIL in mode RGB: then no copy of it is made. With `colors`, the same
+    picture in 16 bits, uint16 (H, W, 3), the alpha is uint16 and theirs, by the functions of colour found in 8 bits.
 
     Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
     band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
@@ -55,18 +58,12 @@ def refine(
             raise ValueError(f"an image is (H, W, 3) and its mask (H, W), got {image.shape} and {mask.shape}")
         image = Image.fromarray(image)
     function, band = _decide(image, mask, quality)
-    return _with_band((mask >= 128) * np.uint8(255), function.tiles(image, band), band)
-
-
-def refine_deep(
-    colors: NDArray[np.uint16], image: Image.Image, mask: NDArray[np.uint8], quality: Quality = "balanced"
-) -> NDArray[np.uint16]:
-    """The alpha that `refine` finds, in 65,536 levels: uint16 (H, W).
-
-    The image is decided by as there; its alpha is then that of `colors`, uint16 (H, W, 3), which are the same picture.
-    """
-    function, band = _decide(image, mask, quality)
-    return _with_band((mask >= 128) * np.uint16(65_535), function.tiles(colors, band), band)
+    peak = np.uint8(255) if colors is None else np.uint16(65_535)
+    alpha: Levels = (mask >= 128) * peak
+    for area, found in function.tiles(image if colors is None else colors, band):
+        levels = ((found - _FOG) * (int(peak) / (1 - 2 * _FOG)) + 0.5).clip(0, peak).astype(alpha.dtype)
+        np.copyto(alpha[area], levels, where=enlarged(band, area, alpha.shape))
+    return alpha
 
 
 def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tuple[LinearAlpha, Mask]:
@@ -86,15 +83,6 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
     prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
     solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
     return LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT), band
-
-
-def _with_band(alpha: NDArray[Level], tiles: Iterator[tuple[Area, Floats]], band: Mask) -> NDArray[Level]:
-    """An alpha with its band as found, which ends where fog begins."""
-    peak = int(np.iinfo(alpha.dtype).max)
-    for area, found in tiles:
-        levels = ((found - _FOG) * (peak / (1 - 2 * _FOG)) + 0.5).clip(0, peak).astype(alpha.dtype)
-        np.copyto(alpha[area], levels, where=enlarged(band, area, alpha.shape))
-    return alpha
 
 
 def _reduced(image: Image.Image) -> Floats:

@@ -8,10 +8,9 @@ from pictures import DISPLAY_P3, SRGB, photo, rgb_profile, saved, tiff
 from PIL import ExifTags, Image
 
 from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
-from u2net.images.deep import deepen, load_deep, shallow
 from u2net.images.exif import kept_exif
 from u2net.images.load import Limits, load_image
-from u2net.images.picture import Picture
+from u2net.images.picture import Picture, to_8_bits
 from u2net.images.tiff import to_tiff
 
 SIZE = (50, 40)
@@ -44,17 +43,6 @@ def _lzw(content: bytes) -> bytes:
     return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
 
 
-def test_the_nearest_of_256_levels_is_taken():
-    levels = np.arange(65_536, dtype=np.uint16).reshape(512, 128)
-    np.testing.assert_array_equal(shallow(levels), [[round(int(v) / 257) for v in row] for row in levels])
-
-
-def test_8_bits_survive_16():
-    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert (int(deepen(levels).min()), int(deepen(levels).max())) == (0, 65_535)
-    np.testing.assert_array_equal(shallow(deepen(levels)), levels)
-
-
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize(
     "options",
@@ -67,58 +55,58 @@ def test_8_bits_survive_16():
     ],
 )
 def test_every_bit_of_a_tiff_file_is_read(options, byteorder):
-    deep = load_deep(_file(_levels(), byteorder=byteorder, **options))
-    np.testing.assert_array_equal(deep.rgb, _levels())
-    np.testing.assert_array_equal(np.asarray(deep.picture.rgb), shallow(_levels()))
-    assert deep.alpha is None
+    fine = load_image(_file(_levels(), byteorder=byteorder, **options), bit_depth=16)
+    np.testing.assert_array_equal(fine.rgb_16, _levels())
+    np.testing.assert_array_equal(np.asarray(fine.rgb), to_8_bits(_levels()))
+    assert fine.alpha_16 is None
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib", "predictor": True}])
 def test_channels_may_lie_apart(options):
     content = _file(np.moveaxis(_levels(), 2, 0), planarconfig="separate", **options)
-    np.testing.assert_array_equal(load_deep(content).rgb, _levels())
+    np.testing.assert_array_equal(load_image(content, bit_depth=16).rgb_16, _levels())
 
 
 def test_a_path_is_read_as_bytes_are(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(_file(_levels()))
-    np.testing.assert_array_equal(load_deep(path).rgb, _levels())
+    np.testing.assert_array_equal(load_image(path, bit_depth=16).rgb_16, _levels())
 
 
 def test_transparency_stays_in_16_bits():
-    deep = load_deep(_file(_levels(4), extrasamples=["unassalpha"]))
-    np.testing.assert_array_equal(deep.alpha, _levels(4)[:, :, 3])
-    np.testing.assert_array_equal(deep.rgb, _levels())
+    fine = load_image(_file(_levels(4), extrasamples=["unassalpha"]), bit_depth=16)
+    np.testing.assert_array_equal(fine.alpha_16, _levels(4)[:, :, 3])
+    np.testing.assert_array_equal(fine.rgb_16, _levels())
 
 
 def test_colours_multiplied_by_alpha_become_straight():
     pytest.importorskip("tifffile")
-    deep = load_deep(_plain(4, np.array([30_000, 10_001, 0, 40_000], "<u2").tobytes(), t338=1))
-    assert deep.rgb.tolist() == [[[round(30_000 / 40_000 * 65_535), round(10_001 / 40_000 * 65_535), 0]]]
-    assert deep.alpha.tolist() == [[40_000]]
+    fine = load_image(_plain(4, np.array([30_000, 10_001, 0, 40_000], "<u2").tobytes(), t338=1), bit_depth=16)
+    assert fine.rgb_16.tolist() == [[[round(30_000 / 40_000 * 65_535), round(10_001 / 40_000 * 65_535), 0]]]
+    assert fine.alpha_16.tolist() == [[40_000]]
 
 
 def test_a_fourth_channel_of_something_else_is_no_transparency():
     pytest.importorskip("tifffile")
-    assert load_deep(_plain(4, np.array([1, 2, 3, 4], "<u2").tobytes(), t338=0)).alpha is None
+    assert load_image(_plain(4, np.array([1, 2, 3, 4], "<u2").tobytes(), t338=0), bit_depth=16).alpha_16 is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_it_is_upright_as_pillow_has_it(orientation):
     content = _file(_levels(), extratags=[(274, "H", 1, orientation, True)])
-    deep = load_deep(content)
-    np.testing.assert_array_equal(deep.rgb >> 8, np.asarray(load_image(content).rgb))
-    assert deep.rgb.shape[1::-1] == deep.picture.size
+    fine = load_image(content, bit_depth=16)
+    np.testing.assert_array_equal(fine.rgb_16 >> 8, np.asarray(load_image(content).rgb))
+    assert fine.rgb_16.shape[1::-1] == fine.size
 
 
 @pytest.mark.parametrize("primaries", [SRGB, DISPLAY_P3])
 def test_the_files_own_profile_stays(primaries):
     profile = rgb_profile(primaries)
-    assert load_deep(_file(_levels(), iccprofile=profile)).icc_profile == profile
+    assert load_image(_file(_levels(), iccprofile=profile), bit_depth=16).icc_profile == profile
 
 
 def test_a_broken_profile_is_none():
-    assert load_deep(_file(_levels(), iccprofile=rgb_profile(SRGB)[:200])).icc_profile is None
+    assert load_image(_file(_levels(), iccprofile=rgb_profile(SRGB)[:200]), bit_depth=16).icc_profile is None
 
 
 def test_what_the_camera_noted_is_there_to_be_kept():
@@ -126,7 +114,7 @@ def test_what_the_camera_noted_is_there_to_be_kept():
     tags = Image.Exif()
     tags[ExifTags.Base.Make] = "Cam"
     tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FNumber] = 2.5
-    picture = load_deep(to_tiff(_levels(4), exif=tags.tobytes())).picture
+    picture = load_image(to_tiff(_levels(4), exif=tags.tobytes()), bit_depth=16)
     kept = Image.Exif()
     kept.load(kept_exif(picture.exif))
     assert kept[ExifTags.Base.Make] == "Cam"
@@ -136,16 +124,16 @@ def test_what_the_camera_noted_is_there_to_be_kept():
 
 def test_without_notes_there_are_none_to_be_kept():
     pytest.importorskip("tifffile")
-    assert kept_exif(load_deep(to_tiff(_levels(4))).picture.exif) is None
+    assert kept_exif(load_image(to_tiff(_levels(4)), bit_depth=16).exif) is None
 
 
 def test_arrays_of_16_bits_are_taken_as_they_are():
     for channels in (3, 4):
         given = _levels(channels)
-        deep = load_deep(given)
-        np.testing.assert_array_equal(deep.rgb, _levels(channels)[:, :, :3])
+        fine = load_image(given, bit_depth=16)
+        np.testing.assert_array_equal(fine.rgb_16, _levels(channels)[:, :, :3])
         np.testing.assert_array_equal(given, _levels(channels))
-        assert (deep.alpha is None) == (channels == 3)
+        assert (fine.alpha_16 is None) == (channels == 3)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +150,9 @@ def test_arrays_of_16_bits_are_taken_as_they_are():
 )
 def test_all_else_has_8_bits(data):
     picture = data if isinstance(data, Picture) else load_image(data)
-    deep = load_deep(data)
-    np.testing.assert_array_equal(deep.rgb, np.asarray(picture.rgb).astype(np.uint16) * 257)
-    assert deep.picture.rgb == picture.rgb
+    fine = load_image(data, bit_depth=16)
+    np.testing.assert_array_equal(fine.rgb_16, np.asarray(picture.rgb).astype(np.uint16) * 257)
+    assert fine.rgb == picture.rgb
 
 
 def test_without_tifffile_16_bits_name_the_extra_and_8_do_without(monkeypatch):
@@ -172,8 +160,8 @@ def test_without_tifffile_16_bits_name_the_extra_and_8_do_without(monkeypatch):
     with pytest.raises(
         MissingExtra, match=r"^16 bits per channel of a TIFF picture need: pip install 'u2net\[tiff\]'$"
     ):
-        load_deep(_plain(3, bytes(6)))
-    load_deep(saved(photo(), "TIFF"))
+        load_image(_plain(3, bytes(6)), bit_depth=16)
+    load_image(saved(photo(), "TIFF"), bit_depth=16)
 
 
 def test_lzw_is_refused_with_what_to_do_instead():
@@ -181,13 +169,13 @@ def test_lzw_is_refused_with_what_to_do_instead():
     content = _plain(3, _lzw(bytes([1, 2, 3, 4, 5, 6])), compression=5)
     assert load_image(content).rgb.getpixel((0, 0)) == (2, 4, 6)
     with pytest.raises(InvalidImage, match=r"^16 bits compressed by LZW .* save the TIFF with ZIP, or uncompressed$"):
-        load_deep(content)
+        load_image(content, bit_depth=16)
 
 
 def test_a_truncated_file_is_refused_in_one_line():
     for options in ({}, {"compression": "zlib"}):
         with pytest.raises(InvalidImage, match=r"^broken TIFF picture"):
-            load_deep(_file(_levels(), **options)[:-3000])
+            load_image(_file(_levels(), **options)[:-3000], bit_depth=16)
 
 
 def test_a_strip_that_would_inflate_beyond_its_pixels_is_refused():
@@ -195,13 +183,13 @@ def test_a_strip_that_would_inflate_beyond_its_pixels_is_refused():
     content = _plain(3, zlib.compress(bytes(10_000_000)), compression=8)
     assert load_image(content).size == (1, 1)
     with pytest.raises(InvalidImage, match="a part of it holds more than its pixels"):
-        load_deep(content)
+        load_image(content, bit_depth=16)
 
 
 def test_limits_are_those_of_pictures():
     for limits in (Limits(max_pixels=1999), Limits(max_side=49), Limits(max_bytes=100)):
         with pytest.raises(ImageTooLarge):
-            load_deep(_file(_levels()), limits)
+            load_image(_file(_levels()), limits, bit_depth=16)
 
 
 def test_broken_files_are_read_or_refused_and_raise_nothing_else():
@@ -212,10 +200,10 @@ def test_broken_files_are_read_or_refused_and_raise_nothing_else():
             for place in rng.integers(8, 300, 2):
                 broken[place] = rng.integers(256)
             try:
-                deep = load_deep(bytes(broken))
+                fine = load_image(bytes(broken), bit_depth=16)
             except InvalidImage:
                 num_refused += 1
             else:
-                assert deep.rgb.shape[1::-1] == deep.picture.size
+                assert fine.rgb_16.shape[1::-1] == fine.size
                 num_read += 1
     assert min(num_refused, num_read) > 0
