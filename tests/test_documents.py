@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pictures import PHOTOGRAPH, ROOT, read_image
 
+from u2net.cli.remove import remove
 from u2net.models.zoo import find
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,3 +65,10 @@ def test_a_command_runs(command, folder):
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     result = subprocess.run(command, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": path})
     assert result.returncode == 0, result.stderr
+
+
+def test_the_page_of_the_command_line_names_every_option_of_remove():
+    page = (ROOT / "docs/cli.md").read_text()
+    options = [flag for option in remove.params if not getattr(option, "hidden", False) for flag in option.opts]
+    assert len(options) > 30
+    assert [flag for flag in options if flag.startswith("-") and f"`{flag}" not in page] == []
