@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from u2net.errors import InvalidDataset
 from u2net.images.load import SUFFIXES, load_image, load_stored
@@ -129,18 +128,30 @@ def list_sources(root: Path) -> list[Source]:
         sources = [Source(root, (member.name, member.offset_data, member.size)) for member in members]
     else:
         raise InvalidDataset(f"there is no {root}")
-    hidden = len(PurePosixPath(root.as_posix()).parts) if root.is_dir() else 0
-    sources = [s for s in sources if s.name.suffix.lower() in SUFFIXES and not _is_hidden(s, hidden)]
+    num_above = len(PurePosixPath(root.as_posix()).parts) if root.is_dir() else 0
+    sources = [
+        source
+        for source in sources
+        if source.name.suffix.lower() in SUFFIXES
+        and not any(re.match(r"\.(?!\.?$)", part) for part in source.name.parts[num_above:])  # hidden
+    ]
     if not sources:
         raise InvalidDataset(f"{root} holds no pictures")
     return sorted(sources, key=lambda source: source.name)
 
 
-def by_stem(sources: Iterable[Source]) -> dict[str, Source]:
-    """Sources by their names without folder and suffix. Raises InvalidDataset for two of one name."""
-    named, duplicates = _first_by_stem(sources)
-    _refuse(duplicates)
-    return named
+def by_stem(sources: Iterable[Source], *, strict: bool = True) -> tuple[dict[str, Source], list[tuple[Source, Source]]]:
+    """The first source of each name, without folder and suffix; and for each other source, the first and itself.
+
+    Raises InvalidDataset for two sources of one name if `strict`.
+    """
+    named: dict[str, Source] = {}
+    firsts = [(named.setdefault(source.name.stem, source), source) for source in sources]
+    duplicates = [(first, source) for first, source in firsts if first is not source]
+    if strict and duplicates:
+        first, source = duplicates[0]
+        raise InvalidDataset(f"two files are called {source.name.stem}: {first.name} and {source.name}")
+    return named, duplicates
 
 
 def match_names(images: Iterable[Source], masks: Iterable[Source], name: str, *, strict: bool = True) -> Dataset:
@@ -149,17 +160,14 @@ def match_names(images: Iterable[Source], masks: Iterable[Source], name: str, *,
     Two pictures or two masks of one name raise InvalidDataset if `strict`; otherwise the first is taken and the others
     become `duplicates` of the data set.
     """
-    images_by_stem, spare_images = _first_by_stem(images)
-    masks_by_stem, spare_masks = _first_by_stem(masks)
-    duplicates = spare_images + spare_masks
-    if strict:
-        _refuse(duplicates)
+    images_by_stem, spare_images = by_stem(images, strict=strict)
+    masks_by_stem, spare_masks = by_stem(masks, strict=strict)
     examples = [
         Example(stem, images_by_stem.get(stem), masks_by_stem.get(stem))
         for stem in sorted(images_by_stem.keys() | masks_by_stem.keys())
     ]
     layout = f"pictures: {_folders(images_by_stem)}; masks: {_folders(masks_by_stem)}"
-    return Dataset(name, layout, examples, duplicates)
+    return Dataset(name, layout, examples, spare_images + spare_masks)
 
 
 def named_uniquely(datasets: Iterable[Dataset]) -> list[Dataset]:
@@ -181,7 +189,7 @@ def load_grey(source: Source) -> NDArray[np.uint8]:
     becomes 0 and 255. Raises InvalidImage or OSError.
     """
     picture = load_image(source.read())
-    if picture.alpha is not None and _is_flat(picture.rgb):
+    if picture.alpha is not None and not np.diff(picture.rgb.getextrema()).any():  # of one colour
         grey = np.asarray(picture.alpha)
     else:
         grey = np.asarray(picture.rgb.convert("L"))
@@ -196,31 +204,7 @@ def load_indices(source: Source) -> NDArray[np.uint8]:
     return load_stored(source.read())
 
 
-def _is_flat(image: Image.Image) -> bool:
-    return all(len(channel.getcolors(1) or ()) == 1 for channel in image.split())
-
-
-def _first_by_stem(sources: Iterable[Source]) -> tuple[dict[str, Source], list[tuple[Source, Source]]]:
-    """The first source of each name; and for each other source, the first and itself."""
-    named: dict[str, Source] = {}
-    firsts = [(named.setdefault(source.name.stem, source), source) for source in sources]
-    return named, [(first, source) for first, source in firsts if first is not source]
-
-
-def _refuse(duplicates: list[tuple[Source, Source]]) -> None:
-    """Raise InvalidDataset for the first of them."""
-    for first, source in duplicates:
-        raise InvalidDataset(f"two files are called {source.name.stem}: {first.name} and {source.name}")
-
-
 def _folders(sources: dict[str, Source]) -> str:
     """How many files lie in which folders, in words."""
-    counts: defaultdict[str, int] = defaultdict(int)
-    for source in sources.values():
-        counts[f"{source.name.parent.name or '.'}/*{source.name.suffix}"] += 1
+    counts = Counter(f"{source.name.parent.name or '.'}/*{source.name.suffix}" for source in sources.values())
     return ", ".join(f"{num} in {folder}" for folder, num in counts.items()) or "none"
-
-
-def _is_hidden(source: Source, num_above: int) -> bool:
-    """Whether a name below the root starts with a dot."""
-    return any(part.startswith(".") and part not in (".", "..") for part in source.name.parts[num_above:])

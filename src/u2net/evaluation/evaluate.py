@@ -60,7 +60,7 @@ class SavedMaps:
     """The maps that a model left in a folder or tar archive, each by the name of its picture."""
 
     def __init__(self, path: Path) -> None:
-        self._sources = by_stem(list_sources(path))
+        self._sources, _ = by_stem(list_sources(path))
 
     def __call__(self, example: Example) -> NDArray[np.uint8]:
         """Grey levels, (H, W). Raises InvalidDataset if there is no map, InvalidImage if it is no picture."""

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from u2net.errors import InvalidImage
 from u2net.evaluation.check.example import Checked, check_example, load_labels
-from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report
+from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report, Role
 from u2net.evaluation.check.lookalikes import find_lookalikes
 from u2net.evaluation.dataset import Dataset, Example, Source, named_uniquely
 
@@ -35,7 +34,7 @@ class _Part:
     """One data set, and what the check of each of its examples found."""
 
     dataset: Dataset
-    role: Literal["training", "validation"]
+    role: Role
     checked: list[Checked]
 
     def finding(self, kind: str, example: Example, detail: str, other: Example | None = None) -> Finding:
@@ -65,10 +64,13 @@ def examine(
     check = partial(check_example, num_classes=len(names), ignore_index=ignore_index)
     training = [dataset] if isinstance(dataset, Dataset) else list(dataset)
     named = named_uniquely([*training, *validation])
+    parts = []
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         try:
-            parts = [_check_all(d, "training", check, pool, progress) for d in named[: len(training)]]
-            parts += [_check_all(d, "validation", check, pool, progress) for d in named[len(training) :]]
+            for index, one in enumerate(named):
+                found = zip(progress(one), pool.map(check, one), strict=True)
+                role: Role = "training" if index < len(training) else "validation"
+                parts.append(_Part(one, role, [checked for _, checked in found]))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the end of the block would wait for all of them
             raise
@@ -88,17 +90,6 @@ def examine(
     order = list(KINDS)
     findings.sort(key=lambda finding: order.index(finding.kind))
     return Report([_count(part) for part in parts], findings, names, shares)
-
-
-def _check_all(
-    dataset: Dataset,
-    role: Literal["training", "validation"],
-    check: Callable[[Example], Checked],
-    pool: ThreadPoolExecutor,
-    progress: Callable[[Dataset], Iterable[Example]],
-) -> _Part:
-    checked = pool.map(check, dataset)
-    return _Part(dataset, role, [one for _, one in zip(progress(dataset), checked, strict=True)])
 
 
 def _of_examples(part: _Part) -> Iterator[Finding]:

@@ -12,6 +12,9 @@ Severity = Literal["error", "warning", "note"]
 """Training cannot use it; training uses it, but check it; training converts it correctly."""
 
 
+Role = Literal["training", "validation"]
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of finding."""
@@ -87,7 +90,7 @@ class Examined:
     """One data set that was checked."""
 
     dataset: Dataset
-    role: Literal["training", "validation"]
+    role: Role
     num_pairs: int
     """Examples with picture and mask."""
     num_usable: int
