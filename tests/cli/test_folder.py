@@ -148,7 +148,7 @@ def _settle(folder: Path, output: Path, num_kills: int, seed: int, *flags: str) 
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as child:
             while len(list(output.glob("*.png"))) <= place:
                 assert child.poll() is None
-                time.sleep(0.002)
+                time.sleep(0.005)
             time.sleep(rng.uniform(0, 0.1))
             (os.killpg if turn % 2 else os.kill)(child.pid, signal.SIGKILL)
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -27,6 +27,11 @@ OPEN = {"RAY_AUTH_MODE": "disabled"}
 QUICK = CutoutConfig(runtime="onnxruntime", threads=1)
 
 
+@pytest.fixture(scope="module")
+def cutter() -> Cutter:
+    return Cutter(QUICK)
+
+
 @pytest.fixture
 def folders(tmp_path) -> tuple[Storage, Storage]:
     """One with two pictures, and one for what is made of them."""
@@ -44,9 +49,9 @@ def store() -> Storage:
     return Storage(system, "shop")
 
 
-def test_a_row_of_a_name_becomes_the_file_that_a_cutter_makes(folders, tmp_path):
-    told = Remover(Cutter(QUICK), *folders, overwrite=False)({"name": "0001.png", "target": "deep/er.png"})
-    cut = Cutter(QUICK)(tmp_path / "in" / "0001.png")
+def test_a_row_of_a_name_becomes_the_file_that_a_cutter_makes(cutter, folders, tmp_path):
+    told = Remover(cutter, *folders, overwrite=False)({"name": "0001.png", "target": "deep/er.png"})
+    cut = cutter(tmp_path / "in" / "0001.png")
     assert (tmp_path / "out" / "deep" / "er.png").read_bytes() == cut.content
     assert told == {
         "name": "0001.png",
@@ -57,8 +62,8 @@ def test_a_row_of_a_name_becomes_the_file_that_a_cutter_makes(folders, tmp_path)
     }
 
 
-def test_a_row_of_bytes_is_named_after_its_name(folders, tmp_path):
-    remover = Remover(Cutter(QUICK), *folders, overwrite=False)
+def test_a_row_of_bytes_is_named_after_its_name(cutter, folders, tmp_path):
+    remover = Remover(cutter, *folders, overwrite=False)
     content = (tmp_path / "in" / "0000.png").read_bytes()
     assert [remover({"name": name, "bytes": content})["target"] for name in ("cup", "red/cup.jpg", 7)] == [
         "cup.png",
@@ -69,31 +74,31 @@ def test_a_row_of_bytes_is_named_after_its_name(folders, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "..", "../cup.jpg", "a/../../cup.jpg", "/tmp/cup.jpg", "a\0b"])
-def test_names_that_lead_elsewhere_are_refused(folders, name):
-    told = Remover(Cutter(QUICK), *folders, overwrite=True)({"name": name, "bytes": b""})
+def test_names_that_lead_elsewhere_are_refused(cutter, folders, name):
+    told = Remover(cutter, *folders, overwrite=True)({"name": name, "bytes": b""})
     assert (told["status"], told["reason"]) == ("failed", "its name leads out of OUTPUT")
 
 
 @pytest.mark.parametrize("row", [{"name": "a.png", "bytes": b"no picture"}, {"name": "b.png", "bytes": None}])
-def test_bytes_that_are_no_picture_fail_with_a_reason(folders, row):
-    told = Remover(Cutter(QUICK), *folders, overwrite=False)(row)
+def test_bytes_that_are_no_picture_fail_with_a_reason(cutter, folders, row):
+    told = Remover(cutter, *folders, overwrite=False)(row)
     assert told["status"] == "failed"
     assert "picture" in told["reason"]
 
 
-def test_a_picture_that_is_gone_fails_with_a_reason(folders):
-    told = Remover(Cutter(QUICK), *folders, overwrite=False)({"name": "gone.png", "target": "gone.png"})
+def test_a_picture_that_is_gone_fails_with_a_reason(cutter, folders):
+    told = Remover(cutter, *folders, overwrite=False)({"name": "gone.png", "target": "gone.png"})
     assert (told["status"], told["reason"]) == ("failed", "No such file or directory")
 
 
-def test_what_is_there_stays_unless_it_is_to_be_replaced(folders, tmp_path):
+def test_what_is_there_stays_unless_it_is_to_be_replaced(cutter, folders, tmp_path):
     (tmp_path / "out").mkdir()
     file = tmp_path / "out" / "0000.png"
     file.write_text("mine")
     row = {"name": "0000.png", "target": "0000.png"}
-    assert Remover(Cutter(QUICK), *folders, overwrite=False)(row)["status"] == "skipped"
+    assert Remover(cutter, *folders, overwrite=False)(row)["status"] == "skipped"
     assert file.read_text() == "mine"
-    assert Remover(Cutter(QUICK), *folders, overwrite=True)(row)["status"] == "done"
+    assert Remover(cutter, *folders, overwrite=True)(row)["status"] == "done"
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
@@ -246,7 +251,7 @@ def test_ctrl_c_is_one_line_and_leaves_no_process_and_the_same_command_goes_on(t
 
 
 @pytest.mark.slow
-def test_an_object_store_is_read_and_written_and_gone_on_with(tmp_path):
+def test_an_object_store_is_read_and_written_and_gone_on_with(cutter, tmp_path):
     program = os.environ.get("MOTO_SERVER")
     if program is None:
         pytest.skip("MOTO_SERVER does not name the moto_server of pip install 'moto[server]>=5.2.5'")
@@ -269,7 +274,6 @@ def test_an_object_store_is_read_and_written_and_gone_on_with(tmp_path):
             made = {path.name: _ask(port, "GET", f"/bucket/out/red/{path.stem}.png") for path in paths}
         finally:
             server.kill()
-    cutter = Cutter(QUICK)
     assert made == {path.name: cutter(path).content for path in paths}
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -26,14 +27,20 @@ class DyingCutter(QuickCutter):
         os._exit(3)
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Pool]:
+    """A pool of two, for tests that leave it as they found it."""
+    with Pool(QuickCutter(), 2) as processes:
+        yield processes
+
+
 def _tasks(folder: Path, **words: str) -> list[Task]:
     return [Task(path, folder / f"{name}.png") for name, path in write_words(folder / "in", **words).items()]
 
 
-def test_every_task_is_told_once_and_failures_take_nobody_with_them(tmp_path):
+def test_every_task_is_told_once_and_failures_take_nobody_with_them(processes, tmp_path):
     words = {f"p{i}": f"picture {i}" for i in range(12)} | {"b": "bad", "e": "empty"}
-    with Pool(QuickCutter(), 2) as processes:
-        outcomes = list(processes.run(_tasks(tmp_path, **words)))
+    outcomes = list(processes.run(_tasks(tmp_path, **words)))
     assert len(outcomes) == 14
     assert statuses(outcomes) == dict.fromkeys(words, "done") | {"b": "failed", "e": "skipped"}
     assert len(list(tmp_path.glob("*.png"))) == 12
@@ -50,27 +57,24 @@ def test_processes_are_at_work_at_once(tmp_path):
     assert told == [f"p{i}" for i in range(6)]
 
 
-def test_no_task_is_asked_for_before_a_process_is_free(tmp_path):
+def test_no_task_is_asked_for_before_a_process_is_free(processes, tmp_path):
     asked = []
     tasks = _tasks(tmp_path, **{f"p{i}": "quick" for i in range(9)})
-    with Pool(QuickCutter(), 2) as processes:
-        for num_told, _ in enumerate(processes.run(asked.append(task) or task for task in tasks), 1):
-            assert len(asked) <= num_told + 2
+    for num_told, _ in enumerate(processes.run(asked.append(task) or task for task in tasks), 1):
+        assert len(asked) <= num_told + 2
 
 
-def test_a_picture_that_kills_its_process_twice_has_failed_and_the_others_are_made(tmp_path):
+def test_a_picture_that_kills_its_process_twice_has_failed_and_the_others_are_made(processes, tmp_path):
     words = {"killer": "kill"} | {f"p{i}": "wait 0.05" for i in range(6)}
-    with Pool(QuickCutter(), 2) as processes:
-        outcomes = list(processes.run(_tasks(tmp_path, **words)))
+    outcomes = list(processes.run(_tasks(tmp_path, **words)))
     assert statuses(outcomes) == dict.fromkeys(words, "done") | {"killer": "failed"}
     (reason,) = (outcome.reason for outcome in outcomes if outcome.status == "failed")
     assert "died twice (SIGKILL)" in reason
 
 
-def test_a_picture_whose_process_was_killed_by_another_is_made_after_all(tmp_path):
+def test_a_picture_whose_process_was_killed_by_another_is_made_after_all(processes, tmp_path):
     words = {"victim": f"kill-once {tmp_path / 'killed'}", "p": "quick"}
-    with Pool(QuickCutter(), 2) as processes:
-        outcomes = list(processes.run(_tasks(tmp_path, **words)))
+    outcomes = list(processes.run(_tasks(tmp_path, **words)))
     assert (tmp_path / "killed").exists()
     assert statuses(outcomes) == dict.fromkeys(words, "done")
 
@@ -108,10 +112,9 @@ def test_a_mistake_in_the_program_is_not_reported_as_a_bad_picture(tmp_path):
     assert "in __call__" in caught.value.__notes__[0]
 
 
-def test_where_there_is_nothing_to_do_for_the_moment_it_is_asked_again(tmp_path):
+def test_where_there_is_nothing_to_do_for_the_moment_it_is_asked_again(processes, tmp_path):
     (task,) = _tasks(tmp_path, a="picture")
-    with Pool(QuickCutter(), 1) as processes:
-        (outcome,) = processes.run(chain([None, None], [task], [None]))
+    (outcome,) = processes.run(chain([None, None], [task], [None]))
     assert outcome.status == "done"
 
 
