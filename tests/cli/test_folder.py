@@ -116,7 +116,7 @@ def test_names_cannot_forge_lines_of_the_report(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_finishes_what_is_begun_and_still_reports(tmp_path, number, code):
     write_pictures(tmp_path / "in", 60)
-    command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--json"]
+    command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--json", *QUICK]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         while not list(tmp_path.glob("in.out/*.png")):
             time.sleep(0.05)
@@ -166,10 +166,10 @@ def _assert_each_was_made_once(folder: Path, output: Path, undisturbed: Path) ->
         assert line["target_sha256"] == made[line["target"]]
 
 
-def test_wherever_a_run_is_killed_each_file_is_made_once(tmp_path):
+def test_wherever_a_run_is_killed_each_file_is_made_once(folder_here, tmp_path):
     folder = tmp_path / "in"
     write_pictures(folder, 12)
-    assert u2net("remove", folder, tmp_path / "undisturbed", *QUICK).returncode == 0
+    assert folder_here("remove", folder, tmp_path / "undisturbed", *QUICK).returncode == 0
     _settle(folder, tmp_path / "out", 2, 1, *QUICK)
     _assert_each_was_made_once(folder, tmp_path / "out", tmp_path / "undisturbed")
 
@@ -314,7 +314,7 @@ def test_a_watched_folder_is_worked_on_until_it_is_ended(tmp_path, photograph):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     content = photograph.read_bytes()
-    command = [sys.executable, "-m", "u2net", "remove", str(folder), str(output), "--watch", "--workers", "1"]
+    command = [sys.executable, "-m", "u2net", "remove", str(folder), str(output), "--watch", "--workers", "1", *QUICK]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         (folder / "whole.jpg").write_bytes(content)
         with (folder / "slow.jpg").open("wb") as file:
