@@ -129,6 +129,11 @@ def test_a_shadow_lies_at_the_foot_and_under_the_subject():
     assert not pixels[:30, :20].any()
 
 
+def test_a_shadow_is_darkest_on_the_ground():
+    pixels = np.asarray(with_shadow(_square((100, 100), (30, 20, 70, 60), (9, 8, 7, 255))))
+    assert pixels[60, 50, 3] > 0.9 * 128  # half of its depth lies behind the subject, half before it
+
+
 def test_a_shadow_is_as_strong_as_asked():
     cutout = _square((100, 100), (30, 20, 70, 60), (9, 8, 7, 255))
     strong, weak = (with_shadow(cutout, opacity).getpixel((50, 61))[3] for opacity in (0.8, 0.2))

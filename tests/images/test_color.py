@@ -262,6 +262,15 @@ def test_grey_becomes_srgb_by_its_profile():
     assert picture.icc_profile is None
 
 
+def test_the_darkest_grey_of_a_profile_becomes_black():
+    """Black-point compensation (ISO 18619) subtracts the light that the darkest grey has, and stretches the rest."""
+    encoded = np.arange(0, 256, 15, dtype=np.uint8)
+    profile = grey_profile(lambda level: 0.03 + 0.97 * level**2.2)
+    picture = load_image(saved(Image.fromarray(encoded[None]), "PNG", icc_profile=profile))
+    expected = 255 * srgb_encoded((encoded / 255) ** 2.2)
+    assert np.abs(pixels(picture.rgb)[0, :, 1] - expected).max() <= 1.5
+
+
 def test_grey_and_palettes_in_a_profile_of_rgb_stay_in_it():
     profile = rgb_profile(DISPLAY_P3)
     for mode in ("L", "P", "1", "RGBA"):

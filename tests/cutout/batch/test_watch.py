@@ -101,6 +101,11 @@ def test_a_file_whose_place_was_kept_with_zeros_is_waited_for(drop):
     assert drop.wait(3) == ["a.jpg"]
 
 
+def test_a_picture_that_ends_in_a_few_zeros_is_not_waited_for(drop):
+    drop.write("a.bmp", b"black" + bytes(60))
+    assert drop.wait(3) == ["a.bmp"]
+
+
 def test_a_picture_that_ends_in_zeros_for_good_is_taken_in_the_end(drop):
     drop.write("a.bmp", b"black" + bytes(1000))
     assert drop.wait(PATIENCE_S + 3) == ["a.bmp"]

@@ -75,6 +75,12 @@ def test_a_trimap_is_what_rembg_makes_with_scipy(erode_size):
     assert (known[(known != 0) & (known != 255)] == 128).all()
 
 
+@pytest.mark.parametrize(("level", "expected"), [(9, 0), (10, 128), (240, 128), (241, 255)])
+def test_a_mask_at_a_threshold_is_sure_of_nothing(level, expected):
+    """rembg compares with > and <."""
+    assert trimap(np.full((9, 9), level, dtype=np.uint8), 240, 10, 3)[4, 4] == expected
+
+
 def test_alpha_is_near_pymattings():
     with np.load(PYMATTING) as file:
         image, known, expected = file["image"], file["trimap"], file["alpha"]
