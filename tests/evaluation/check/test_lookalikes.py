@@ -80,5 +80,15 @@ def test_different_pictures_are_not_alike():
     assert find_lookalikes([to_thumbnail(picture(seed)) for seed in range(200)]) == []
 
 
+def test_pictures_of_one_form_and_another_grain_are_not_alike(photograph):
+    """Their hashes, which know coarse waves alone, are the same; half of what varies is not."""
+    thumbnail = to_thumbnail(read_image(photograph)) // 2 + 64
+    grain = (-1) ** np.indices(thumbnail.shape).sum(axis=0) * thumbnail.std()
+    other = np.rint(thumbnail + grain).clip(0, 255).astype(np.uint8)
+    assert np.corrcoef(thumbnail.ravel(), other.ravel())[0, 1] == pytest.approx(0.7, abs=0.05)
+    assert np.bitwise_count(phash(thumbnail) ^ phash(other)) <= 2
+    assert find_lookalikes([thumbnail, other]) == []
+
+
 def test_pictures_of_one_level_are_like_nothing():
     assert find_lookalikes([np.full((32, 32), level, np.uint8) for level in (0, 0, 90, 255)]) == []

@@ -134,3 +134,11 @@ def test_growing_farther_than_the_picture_is_wide_fills_it():
     mask = np.zeros((3, 5), dtype=bool)
     mask[0, 0] = True
     assert grow_by_square(mask, 7).all()
+
+
+def test_a_rim_of_a_pixel_and_two_thirds_is_two_pixels_wide():
+    """2 % of the diagonal of 60 × 60 are 1.7 pixels: squares of 30 and 28 with one middle share the second ring."""
+    mask, saliency = np.zeros((2, 60, 60), np.uint8)
+    mask[15:45, 15:45] = saliency[16:44, 16:44] = 255
+    shared, of_mask, of_map = 28**2 - 26**2, 30**2 - 26**2, 28**2 - 24**2
+    assert BoundaryIoU().score(Pair(saliency, mask)) == {"BIoU": shared / (of_mask + of_map - shared)}
