@@ -12,7 +12,7 @@ from cli.command import u2net
         (("picture.jpg", "out"), "--engine ray is for folders and Parquet files"),
         (("s3://bucket/shop",), "give OUTPUT, a folder or its URI"),
         (("rows.parquet",), "give OUTPUT, a folder or its URI"),
-        (("in", "in"), "a folder needs another folder to go to"),
+        (("in", "in"), "OUTPUT must be another folder"),
         (("in", "nowhere://bucket"), "Unrecognized filesystem type in URI: nowhere://bucket"),
     ],
 )

@@ -125,7 +125,7 @@ def test_an_interrupted_run_finishes_what_is_begun_and_still_reports(tmp_path, n
     rows = json.loads(out)["pictures"]
     assert child.returncode == code
     assert 0 < len(rows) < 60
-    assert error.decode() == "u2net: interrupted; the same command goes on from here\n"
+    assert error.decode() == "u2net: interrupted; give the same command again to continue\n"
     lines = _lines(tmp_path / "in.out")
     assert {line["begun"] for line in lines if "begun" in line} == {line["name"] for line in lines if "name" in line}
     assert {Path(row["target"]) for row in rows} == set((tmp_path / "in.out").glob("*.png"))

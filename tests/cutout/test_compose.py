@@ -1,14 +1,10 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from u2net.cutout.compose import (
     cut_out,
     keep_largest,
-    on_blur,
-    on_color,
-    on_gradient,
-    on_picture,
     subject_box,
     with_shadow,
 )
@@ -61,63 +57,10 @@ def test_the_picture_given_is_not_changed():
     assert (np.asarray(picture) == (255, 0, 0)).all()
 
 
-def test_over_an_opaque_colour_the_sum_is_that_of_porter_and_duff():
-    cutout = Image.new("RGBA", (1, 1), (200, 100, 0, 128))
-    alpha = 128 / 255
-    expected = np.array([200, 100, 0]) * alpha + np.array([0, 50, 255]) * (1 - alpha)
-    *color, opacity = on_color(cutout, (0, 50, 255, 255)).getpixel((0, 0))
-    assert opacity == 255
-    np.testing.assert_allclose(color, expected, atol=1)
-
-
 def _square(size: tuple[int, int], box: tuple[int, int, int, int], color: tuple[int, int, int, int]) -> Image.Image:
     cutout = Image.new("RGBA", size)
     cutout.paste(color, box)
     return cutout
-
-
-def test_a_gradient_goes_from_the_one_colour_to_the_other():
-    behind = np.asarray(on_gradient(Image.new("RGBA", (3, 101)), (200, 0, 0, 255), (0, 100, 0, 255)))
-    assert np.abs(behind[0, :, :3].astype(int) - (200, 0, 0)).max() <= 3
-    assert np.abs(behind[-1, :, :3].astype(int) - (0, 100, 0)).max() <= 3
-    assert np.abs(behind[50, :, :3].astype(int) - (100, 50, 0)).max() <= 3
-    assert (behind[:, :, 3] == 255).all()
-
-
-def test_a_gradient_lies_behind_the_cut_out():
-    cutout = _square((4, 4), (0, 0, 2, 4), (9, 8, 7, 255))
-    assert on_gradient(cutout, (200, 0, 0, 255), (0, 100, 0, 255)).getpixel((1, 1)) == (9, 8, 7, 255)
-
-
-def test_a_picture_behind_covers_by_its_middle():
-    behind = Image.new("RGB", (60, 20), "red")
-    behind.paste("blue", (20, 0, 40, 20))
-    pixels = np.asarray(on_picture(Image.new("RGBA", (10, 10)), behind))
-    assert (pixels[:, 3:-3] == (0, 0, 255, 255)).all()
-    assert (pixels[:, :, 0] < 100).all()
-
-
-def test_a_picture_lies_behind_the_cut_out():
-    cutout = _square((4, 4), (0, 0, 2, 4), (9, 8, 7, 255))
-    assert on_picture(cutout, Image.new("RGB", (4, 4), "red")).getpixel((0, 0)) == (9, 8, 7, 255)
-
-
-def test_the_blurred_background_has_none_of_the_subjects_colours():
-    rgb, alpha = Image.new("RGB", (80, 80), (40, 90, 40)), Image.new("L", (80, 80))
-    rgb.paste((250, 0, 250), (30, 30, 50, 50))
-    alpha.paste(255, (30, 30, 50, 50))
-    pixels = np.asarray(on_blur(cut_out(rgb, np.asarray(alpha)), rgb, 6))
-    outside = np.asarray(alpha) == 0
-    assert np.abs(pixels[outside].astype(int) - (40, 90, 40, 255)).max() <= 8
-    assert (pixels[~outside] == (250, 0, 250, 255)).all()
-
-
-def test_the_background_is_blurred():
-    rgb = Image.new("RGB", (80, 20), "black")
-    rgb.paste("white", (40, 0, 80, 20))
-    pixels = np.asarray(on_blur(Image.new("RGBA", (80, 20)), rgb, 8))[10, :, 0].astype(int)
-    assert 20 < pixels[32] < pixels[40] < pixels[48] < 235
-    assert np.abs(np.diff(pixels)).max() < 25
 
 
 def test_a_shadow_lies_at_the_foot_and_under_the_subject():
@@ -197,14 +140,3 @@ def test_faint_alpha_does_not_join_parts(level, kept):
 def test_keeping_no_part_is_refused():
     with pytest.raises(ValueError, match="1 or more, got 0"):
         keep_largest(np.zeros((4, 4), np.uint8), 0)
-
-
-def test_a_large_blur_is_what_it_would_be_at_full_size():
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((403, 301), Image.Resampling.BICUBIC)
-    cutout = image.convert("RGBA")
-    cutout.putalpha(0)
-    expected = np.asarray(image.filter(ImageFilter.GaussianBlur(20))).astype(int)
-    difference = np.abs(np.asarray(on_blur(cutout, image, 20))[:, :, :3] - expected)
-    assert difference.mean() < 1.5
-    assert difference.max() <= 8

@@ -2,6 +2,7 @@ import io
 import pickle
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,10 @@ from pictures import saved
 from PIL import Image
 
 from u2net import remove
-from u2net.cutout.compose import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
-from u2net.cutout.cutter import CutoutConfig, Cutter
-from u2net.cutout.finish import Crop, Finish
-from u2net.cutout.outline import Matting, Outline
+from u2net.cutout import background
+from u2net.cutout.config import CutoutConfig
+from u2net.cutout.cutter import Cutter
 from u2net.errors import UnknownModel
-from u2net.images.load import load_image
 from u2net.images.tiff import to_tiff
 
 EXACT = CutoutConfig(runtime="onnxruntime", precision="fp32", threads=1)
@@ -74,9 +73,9 @@ def test_16_bits_that_cannot_be_read_fail_alone(photograph, monkeypatch):
     "asked",
     [
         {"format": "png"},
-        {"format": "tiff", "finish": Finish(shadow=True)},
-        {"format": "tiff", "finish": Finish(backdrop=blur_backdrop())},
-        {"format": "tiff", "outline": Outline(matting=Matting())},
+        {"format": "tiff", "shadow": True},
+        {"format": "tiff", "background": "blur"},
+        {"format": "tiff", "alpha_matting": True},
     ],
     ids=str,
 )
@@ -98,12 +97,10 @@ def test_a_model_that_cannot_be_opened_is_no_fault_of_the_picture(photograph, tm
         Cutter(replace(EXACT, model=str(tmp_path / "none.onnx")))(photograph)
 
 
-def test_a_mistake_in_the_program_is_not_taken_for_a_bad_picture(photograph):
-    def broken(*_):
-        return 1 / 0
-
+def test_a_mistake_in_the_program_is_not_taken_for_a_bad_picture(photograph, monkeypatch):
+    monkeypatch.setitem(background.STYLES, "blur", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Cutter(replace(EXACT, finish=Finish(backdrop=broken)))(photograph)
+        Cutter(replace(EXACT, background="blur"))(photograph)
 
 
 @pytest.mark.parametrize(("wish", "status"), [("keep", "done"), ("skip", "skipped"), ("fail", "failed")])
@@ -115,29 +112,32 @@ def test_a_picture_of_nothing_is_what_was_asked(wish, status):
     assert bool(cut.content) == (status == "done")
 
 
-def _backdrops() -> list:
-    behind = Image.effect_mandelbrot((30, 20), (-2, -1, 1, 1), 50).convert("RGB")
-    return [
-        color_backdrop((9, 8, 7, 255)),
-        gradient_backdrop((0, 0, 0, 255), (255, 255, 255, 255)),
-        blur_backdrop(),
-        picture_backdrop(load_image(behind)),
-    ]
+def _backgrounds(folder: Path) -> list[str]:
+    Image.effect_mandelbrot((30, 20), (-2, -1, 1, 1), 50).convert("RGB").save(folder / "behind.png")
+    return ["#090807", "black..white", "blur", str(folder / "behind.png")]
 
 
-@pytest.mark.parametrize("backdrop", _backdrops())
-def test_backdrops_reach_other_processes(backdrop, cutter, photograph):
-    config = replace(EXACT, finish=Finish(backdrop=backdrop))
-    there = pickle.loads(pickle.dumps(config))
-    assert there.asked() == config.asked()
-    assert Cutter(there)(photograph).content == Cutter(config)(photograph).content
+def test_backgrounds_reach_machines_that_lack_their_files(tmp_path, photograph):
+    for behind in _backgrounds(tmp_path):
+        cutter = Cutter(replace(EXACT, background=behind))
+        there = pickle.dumps(cutter)
+        (tmp_path / "behind.png").rename(tmp_path / "gone.png")
+        assert pickle.loads(there)(photograph).content == cutter(photograph).content
+        (tmp_path / "gone.png").rename(tmp_path / "behind.png")
 
 
-def test_what_was_asked_tells_apart_whatever_makes_other_files():
-    behind = [Finish(backdrop=backdrop) for backdrop in _backdrops()]
-    finishes = [Finish(), Finish(clean=True), Finish(crop=Crop()), Finish(crop=Crop(0.1)), *behind]
-    configs = [CutoutConfig(finish=finish) for finish in finishes]
-    configs += [CutoutConfig(outline=Outline("best")), CutoutConfig(model="u2net"), CutoutConfig(format="webp")]
-    asked = [repr(config.asked()) for config in configs]
-    assert len(set(asked)) == len(asked)
+def test_what_was_asked_tells_apart_whatever_makes_other_files(tmp_path):
+    asked = [{}, {"decontaminate": True}, {"crop": True}, {"crop_margin": 0.1}, {"quality": "best"}, {"model": "u2net"}]
+    asked += [{"format": "webp"}, *({"background": behind} for behind in _backgrounds(tmp_path))]
+    told = [repr(CutoutConfig(**fields).asked()) for fields in asked]
+    assert len(set(told)) == len(told)
     assert CutoutConfig(threads=1).asked() == CutoutConfig(threads=8).asked()
+
+
+def test_another_picture_under_the_same_name_is_another_background(tmp_path):
+    behind = tmp_path / "behind.png"
+    told = []
+    for color in ("red", "blue"):
+        Image.new("RGB", (4, 4), color).save(behind)
+        told.append(CutoutConfig(background=str(behind)).asked())
+    assert told[0] != told[1]

@@ -5,7 +5,6 @@ import pytest
 from pictures import D65, DISPLAY_P3, delta_e, photo, rgb_profile, rgb_to_xyz, srgb_decoded, xyz_to_srgb
 from PIL import Image
 
-from u2net.cutout.compose import blur_backdrop, color_backdrop, gradient_backdrop, picture_backdrop
 from u2net.cutout.finish import Crop, Finish
 from u2net.errors import ImageTooLarge
 from u2net.images.picture import Picture, to_16_bits
@@ -40,7 +39,7 @@ def test_unasked_a_cut_out_is_picture_and_alpha():
         Finish(keep_hidden=True, shadow=True),
         Finish(crop=Crop(margin=2.0)),
         Finish(clean=True),
-        Finish(backdrop=blur_backdrop()),
+        Finish(background="blur"),
     ],
 )
 def test_made_in_place_a_result_is_the_same(finish):
@@ -119,16 +118,16 @@ def test_a_shadow_has_the_room_of_the_margin_and_does_not_widen_the_crop():
     assert result.size == (40, 40)
 
 
-def _over(backdrop, picture=None) -> Image.Image:
-    return Finish(parts=1, backdrop=backdrop).apply(picture or _picture(), _alpha())
+def _over(background, picture=None) -> Image.Image:
+    return Finish(parts=1, background=background).apply(picture or _picture(), _alpha())
 
 
 def test_over_a_colour():
-    assert _over(color_backdrop((*BLUE, 255))).getpixel((0, 0)) == (*BLUE, 255)
+    assert _over(((*BLUE, 255),)).getpixel((0, 0)) == (*BLUE, 255)
 
 
 def test_over_a_gradient_from_top_to_bottom():
-    result = _over(gradient_backdrop((0, 0, 0, 255), (255, 255, 255, 255)))
+    result = _over(((0, 0, 0, 255), (255, 255, 255, 255)))
     column = [result.getpixel((0, y))[0] for y in range(40)]
     assert column == sorted(column)
     assert column[0] < 10
@@ -137,7 +136,7 @@ def test_over_a_gradient_from_top_to_bottom():
 
 
 def test_over_its_own_background_out_of_focus_without_a_glow_of_the_subject():
-    result = np.asarray(_over(blur_backdrop()))
+    result = np.asarray(_over("blur"))
     assert np.abs(result[:, :19, :3].astype(int) - GREEN).max() <= 1
     assert (result[..., 3] == 255).all()
 
@@ -145,7 +144,7 @@ def test_over_its_own_background_out_of_focus_without_a_glow_of_the_subject():
 def test_over_a_picture_scaled_to_cover_it():
     behind = Image.new("RGB", (300, 100), BLUE)
     behind.paste((9, 9, 9), (0, 0, 30, 100))  # beyond the middle of 3:2
-    result = _over(picture_backdrop(Picture(behind, None, None)))
+    result = _over(Picture(behind, None, None))
     assert result.size == (60, 40)
     assert result.getpixel((0, 20)) == (*BLUE, 255)
 
@@ -154,7 +153,7 @@ def test_a_picture_behind_is_brought_into_the_space_of_the_one_in_front():
     """Read by its profile, the backdrop's colour is what it was in sRGB."""
     color = (200, 90, 60)
     picture = _picture(profile=rgb_profile(DISPLAY_P3))
-    result = _over(picture_backdrop(Picture(Image.new("RGB", (6, 4), color), None, None)), picture)
+    result = _over(Picture(Image.new("RGB", (6, 4), color), None, None), picture)
     stored = np.array([result.getpixel((0, 0))[:3]])
     seen = xyz_to_srgb(srgb_decoded(stored / 255) @ rgb_to_xyz(DISPLAY_P3, D65).T)
     assert delta_e(seen * 255, np.array([color]) / 255) < 1.5
@@ -162,7 +161,7 @@ def test_a_picture_behind_is_brought_into_the_space_of_the_one_in_front():
 
 def test_transparency_of_a_picture_behind_becomes_white():
     behind = Picture(Image.new("RGB", (6, 4), BLUE), Image.new("L", (6, 4), 0), None)
-    assert _over(picture_backdrop(behind)).getpixel((0, 0)) == (255, 255, 255, 255)
+    assert _over(behind).getpixel((0, 0)) == (255, 255, 255, 255)
 
 
 # ---- 16 bits per channel -----------------------------------------------------------------------------------------
@@ -219,7 +218,7 @@ def test_fainter_than_8_bits_show_is_no_part_of_its_own():
 
 
 def test_what_is_composed_in_8_bits_is_refused_in_16():
-    for finish in (Finish(shadow=True), Finish(backdrop=color_backdrop((0, 0, 0, 255)))):
+    for finish in (Finish(shadow=True), Finish(background=((0, 0, 0, 255),))):
         with pytest.raises(ValueError, match="composed in 8 bits per channel"):
             finish.apply(_picture(), to_16_bits(_alpha()))
 

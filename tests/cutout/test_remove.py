@@ -12,9 +12,9 @@ from PIL import Image, ImageCms
 import u2net
 from u2net import Session, new_session, remove
 from u2net.cutout import remove as background
+from u2net.cutout.config import Quality
 from u2net.cutout.matting.foreground import foreground
 from u2net.cutout.matting.trimap import alpha_matte
-from u2net.cutout.outline import Quality
 from u2net.errors import InvalidImage, InvalidModel, UnknownModel
 from u2net.images.load import load_image
 from u2net.models.card import Card
@@ -125,7 +125,7 @@ def test_vitmatte_is_refused_in_one_line_and_never_ignored(image, parameter):
     ("parameters", "words"),
     [
         ({"quality": "great"}, "quality is one of coarse, fast, balanced, best"),
-        ({"quality": "best", "alpha_matting": True}, "give no quality"),
+        ({"quality": "best", "alpha_matting": True}, "own way"),
         ({"alpha_matting": True, "alpha_matting_foreground_threshold": 256}, "foreground_threshold is 0 to 255"),
         ({"alpha_matting": True, "alpha_matting_background_threshold": -1}, "background_threshold is 0 to 255"),
         ({"alpha_matting": True, "alpha_matting_erode_size": 1001}, "erode_size is 0 to 1000"),

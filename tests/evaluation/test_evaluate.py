@@ -16,8 +16,8 @@ from u2net.evaluation.dataset import Source, load_grey
 from u2net.evaluation.evaluate import as_dataset, as_predict, measure
 from u2net.evaluation.metrics import MAE, MATTING, SALIENCY, FMeasure, Pair
 from u2net.evaluation.report import save_curves, save_sheet, to_csv, to_json, to_table
+from u2net.models import DEFAULT
 from u2net.models.card import METADATA_KEY, Card
-from u2net.models.zoo import DEFAULT
 
 TRUTH = np.zeros((30, 40), np.uint8)
 TRUTH[5:25, 10:30] = 255

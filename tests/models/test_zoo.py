@@ -18,7 +18,7 @@ import pytest
 
 import u2net
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
-from u2net.models import zoo
+from u2net.models import DEFAULT, zoo
 from u2net.models.card import Card
 from u2net.models.zoo import MODELS, Model
 
@@ -203,7 +203,7 @@ def test_every_row_of_the_table_is_complete(model):
 
 
 def test_the_default_model_comes_with_the_package():
-    assert MODELS[zoo.DEFAULT].url is None
+    assert MODELS[DEFAULT].url is None
 
 
 def test_importing_the_zoo_loads_nothing_that_downloads():

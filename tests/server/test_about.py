@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from u2net import __version__
-from u2net.models.zoo import DEFAULT
+from u2net.models import DEFAULT
 from u2net.server.monitoring import JsonFormatter
 
 from .running import everything, opener, picture, running

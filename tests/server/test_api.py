@@ -3,9 +3,7 @@ import pytest
 from PIL import Image
 
 from u2net import Session, remove
-from u2net.cutout.remove import render
-from u2net.images.load import load_image
-from u2net.models.zoo import DEFAULT
+from u2net.models import DEFAULT
 
 from .running import opener, picture, running
 
@@ -64,13 +62,13 @@ def test_clients_of_rembg_may_send_all_their_defaults(place):
 @pytest.mark.parametrize("path", ["/api/remove?om=true", "/api/mask"])
 @pytest.mark.parametrize("quality", ["coarse", "fast", "balanced", "best"])
 def test_outlines_are_of_the_quality_that_is_asked_for(photograph, real, session, path, quality):
-    expected = render(load_image(photograph), session, only_mask=True, quality=quality)
+    expected = remove(photograph, session=session, only_mask=True, quality=quality)
     reply = real.post(path, {"file": photograph.read_bytes(), "quality": quality})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
 
 def test_old_backgrounds_are_taken_out_of_colours(photograph, real, session):
-    expected = render(load_image(photograph), session, decontaminate=True)
+    expected = remove(photograph, session=session, decontaminate=True)
     reply = real.post("/api/remove", {"file": photograph.read_bytes(), "dc": "true"})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
@@ -78,7 +76,7 @@ def test_old_backgrounds_are_taken_out_of_colours(photograph, real, session):
 def test_alpha_matting_is_rembgs_by_its_parameters(photograph, real, session):
     thresholds = {"foreground_threshold": 230, "background_threshold": 20, "erode_size": 5}
     asked = {f"alpha_matting_{name}": value for name, value in thresholds.items()}
-    expected = render(load_image(photograph), session, alpha_matting=True, **asked)
+    expected = remove(photograph, session=session, alpha_matting=True, **asked)
     fields = {"a": "true", "af": "230", "ab": "20", "ae": "5"}
     reply = real.post("/api/remove", {"file": photograph.read_bytes(), **fields})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))

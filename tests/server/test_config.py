@@ -56,6 +56,6 @@ def test_a_number_that_is_none_is_refused():
 
 
 def test_every_field_says_what_it_is():
-    from u2net.cli.fields import field_docstrings
+    from u2net.config import field_docstrings
 
     assert set(field_docstrings(ServerConfig)) >= {field.name for field in fields(ServerConfig)}

@@ -1,4 +1,4 @@
-"""`u2net remove` of a folder: who works on it, and how what becomes of it is told."""
+"""`u2net remove` of many pictures: a folder by this machine's processes, or whatever a Ray cluster can read."""
 
 from __future__ import annotations
 
@@ -8,38 +8,52 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from u2net.cli.failure import Refusal, printable, quiet_decoders
+from u2net.errors import ConfigMismatch
 
 if TYPE_CHECKING:
     from u2net.cutout.batch.folder import Engine
     from u2net.cutout.batch.plan import Outcome, Task
     from u2net.cutout.batch.report import Gallery
-    from u2net.cutout.cutter import CutoutConfig
+    from u2net.cutout.config import CutoutConfig
     from u2net.system import Signals
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What `u2net remove` is told besides what is made of a picture."""
+    """How `u2net remove` works through pictures; the command's flags are made from the fields."""
 
-    overwrite: bool
-    workers: int | None
-    watch: bool
-    strict: bool
-    report: Path | None
-    as_json: bool
+    overwrite: bool = False
+    """Replace files that exist already."""
+    engine: Literal["pool", "ray"] = "pool"
+    """What works on a folder: processes on this machine (pool), or the Ray cluster at RAY_ADDRESS (ray)."""
+    workers: int | None = field(default=None, metadata={"low": 1, "high": 1024})
+    """Number of processes for a folder.  [default: as many as processors and memory allow]"""
+    watch: bool = False
+    """Keep running, and cut out every picture that is put into the folder. Ctrl-C ends it."""
+    report: Path | None = None
+    """Write a page of a folder's results, with the pictures that you should check first."""
+    strict: bool = False
+    """Exit with 1 if any picture of a folder failed."""
+    as_json: bool = False
+    """Print what came of every picture as JSON."""
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the fields."""
+        return [known.name for known in fields(cls)]
 
 
 def remove_folder(source: Path, target: Path, config: CutoutConfig, options: FolderOptions) -> int:
-    """Cut out the pictures below a folder; gives the exit code. Raises Refusal, and what the library does."""
+    """Cut out the pictures below a folder; gives the exit code. Raises Refusal, and what the library raises."""
     from u2net.cutout.batch.folder import cut_out, look_up, sweep
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
@@ -51,7 +65,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     if options.report and not options.report.parent.is_dir():
         raise Refusal(f"there is no folder {options.report.parent} for the report")
     if options.watch and options.as_json:
-        raise Refusal("--watch has no end to report at: the journal in OUTPUT tells what --json would")
+        raise Refusal("--watch and --json exclude each other: the journal in OUTPUT lists every picture")
     with ExitStack() as stack:
         stack.enter_context(quiet_decoders())
         asked = {**config.asked(), "model_sha256": model_digest(config.model)}
@@ -59,9 +73,9 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         try:
             journal = stack.enter_context(Journal(target, source, asked, overwrite=options.overwrite))
         except ConfigMismatch as error:
-            raise Refusal(f"{error}: give another OUTPUT, or --overwrite to make all anew") from None
-        told = Told(options, Gallery(source, target, asked) if options.report else None)
-        stack.callback(told.end)
+            raise Refusal(f"{error}: give another OUTPUT, or --overwrite to do all pictures again") from None
+        results = Results(options, Gallery(source, target, asked) if options.report else None)
+        stack.callback(results.end)
         look = partial(plan, source, target, f".{config.format}")
         known = partial(look_up, journal=journal, overwrite=options.overwrite)
         jobs, failures = look()
@@ -70,37 +84,37 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         def know(outcome: Outcome) -> None:
             if not outcome.is_settled and outcome.status == "failed":
                 journal.finish(outcome)
-            told.tell(outcome, is_new=False)
+            results.add(outcome, is_new=False)
 
         if options.watch:
             arrivals = Arrivals(look, known, know)
-            told.begin(None)
+            results.begin(None)
             engine = _engine(stack, config, options.workers)
 
-            def tell(outcome: Outcome) -> None:
+            def add(outcome: Outcome) -> None:
                 if arrivals.settle(outcome):
-                    told.tell(outcome)
+                    results.add(outcome)
 
-            cut_out(_until(signals, arrivals), journal, engine, tell)
+            cut_out(_until(signals, arrivals), journal, engine, add)
         else:
             items = [*failures, *map(known, jobs)]
             tasks = [item for item in items if not isinstance(item, Outcome)]
-            told.begin(len(tasks))
+            results.begin(len(tasks))
             for item in items:
                 if isinstance(item, Outcome):
                     know(item)
             if tasks:
                 engine = _engine(stack, config, options.workers, len(tasks))
-                cut_out(_until(signals, tasks), journal, engine, told.tell)
+                cut_out(_until(signals, tasks), journal, engine, results.add)
         if signals.received and not options.watch:
-            click.echo("u2net: interrupted; the same command goes on from here", err=True)
+            click.echo("u2net: interrupted; give the same command again to continue", err=True)
             return 128 + signals.received
         journal.end()
-    return 1 if options.strict and told.counts["failed"] else 0
+    return 1 if options.strict and results.counts["failed"] else 0
 
 
 def model_digest(model: str) -> str:
-    """Of a model's file, which is downloaded if need be."""
+    """The SHA-256 of a model's file, which is downloaded if need be."""
     from u2net.models.zoo import resolve
 
     with resolve(model, progress=is_terminal()).open("rb") as file:
@@ -126,8 +140,8 @@ def _until(signals: Signals, tasks: Iterable[Task | None]) -> Iterator[Task | No
         yield task
 
 
-class Told:
-    """What is told of pictures: failures and progress at once, all of it at the end, or where a run is cut off."""
+class Results:
+    """Shows what came of pictures: failures and progress at once, and all of it at the end or when a run is cut off."""
 
     def __init__(self, options: FolderOptions, gallery: Gallery | None) -> None:
         self.counts: Counter[str] = Counter()
@@ -137,13 +151,13 @@ class Told:
         self._bar: Any = None
 
     def begin(self, num_tasks: int | None) -> None:
-        """Show progress towards so many pictures, if anybody looks."""
+        """Begin a progress bar for so many pictures, if stderr is a terminal."""
         from tqdm import tqdm
 
         self._bar = tqdm(total=num_tasks, unit=" pictures", smoothing=0.1, disable=not is_terminal())
 
-    def tell(self, outcome: Outcome, *, is_new: bool = True) -> None:
-        """Tell of one picture; what was known before is no progress."""
+    def add(self, outcome: Outcome, *, is_new: bool = True) -> None:
+        """Show what came of one picture; what was known before is no progress."""
         self.counts[outcome.status] += 1
         if outcome.status == "failed":
             self._bar.write(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}", file=sys.stderr)
@@ -155,7 +169,7 @@ class Told:
             self._gallery.add(outcome)
 
     def end(self) -> None:
-        """Tell of all, on stdout and in the report."""
+        """Print the sums or the JSON on stdout, and write the report."""
         if self._bar is not None:
             self._bar.close()
         if self._options.as_json:
@@ -167,7 +181,7 @@ class Told:
 
 
 def as_row(outcome: Outcome) -> dict[str, Any]:
-    """What `--json` tells of a picture."""
+    """What `--json` prints of a picture."""
     return {
         "source": str(outcome.source),
         "target": None if outcome.target is None else str(outcome.target),
@@ -178,5 +192,43 @@ def as_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def is_terminal() -> bool:
-    """Whether somebody may be looking at stderr."""
+    """Whether stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, options: FolderOptions) -> int:
+    """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
+    from u2net.cutout.batch.cluster import begin, cut_out, end, open_storage
+    from u2net.cutout.cutter import Cutter
+
+    if options.watch or options.report:
+        raise Refusal("--watch and --report are for --engine pool")
+    if "://" not in source and not source.endswith(".parquet") and not os.path.isdir(source):
+        raise Refusal("--engine ray is for folders and Parquet files")
+    if target is None and ("://" in source or source.endswith(".parquet")):
+        raise Refusal("give OUTPUT, a folder or its URI")
+    asked = {**config.asked(), "model_sha256": model_digest(config.model)}
+    try:
+        places = open_storage(source), open_storage(target or f"{source.rstrip(os.sep)}.out")
+        if places[0] == places[1]:
+            raise Refusal("OUTPUT must be another folder")
+        begin(places[1], asked, overwrite=options.overwrite)
+    except ConfigMismatch as error:
+        raise Refusal(f"{error}: give another OUTPUT, or --overwrite to do all pictures again") from None
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    cutter = Cutter(replace(config, threads=config.threads or 1))
+    results = Results(options, None)
+    results.begin(None)
+    try:
+        # Ray reports dead nodes on stdout, where --json prints.
+        with quiet_decoders(), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+            for outcome in cut_out(*places, cutter, overwrite=options.overwrite, workers=options.workers):
+                results.add(outcome)
+        end(places[1], asked)
+    except KeyboardInterrupt:
+        click.echo("u2net: interrupted; give the same command again to continue", err=True)
+        return 130
+    finally:
+        results.end()
+    return 1 if options.strict and results.counts["failed"] else 0

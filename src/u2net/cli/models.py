@@ -14,6 +14,7 @@ import click
 
 from u2net.cli.failure import one_line_errors
 from u2net.errors import InvalidModel, UnknownModel
+from u2net.models import DEFAULT
 
 _SIDES = click.IntRange(32, 2048)  # at which U²-Net writes maps of 24 GiB
 
@@ -91,7 +92,7 @@ def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("model", metavar="[NAME|FILE]", default="u2netp_tuned")
+@click.argument("model", metavar="[NAME|FILE]", default=DEFAULT)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtimes.  [default: their own choice]")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=9, show_default=True, help="Turns that each one takes.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -1,170 +1,140 @@
-"""`u2net remove`, with rembg's short flags."""
+"""`u2net remove`, with rembg's short flags. Its options are the fields of `CutoutConfig` and `FolderOptions`."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from u2net.cli.appearance import Appearance, appearance_options
-from u2net.cli.cluster import remove_by_cluster
 from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
-from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_folder
-from u2net.cli.places import PIPE, source_and_target
+from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_cluster, remove_folder
+from u2net.cli.options import config_options, given_options
+from u2net.cutout.config import CutoutConfig
 
 if TYPE_CHECKING:
-    from u2net.cutout.cutter import CutoutConfig
-    from u2net.images.save import Format
+    from u2net.images import Format
+
+
+_FLAGS = {"only_mask": ("-om", "--mask", "--only-mask")}
+_MATTING = {
+    "alpha_matting_foreground_threshold": "-af",
+    "alpha_matting_background_threshold": "-ab",
+    "alpha_matting_erode_size": "-ae",
+}
+
+
+def _refuse_vitmatte(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value:
+        raise Refusal(f"{parameter.opts[0]} is not supported: --quality best or -a refine without its network")
+
+
+def _aspect(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    width, _, height = value.partition(":")
+    try:
+        aspect = float(width) / float(height or 1)
+    except (ValueError, ZeroDivisionError):
+        aspect = 0.0
+    if not 0.01 <= aspect <= 100:
+        raise click.BadParameter(f"{value!r} is not width:height, such as 4:3 or 1:1")
+    return aspect
+
+
+def _color(_context: click.Context, _parameter: click.Parameter, value: tuple[int, ...] | None) -> str | None:
+    return "#" + bytes(value).hex() if value and any(value) else None  # 0 0 0 0 is rembg's way to say none
 
 
 @click.command()
 @click.argument("input", default="-", metavar="[INPUT]", type=click.Path(allow_dash=True))
 @click.argument("output", required=False, type=click.Path(allow_dash=True))
-@click.option("-m", "--model", metavar="NAME|FILE", help="A model's name or file.  [default: u2netp_tuned]")
-@appearance_options
-@click.option(
-    "--on-empty",
-    type=click.Choice(["keep", "skip", "fail"]),
-    default="keep",
-    show_default=True,
-    help="What to do where the network is all but sure that there is no subject.",
+@config_options(
+    CutoutConfig,
+    skip={"putalpha"},
+    names=_FLAGS,
+    settings={
+        "model": {"metavar": "NAME|FILE"},
+        "crop_aspect": {"metavar": "W:H", "type": str, "callback": _aspect},
+        "background": {"metavar": "WHAT"},
+    },
 )
 @click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["png", "webp", "jpg", "avif", "tiff"]),
-    help="[default: as OUTPUT ends, or png]",
+    "-bgc",
+    "--bgcolor",
+    metavar="R G B A",
+    nargs=4,
+    type=click.IntRange(0, 255),
+    callback=_color,
+    help="A background colour as four numbers from 0 to 255, as in rembg.",
 )
-@click.option(
-    "--bit-depth",
-    type=click.Choice(["8", "16"]),
-    default="8",
-    show_default=True,
-    help="Bits per channel: 16 for tiff, with the colours of a TIFF of 16 bits as they are.",
+@click.option("-vm", "--vitmatte", is_flag=True, hidden=True, expose_value=False, callback=_refuse_vitmatte)
+@config_options(
+    FolderOptions,
+    names={"as_json": ("--json",)},
+    settings={"report": {"metavar": "FILE.html", "type": click.Path(dir_okay=False, path_type=Path)}},
 )
-@click.option(
-    "--png-level",
-    type=click.IntRange(1, 9),
-    default=1,
-    show_default=True,
-    help="From 6 up files are smaller by a few hundredths, and take several times as long.",
-)
-@click.option(
-    "--lossy-quality",
-    type=click.IntRange(1, 100),
-    help="Of colours in WebP, JPEG and AVIF.  [default: 90, 92, 80]",
-)
-@click.option(
-    "--alpha-quality", type=click.IntRange(0, 100), help="Of WebP's transparency.  [default: 100, which is exact]"
-)
-@click.option(
-    "--exif",
-    type=click.Choice(["strip", "keep", "all"]),
-    default="strip",
-    show_default=True,
-    help="What the camera noted: keep leaves out where it was, all does not.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
-@click.option(
-    "--engine",
-    type=click.Choice(["pool", "ray"]),
-    default="pool",
-    show_default=True,
-    help="Who does a folder: this machine's processes, or the Ray cluster at RAY_ADDRESS.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1, 1024), help="Processes for a folder.  [default: as the machine bears]"
-)
-@click.option("--watch", is_flag=True, help="Go on for ever with what is put into the folder; Ctrl-C ends it.")
-@click.option("--report", type=click.Path(dir_okay=False), metavar="FILE.html", help="What of a folder wants a look.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if a picture of a folder failed.")
-@click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the runtime.  [default: its own choice]")
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
-def remove(
-    input: str,  # noqa: A002
-    output: str | None,
-    model: str | None,
-    on_empty: Literal["keep", "skip", "fail"],
-    format_: Format | None,
-    bit_depth: Literal["8", "16"],
-    png_level: int,
-    lossy_quality: int | None,
-    alpha_quality: int | None,
-    exif: Literal["strip", "keep", "all"],
-    overwrite: bool,
-    engine: Literal["pool", "ray"],
-    workers: int | None,
-    watch: bool,
-    report: str | None,
-    strict: bool,
-    runtime: Literal["auto", "onnxruntime", "openvino"],
-    precision: Literal["auto", "fp32", "bf16", "int8"],
-    threads: int | None,
-    as_json: bool,
-    **appearance: Any,
-) -> None:
+def remove(input: str, output: str | None, bgcolor: str | None, **values: Any) -> None:  # noqa: A002
     """Cut the subject out of a picture, or out of every picture in a folder.
 
-    INPUT is a file, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout; without it a.jpg becomes
-    a.out.png beside it, and a folder becomes FOLDER.out. A folder's sub-folders are kept; no picture is lost by
-    another's name. With --engine ray, INPUT and OUTPUT may be URIs such as s3://bucket/folder, and INPUT Parquet files.
-    """
+    INPUT is a file, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout. Without OUTPUT, photo.jpg
+    becomes photo.out.png beside it, and a folder becomes FOLDER.out with the same sub-folders.
+
+    \b
+    Examples:
+      u2net remove photo.jpg
+      u2net remove photo.jpg cup.webp --crop --shadow
+      u2net remove pictures/ cut-outs/ --background white --format jpg
+
+    With --engine ray, INPUT and OUTPUT may be addresses such as s3://bucket/folder, and INPUT Parquet files.
+    """  # noqa: D301
     with one_line_errors():
-        asked = Appearance(**appearance)
-        folder = os.path.isdir(input)  # unlike Path.is_dir, it bears folders that may not be looked into
-        if engine == "ray":
-            source, target, format_ = Path(input), Path(output or ""), format_ or "png"
-        else:
-            source, target, format_ = source_and_target(input, output, format_, folder=folder, overwrite=overwrite)
-        if as_json and target == PIPE:
+        given = given_options(values)
+        options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
+        folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
+        source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
+        if options.engine != "ray":
+            places = source_and_target(input, output, given.get("format"), folder=folder, overwrite=options.overwrite)
+            source, target, format_ = places
+        if options.as_json and target == PIPE:
             raise Refusal("the picture and --json cannot both go to stdout")
-
-        from u2net.cutout.cutter import CutoutConfig
-        from u2net.images.save import LOSSY
-        from u2net.models.zoo import DEFAULT
-
-        if lossy_quality is not None and format_ not in LOSSY:
-            raise Refusal(f"{format_} is exact: --lossy-quality is for {', '.join(LOSSY)}")
-        if alpha_quality is not None and format_ != "webp":
-            raise Refusal("--alpha-quality is for webp")
-        outline, finish = asked.outline(), asked.finish(format_)
-        try:
-            config = CutoutConfig(
-                model=DEFAULT if model is None else model,
-                runtime=runtime,
-                precision=precision,
-                threads=threads,
-                outline=outline,
-                finish=finish,
-                format=format_,
-                bit_depth=16 if bit_depth == "16" else 8,
-                png_level=png_level,
-                lossy_quality=lossy_quality,
-                alpha_quality=alpha_quality,
-                exif=exif,
-                on_empty=on_empty,
-            )
-        except ValueError as error:
-            raise Refusal(str(error)) from None
-        if folder or engine == "ray":
-            html = None if report is None else Path(report)
-            options = FolderOptions(overwrite, workers, watch, strict, html, as_json)
-            if engine == "ray":
-                sys.exit(remove_by_cluster(input, output, config, options))
+        config = _config({**given, "format": format_}, bgcolor)
+        if options.engine == "ray":
+            sys.exit(remove_by_cluster(input, output, config, options))
+        if folder:
             try:
                 sys.exit(remove_folder(source, target, config, options))
             except KeyboardInterrupt:  # a second one, which did not wait for what was begun
                 sys.exit(128 + signal.SIGINT)
-        if workers or watch or report or strict:
+        if options.workers or options.watch or options.report or options.strict:
             raise Refusal("--workers, --watch, --report and --strict are for folders")
-        sys.exit(_remove_one(source, target, config, as_json=as_json))
+        sys.exit(_remove_one(source, target, config, as_json=options.as_json))
+
+
+def _config(given: dict[str, Any], bgcolor: str | None) -> CutoutConfig:
+    """What the command line asks for. Raises Refusal where it makes no sense, OSError for a background's file."""
+    if bgcolor:
+        if "background" in given:
+            raise Refusal("--background and --bgcolor are the same option: give one")
+        given["background"] = bgcolor
+    if given.get("only_mask"):
+        for name, what in (("background", "background"), ("shadow", "shadow"), ("decontaminate", "clean colour")):
+            if name in given:
+                raise Refusal(f"a mask has no {what}: give --mask or the other")
+    for name, flag in _MATTING.items():
+        if name in given and "alpha_matting" not in given:
+            raise Refusal(f"{flag} is a parameter of -a: give both")
+    try:
+        config = CutoutConfig(**given)
+        _ = config.outline, config.finish  # which know more of what makes no sense together
+    except ValueError as error:
+        raise Refusal(re.sub(r"`(\w+)`", lambda name: f"--{name[1].replace('_', '-')}", str(error))) from None
+    return config
 
 
 def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bool) -> int:
@@ -179,7 +149,7 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bo
     piped = sys.stdin.buffer.read(limits.max_bytes + 1) if source == PIPE else None
     with quiet_decoders():
         if piped == b"":
-            cut = Cut("failed", reason="nothing was received")
+            cut = Cut("failed", reason="stdin was empty")
         else:
             cut = Cutter(config, progress=is_terminal())(piped or source, is_last=True)
         if target == PIPE:
@@ -199,3 +169,64 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bo
     elif cut.status == "done" and target != PIPE:
         click.echo(f"wrote {printable(target)}")
     return 1 if cut.status == "failed" else 0
+
+
+PIPE = Path("-")
+"""stdin as a source, stdout as a target."""
+
+
+def source_and_target(
+    input: str,  # noqa: A002
+    output: str | None,
+    format_: Format | None,
+    *,
+    folder: bool,
+    overwrite: bool,
+) -> tuple[Path, Path, Format]:
+    """Source, target and format. Raises Refusal where they make no sense together, or a file would be lost."""
+    from u2net.images.save import SUFFIXES
+
+    if input == "" or output == "":
+        raise Refusal("INPUT or OUTPUT is an empty name")
+    source = _as_path(input)
+    if source == PIPE:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise Refusal("give a picture or a folder, or pipe a picture in")
+    elif not os.path.lexists(source):
+        raise Refusal(f"{input} does not exist")
+    default_format: Format = format_ or "png"
+    if folder:
+        real = Path(os.path.realpath(source))
+        if output is None and not real.name:
+            raise Refusal("give OUTPUT: no name can be made from the name of this folder")
+        beside = source if source.name not in ("", "..") else real
+        target = Path(output) if output else beside.with_name(f"{beside.name}.out")
+        if output == "-" or os.path.isfile(target) or os.path.realpath(target) == str(real):
+            raise Refusal("OUTPUT must be another folder")
+        return source, target, default_format
+    if output is None:
+        output = "-" if source == PIPE else str(source.with_name(f"{source.stem}.out.{default_format}"))
+    target = _as_path(output)
+    if target == PIPE:
+        if sys.stdout is None or sys.stdout.isatty():
+            raise Refusal("stdout is a terminal: give OUTPUT, or pipe the picture to a program")
+        return source, target, default_format
+    if os.path.isdir(target) or output.endswith(("/", os.sep)):
+        if source == PIPE:
+            raise Refusal("a picture from stdin needs a name: give OUTPUT as a file")
+        target /= f"{source.stem}.{default_format}"
+    named = SUFFIXES.get(target.suffix.lower())
+    if named is None or named != (format_ or named):
+        raise Refusal(f"{target.name} does not end in " + (f".{format_}" if format_ else ", ".join(SUFFIXES)))
+    if os.path.isfile(target):
+        if source != PIPE and os.path.samefile(target, source):
+            raise Refusal(f"{output} would replace the picture itself")
+        if not overwrite:
+            raise Refusal(f"{target} exists already: --overwrite replaces it")
+    return source, target, named
+
+
+def _as_path(name: str) -> Path:
+    """The path of a name; "-" alone is a pipe, and "./-" a file of that name."""
+    path = Path(name)
+    return path.absolute() if path == PIPE and name != "-" else path

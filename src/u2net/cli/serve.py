@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import replace
+from typing import Any
 
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders
-from u2net.cli.fields import field_docstrings
+from u2net.cli.options import config_options, given_options
 from u2net.errors import MissingExtra
 from u2net.server.config import PREFIX, ServerConfig
 
-_SHORT = {"host": ["-h"], "port": ["-p"]}  # rembg's
-_SECRET = {"api_keys"}  # on the command line, everyone who lists processes would see them
-
-
-def _config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of ServerConfig, with the field's docstring as help."""
-    helps, hints = field_docstrings(ServerConfig), get_type_hints(ServerConfig)
-    for field in reversed(fields(ServerConfig)):
-        if field.name in _SECRET:
-            continue
-        kind, default = hints[field.name], field.default
-        shown = ", ".join(default) if isinstance(default, tuple) else default
-        text = helps.get(field.name, "") + ("" if shown in (None, "") else f"  [default: {shown}]")
-        options: dict[str, Any] = {"default": None, "help": text}
-        if get_origin(kind) is Literal:
-            options["type"] = click.Choice(get_args(kind))
-        elif get_origin(kind) is tuple:
-            options |= {"multiple": True, "metavar": "NAME"}
-        elif kind in (int, float):
-            options["type"] = kind
-        names = [*_SHORT.get(field.name, ()), f"--{field.name.replace('_', '-')}", field.name]
-        command = click.option(*names, **options)(command)
-    return command
-
 
 @click.command(context_settings={"help_option_names": ["--help"]})
-@_config_options
+@config_options(
+    ServerConfig,
+    skip={"api_keys"},  # on the command line, everyone who lists processes would see them
+    names={"host": ("-h", "--host"), "port": ("-p", "--port")},  # rembg's
+)
 def serve(**given: Any) -> None:
     """Run the HTTP service that cuts subjects out of pictures, and its page.
 
@@ -53,7 +32,7 @@ def serve(**given: Any) -> None:
     with one_line_errors():
         try:
             config = ServerConfig.from_environment()
-            config = replace(config, **{name: value for name, value in given.items() if value not in (None, ())})
+            config = replace(config, **given_options(given))
         except ValueError as error:
             raise Refusal(f"{error} (options, and {PREFIX}… in the environment)") from None
         try:

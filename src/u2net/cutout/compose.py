@@ -1,23 +1,15 @@
-"""Alpha and picture become a cut-out, over nothing or over a backdrop."""
+"""Alpha and picture become a cut-out: parts, crop, colours and shadow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageFilter
 
-from u2net.images.color import from_srgb
 from u2net.images.morphology import Parts
-from u2net.images.picture import Levels, Picture, to_8_bits
-
-Color = tuple[int, int, int, int]
-"""Red, green, blue and opacity, 0 to 255 each."""
+from u2net.images.picture import Levels, to_8_bits
 
 _SEEN = 13  # of 255; fainter alpha neither joins parts nor widens a crop
-_LEAST_SIGMA = 4  # pixels of a Gaussian on a reduced picture
 _BLOCK = 8  # pixels, and bytes of a uint64; colours survive this far around what is visible, at least
 
 
@@ -43,44 +35,6 @@ def cut_out(
     if far is not None:
         np.copyto(channels, 0, where=np.asarray(far)[:, :, None])  # an index by a mask takes more memory than these
     return channels
-
-
-def on_color(cutout: Image.Image, color: Color) -> Image.Image:
-    """An RGBA cut-out over one colour; RGBA, opaque where the colour is."""
-    return Image.alpha_composite(Image.new("RGBA", cutout.size, color), cutout)
-
-
-def on_gradient(cutout: Image.Image, top: Color, bottom: Color) -> Image.Image:
-    """An RGBA cut-out over colours that go from one at the top to another at the bottom; RGBA."""
-    weight = Image.linear_gradient("L").resize(cutout.size, Image.Resampling.BILINEAR)
-    lower, upper = (Image.new("RGBA", cutout.size, color) for color in (bottom, top))
-    return Image.alpha_composite(Image.composite(lower, upper, weight), cutout)
-
-
-def on_picture(cutout: Image.Image, picture: Image.Image) -> Image.Image:
-    """An RGBA cut-out over the middle of another picture, scaled so that it just covers; RGBA."""
-    behind = ImageOps.fit(picture.convert("RGBA"), cutout.size, Image.Resampling.LANCZOS)
-    return Image.alpha_composite(behind, cutout)
-
-
-def on_blur(cutout: Image.Image, rgb: Image.Image, radius: float) -> Image.Image:
-    """An RGBA cut-out over its own blurred background; RGBA.
-
-    `rgb` is the picture that it was cut from, "RGB" of the same size; `radius`, in pixels, is the Gaussian's sigma.
-    The subject is left out of what is blurred, so that its colours make no glow around it. A large radius is blurred
-    on a smaller picture, in which nothing is lost that the blur would keep.
-    """
-    factor = max(1, int(radius / _LEAST_SIGMA))
-    weight = ImageChops.invert(cutout.getchannel("A"))
-    behind = Image.composite(rgb, Image.new("RGB", rgb.size), weight).reduce(factor)
-    weight = weight.reduce(factor)
-    blur = ImageFilter.GaussianBlur(radius / factor)
-    spread = np.asarray(weight.filter(blur), dtype=np.float32)[:, :, None]
-    pixels = np.asarray(behind.filter(blur), dtype=np.float32) * (255 / np.maximum(spread, 1))
-    filled = Image.fromarray((pixels + np.float32(0.5)).clip(0, 255).astype(np.uint8))
-    box = (0, 0, rgb.width / factor, rgb.height / factor)
-    filled = filled.resize(rgb.size, Image.Resampling.BICUBIC, box=box)
-    return Image.alpha_composite(filled.convert("RGBA"), cutout)
 
 
 def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.03) -> Image.Image:
@@ -169,48 +123,3 @@ def _far_from_visible(alpha: Levels) -> Image.Image:
             far &= ~ringed[dy : dy + rows, dx : dx + columns]
     box = (0, 0, width / _BLOCK, height / _BLOCK)
     return Image.fromarray(far).resize((width, height), Image.Resampling.NEAREST, box)
-
-
-Backdrop = Callable[[Image.Image, Picture], Image.Image]
-"""Puts a cut-out, "RGBA", over something, and gives "RGBA"; it is also told the picture, of the same size.
-
-Those of this module may be pickled, for pictures may be worked on by other processes.
-"""
-
-_BLUR = 0.02  # of the picture's longer side
-
-
-def color_backdrop(color: Color) -> Backdrop:
-    """One colour, in the space of the picture."""
-    return partial(_color, color)
-
-
-def gradient_backdrop(top: Color, bottom: Color) -> Backdrop:
-    """From one colour at the top to another at the bottom, in the space of the picture."""
-    return partial(_gradient, top, bottom)
-
-
-def blur_backdrop() -> Backdrop:
-    """The picture's own background, out of focus: a Gaussian whose sigma is a fiftieth of the longer side."""
-    return _blur
-
-
-def picture_backdrop(behind: Picture) -> Backdrop:
-    """Another picture, scaled to cover, its colours brought into the space of the one that is cut out."""
-    return partial(_picture, behind.view())
-
-
-def _color(color: Color, cutout: Image.Image, _picture: Picture) -> Image.Image:
-    return on_color(cutout, color)
-
-
-def _gradient(top: Color, bottom: Color, cutout: Image.Image, _picture: Picture) -> Image.Image:
-    return on_gradient(cutout, top, bottom)
-
-
-def _blur(cutout: Image.Image, picture: Picture) -> Image.Image:
-    return on_blur(cutout, picture.rgb, max(1.0, _BLUR * max(cutout.size)))
-
-
-def _picture(behind: Image.Image, cutout: Image.Image, picture: Picture) -> Image.Image:
-    return on_picture(cutout, from_srgb(behind, picture.icc_profile))

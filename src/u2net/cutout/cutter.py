@@ -1,71 +1,25 @@
-"""How pictures are cut out, as one value, and the callable made of it: one way for a picture, a pool and a cluster."""
+"""Encoded pictures in, encoded cut-outs out: the callable that one picture, a pool and a cluster have in common."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from PIL import Image
-
-from u2net.cutout.finish import Finish
-from u2net.cutout.outline import Outline
+from u2net.cutout.config import CutoutConfig
+from u2net.cutout.remove import cut_out
 from u2net.errors import InvalidImage, MissingExtra, NoSubject, reason
 from u2net.images.exif import kept_exif
 from u2net.images.load import load_image
 from u2net.images.picture import Picture
-from u2net.images.save import Format, encode
+from u2net.images.save import encode
 from u2net.inference.open import new_session
-from u2net.inference.runtimes import Precision, Runtime
-from u2net.inference.session import EMPTY, Session
-from u2net.models.zoo import DEFAULT
+from u2net.inference.session import EMPTY, Prediction, Session
 
 Status = Literal["done", "skipped", "failed"]
-
-
-@dataclass(frozen=True)
-class CutoutConfig:
-    """What is made of every picture, and by what. May be pickled. Raises ValueError for what 16 bits do not bear."""
-
-    model: str = DEFAULT
-    """A name in `MODELS`, or a file's path."""
-    runtime: Runtime = "auto"
-    precision: Precision = "auto"
-    threads: int | None = None
-    """Of the runtime, in each process; None leaves their number to it."""
-    outline: Outline = field(default_factory=Outline)
-    finish: Finish = field(default_factory=Finish)
-    """Its backdrop is one of `u2net.cutout.compose`, which may be pickled."""
-    format: Format = "png"
-    bit_depth: Literal[8, 16] = 8
-    """Bits per channel of the file: 16 for "tiff" alone, without shadow, backdrop and rembg's matting."""
-    png_level: int = 1
-    lossy_quality: int | None = None
-    """1 to 100, of the colours of a lossy format; None is the format's own."""
-    alpha_quality: int | None = None
-    """0 to 100, of WebP's transparency; None is exact."""
-    exif: Literal["strip", "keep", "all"] = "strip"
-    """What the camera noted: "keep" leaves out where it was."""
-    on_empty: Literal["keep", "skip", "fail"] = "keep"
-    """What becomes of pictures that all but surely show no subject."""
-
-    def __post_init__(self) -> None:
-        if self.bit_depth == 16:
-            if self.format != "tiff":
-                raise ValueError(f"16 bits per channel are written as tiff, not as {self.format}")
-            self.outline.check_16_bits()
-            self.finish.check_16_bits()
-
-    def asked(self) -> dict[str, Any]:
-        """Everything that decides what files hold, as values of JSON; pictures are their digests.
-
-        Threads are left out: with more of them the same is made.
-        """
-        return {f.name: _told(getattr(self, f.name)) for f in fields(self) if f.name != "threads"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +44,7 @@ class Cutter:
 
     def __init__(self, config: CutoutConfig, *, progress: bool = False) -> None:
         self.config = config
+        _ = config.finish  # reads a picture behind: other machines may not have its file, and get it pickled
         self._progress = progress
         self._session: Session | None = None
 
@@ -141,20 +96,23 @@ class Cutter:
         return load_image(source, bit_depth=self.config.bit_depth)
 
     def _cut(self, picture: Picture, *, is_last: bool) -> Cut:
-        config, session = self.config, self.open()
-        prediction = config.outline.predict(picture, session)
-        if is_last:
-            self.close()
-        if config.on_empty != "keep" and prediction.confidence < EMPTY:
-            raise NoSubject(prediction.confidence)
-        alpha = config.outline.alpha(picture, prediction, session.card.transform)
-        image = config.finish.apply(picture, alpha, in_place=True)
-        profile, exif = picture.icc_profile, self._exif(picture)
-        del picture, alpha  # with 16 bits larger than the file
-        if isinstance(image, Image.Image) and config.format == "jpg" and not config.finish.only_mask:
-            image = image.convert("RGB")
+        config, confidence = self.config, 1.0
+
+        def check(prediction: Prediction) -> None:
+            nonlocal confidence
+            confidence = prediction.confidence
+            if is_last:
+                self.close()
+            if config.on_empty != "keep" and confidence < EMPTY:
+                raise NoSubject(confidence)
+
+        made = cut_out(picture, self.open(), config.outline, config.finish, check=check, in_place=True)
+        profile, exif = picture.icc_profile, None
+        if config.exif != "strip":
+            exif = kept_exif(picture.exif, place=config.exif == "all")
+        del picture  # larger than the file
         content = encode(
-            image,
+            made,
             config.format,
             profile,
             png_level=config.png_level,
@@ -162,21 +120,4 @@ class Cutter:
             alpha_quality=config.alpha_quality,
             exif=exif,
         )
-        return Cut("done", content, confidence=prediction.confidence)
-
-    def _exif(self, picture: Picture) -> bytes | None:
-        asked = self.config.exif
-        return None if asked == "strip" else kept_exif(picture.exif, place=asked == "all")
-
-
-def _told(value: Any) -> Any:
-    """A value of JSON that stands for a field's."""
-    if is_dataclass(value):
-        return {f.name: _told(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, partial):
-        return [_told(value.func), *map(_told, value.args)]
-    if isinstance(value, Image.Image):
-        return hashlib.sha256(repr((value.mode, value.size)).encode() + value.tobytes()).hexdigest()
-    if isinstance(value, tuple):
-        return list(value)
-    return value.__name__.strip("_") if callable(value) else value
+        return Cut("done", content, confidence=confidence)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.compose import Backdrop, cut_out, keep_largest, multiplied, subject_box, with_shadow
+from u2net.cutout.background import Background, put_over
+from u2net.cutout.compose import cut_out, keep_largest, multiplied, subject_box, with_shadow
 from u2net.cutout.matting.foreground import foreground
 from u2net.errors import ImageTooLarge
 from u2net.images.limits import LIMITS
 from u2net.images.picture import Levels, Picture, cropped, to_8_bits
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; right and bottom lie outside."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,10 @@ class Crop:
 
     margin: float = 0.0
     aspect: float | None = None
+
+    def __call__(self, opacity: Levels) -> Box:
+        """Left, top, right and bottom, which may reach beyond the picture."""
+        return subject_box(opacity, self.margin, self.aspect)
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,8 @@ class Finish:
     """Keep only so many of the subject's largest parts."""
     inverted: bool = False
     """Keep what surrounds the subject in its place."""
-    crop: Crop | None = None
-    """Keep only the part of the picture that holds what is kept."""
+    crop: Callable[[Levels], Box] | None = None
+    """Keep only a part of the picture: a `Crop`, or another function from the opacity, (H, W), to a box."""
     only_mask: bool = False
     """Give the alpha itself."""
     clean: bool = False
@@ -41,7 +50,7 @@ class Finish:
     """Keep colours where nothing shows."""
     shadow: bool = False
     """Lay a soft shadow where the subject stands."""
-    backdrop: Backdrop | None = None
+    background: Background | None = None
     """What the cut-out is put over."""
 
     def apply(self, picture: Picture, alpha: Levels, *, in_place: bool = False) -> Image.Image | NDArray[np.uint16]:
@@ -50,7 +59,7 @@ class Finish:
         `alpha` is uint8 (H, W) of the picture's size. If it is uint16 the result is too: straight (H, W, 4), or with
         `only_mask` (H, W). Transparency that the picture has stays: the alpha is multiplied by it. `in_place` may make
         the result of the picture's own pixels, which nobody may use afterwards: it saves 4 bytes a pixel. Raises
-        ImageTooLarge for a crop that reaches too far beyond the picture, and ValueError for a shadow or a backdrop in
+        ImageTooLarge for a crop that reaches too far beyond the picture, and ValueError for a shadow or a background in
         16 bits.
         """
         in_16 = alpha.dtype == np.uint16
@@ -63,7 +72,7 @@ class Finish:
         own = picture.alpha_16 if in_16 else picture.alpha
         opacity = kept if own is None else multiplied(kept, own)
         if self.crop is not None:
-            box = subject_box(opacity, self.crop.margin, self.crop.aspect)
+            box = self.crop(opacity)
             _check_size((box[2] - box[0], box[3] - box[1]))
             kept, opacity = cropped(kept, box), cropped(opacity, box)
             picture = replace(picture, alpha=None, alpha_16=None).crop(box)
@@ -73,19 +82,19 @@ class Finish:
         if self.clean:
             colors = foreground(np.asarray(rgb), to_8_bits(kept))
             rgb = colors if in_16 else Image.fromarray(colors)
-        # A backdrop still reads the picture's own pixels.
-        in_place = rgb is not picture.rgb or (in_place and self.backdrop is None)
+        # A background still reads the picture's own pixels.
+        in_place = rgb is not picture.rgb or (in_place and self.background is None)
         cutout = cut_out(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place)
         if isinstance(cutout, Image.Image):
             if self.shadow:
                 cutout = with_shadow(cutout)
-            if self.backdrop is not None:
-                cutout = self.backdrop(cutout, picture)
+            if self.background is not None:
+                cutout = put_over(self.background, cutout, picture)
         return cutout
 
     def check_16_bits(self) -> None:
         """Raise ValueError for what there is in 8 bits alone."""
-        if self.shadow or self.backdrop is not None:
+        if self.shadow or self.background is not None:
             raise ValueError("shadows and backgrounds are composed in 8 bits per channel: a cut-out of 16 has none")
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.cutout.config import Quality
 from u2net.cutout.matting.refine import refine
 from u2net.cutout.matting.trimap import alpha_matte, smooth_mask
 from u2net.images.picture import Levels, Picture, to_8_bits, to_16_bits
 from u2net.inference.session import Prediction, Session, with_mirrored
 from u2net.models.transform import Transform
-
-Quality = Literal["coarse", "fast", "balanced", "best"]
-"""The network's mask enlarged; by a guided filter; by closed-form matting; the same on the mean of two looks."""
 
 _FINE = 512  # pixels; what models of larger maps know of outlines, a refinement on 256 pixels does not
 
@@ -54,7 +52,7 @@ class Outline:
         if self.quality not in (None, *get_args(Quality)):
             raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {self.quality!r}")
         if self.matting and self.quality not in (None, "coarse"):
-            raise ValueError("alpha_matting decides the outline in its own way, from the coarse mask: give no quality")
+            raise ValueError("`alpha_matting` finds the outline in its own way: give it or `quality`")
 
     @property
     def cleans_colors(self) -> bool:

@@ -3,7 +3,7 @@
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,10 @@ from PIL import ExifTags, Image, features
 from PIL.TiffImagePlugin import PREDICTOR
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.images import Format
 from u2net.images.png import to_png
 from u2net.images.tiff import to_tiff
 from u2net.system import atomic_write
-
-Format = Literal["png", "webp", "jpg", "avif", "tiff"]
 
 # The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
 _WRITERS: dict[Format, tuple[str, int, dict[str, Any]]] = {
@@ -92,7 +91,9 @@ def encode(
     if max(image.size) > max_side:
         raise ImageTooLarge(f"{name} holds {max_side:,} pixels a side, not {max(image.size):,}: choose PNG")
     if format == "jpg" and image.has_transparency_data:
-        raise InvalidImage("JPEG has no transparency: give a background colour, or choose PNG or WebP")
+        if image.mode != "RGBA" or image.getchannel("A").getextrema() != (255, 255):
+            raise InvalidImage("JPEG has no transparency: give a background colour, or choose PNG or WebP")
+        image = image.convert("RGB")
     # A profile of RGB says nothing about the values of a grey mask.
     if image.mode not in ("RGB", "RGBA"):
         icc_profile = None

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from u2net.inference.choose import choose
 from u2net.inference.runtimes import RUNTIMES, Options, Precision, Runtime
 from u2net.inference.session import Session
+from u2net.models import DEFAULT
 from u2net.models.onnx_file import OnnxFile
 from u2net.models.transform import Transform
-from u2net.models.zoo import DEFAULT, MODELS, cache_folder, resolve
+from u2net.models.zoo import MODELS, cache_folder, resolve
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -104,9 +104,6 @@ _ROWS = (
 MODELS: dict[str, Model] = {model.name: model for model in _ROWS}
 """Every model known by name."""
 
-DEFAULT = "u2netp_tuned"
-"""The model used when none is named: a packaged one, so that nothing is downloaded unasked."""
-
 
 def cache_folder() -> Path:
     """Where downloads go: `U2NET_HOME` as it is, else the platform's cache folder; it may not exist yet."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request
-from PIL import Image
 from starlette.responses import Response
 
-from u2net.cutout.remove import render
+from u2net.cutout.config import CutoutConfig
+from u2net.cutout.remove import cut_out
 from u2net.images.load import Picture
-from u2net.images.save import Format, encode
+from u2net.images.save import encode
 from u2net.inference.session import Session
 from u2net.server.about import service_of
 from u2net.server.fetch import fetch
@@ -76,10 +76,10 @@ def add_routes(app: FastAPI) -> None:
     models = tuple(config.offered)
     router = APIRouter(tags=["pictures"])
 
-    def made_of(asked: RemoveAsked) -> tuple[Finish, int]:
+    def made_of(cutout: CutoutConfig) -> tuple[Finish, int]:
         """What makes the answer, and how many more pixels it takes room for."""
-        finish = partial(_removed, asked, config.max_matting_pixels)
-        return finish, _MATTING_ROOM * config.max_matting_pixels if asked.a else 0
+        finish = partial(_removed, cutout, config.max_matting_pixels)
+        return finish, _MATTING_ROOM * config.max_matting_pixels if cutout.alpha_matting else 0
 
     file = {"file": "The picture: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF."}
 
@@ -95,7 +95,7 @@ def add_routes(app: FastAPI) -> None:
         admit(request)
         form = await read_form(request, ("file",), RemoveAsked.model_fields)
         asked = parse(RemoveAsked, request, form)
-        return await answer(request, form.files.get("file"), asked.model, *made_of(asked))
+        return await answer(request, form.files.get("file"), asked.model, *made_of(asked.config()))
 
     @router.post(
         "/api/mask",
@@ -109,8 +109,7 @@ def add_routes(app: FastAPI) -> None:
         admit(request)
         form = await read_form(request, ("file",), MaskAsked.model_fields)
         asked = parse(MaskAsked, request, form)
-        wanted = RemoveAsked(om=True, ppm=asked.ppm, quality=asked.quality, format=asked.format)
-        return await answer(request, form.files.get("file"), asked.model, *made_of(wanted))
+        return await answer(request, form.files.get("file"), asked.model, *made_of(asked.config(only_mask=True)))
 
     if config.fetch_hosts:
 
@@ -125,44 +124,19 @@ def add_routes(app: FastAPI) -> None:
             """From hosts that the service allows."""
             admit(request)
             given = parse(FetchAsked, request, Form())
-            asked = RemoveAsked(**given.model_dump(exclude={"url"}, exclude_unset=True))
+            made = made_of(given.config())
             async for _ in request.stream():
                 pass  # its end is where it begins to be noticed that the client has gone
             data = await take_url(request, given.url)
-            return await answer(request, data, asked.model, *made_of(asked))
+            return await answer(request, data, given.model, *made)
 
     app.include_router(router)
 
 
-def _removed(asked: RemoveAsked, max_matting_pixels: int, picture: Picture, session: Session) -> Made:
+def _removed(config: CutoutConfig, max_matting_pixels: int, picture: Picture, session: Session) -> Made:
     """The cut-out or mask that was asked for."""
     width, height = picture.size
-    if asked.a and width * height > max_matting_pixels:
+    if config.alpha_matting and width * height > max_matting_pixels:
         raise Problem(422, f"a: alpha matting is for {max_matting_pixels:,} pixels at most, ask for quality=best")
-    color = asked.color
-    if asked.format == "jpg" and not asked.om:
-        color = color or (255, 255, 255)  # JPEG has no transparency
-        if len(color) == 4 and color[3] < 255:
-            raise Problem(400, "JPEG has no transparency: give an opaque bgc, or another format")
-    image = render(
-        picture,
-        session,
-        only_mask=asked.om,
-        post_process_mask=asked.ppm,
-        bgcolor=None if asked.om else color,
-        quality=asked.quality,
-        decontaminate=asked.dc,
-        alpha_matting=asked.a,
-        alpha_matting_foreground_threshold=asked.af,
-        alpha_matting_background_threshold=asked.ab,
-        alpha_matting_erode_size=asked.ae,
-        in_place=True,
-    )
-    return encoded(image, asked.format, picture.icc_profile)
-
-
-def encoded(image: Image.Image, name: Format, icc_profile: bytes | None) -> Made:
-    """An image as an answer."""
-    if name == "jpg" and image.mode == "RGBA":
-        image = image.convert("RGB")
-    return Made(encode(image, name, icc_profile), FORMATS[name])
+    image = cut_out(picture, session, config.outline, config.finish, in_place=True)
+    return Made(encode(image, config.format, picture.icc_profile), FORMATS[config.format])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from u2net.inference.runtimes import Runtime
+from u2net.models import DEFAULT
 from u2net.system import num_processors
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ServerConfig:
     workers: int = 1
     """Number of processes that share the port. More of them answer more requests a second, and each needs memory."""
 
-    models: tuple[str, ...] = ("u2netp_tuned",)
+    models: tuple[str, ...] = (DEFAULT,)
     """Name or file of a model to offer; repeat the option for more. Requests choose one by its name, or by its file's
     name without the ending; the first is used if they choose none."""
     runtime: Runtime = "auto"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from starlette.requests import Request
 
-from u2net.cutout.outline import Matting, Outline, Quality
-from u2net.cutout.remove import Color
+from u2net.config import field_docstrings, field_types
+from u2net.cutout.config import CutoutConfig
 from u2net.server.forms import Form
 from u2net.server.problems import MEDIA_TYPE, SCHEMA, Problem
 
@@ -48,62 +50,76 @@ _Color = Annotated[
 
 
 class Asked(BaseModel):
-    """Parameters of a request, from its query and its form; a docstring is what OpenAPI says of each."""
+    """Parameters of a request, from its query and its form."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
+    def config(self, **more: Any) -> CutoutConfig:
+        """What is asked for, as `CutoutConfig` describes it, with `more` of its fields. Raises Problem."""
+        given = {_SHORT[name]: value for name, value in self if name in _SHORT and name != "model"}
+        color = getattr(self, "bgc", None)
+        if color and any(color):
+            given["background"] = "#" + bytes(color).hex()
+        try:
+            config = CutoutConfig(**given | more)
+            _ = config.outline, config.finish  # which know more of what makes no sense together
+        except ValueError as error:
+            raise Problem(400, re.sub(r"`(\w+)`", lambda name: _NAMES.get(name[1], name[1]), str(error))) from None
+        return config
 
+
+_NAMES = {field.name: field.metadata["short"] or field.name for field in fields(CutoutConfig)} | {"model": "model"}
+"""What requests call the fields of `CutoutConfig`: by rembg's short names, where it has any."""
+_SHORT = {short: name for name, short in _NAMES.items()}
+
+
+def _with_parameters(*names: str) -> Callable[[type[Parameters]], type[Parameters]]:
+    """Add parameters that are fields of `CutoutConfig`, with their types, defaults, ranges and texts."""
+    types, texts = field_types(CutoutConfig), field_docstrings(CutoutConfig)
+    known = {field.name: field for field in fields(CutoutConfig)}
+
+    def add(kind: type[Parameters]) -> type[Parameters]:
+        parameters: dict[str, Any] = {}
+        for name in names:
+            limits = {"ge": known[name].metadata["low"], "le": known[name].metadata["high"]}
+            text = texts.get(name, "").partition("  [default")[0]
+            parameters[_NAMES[name]] = (types[name], Field(known[name].default, description=text, **limits))
+        return create_model(kind.__name__, __base__=kind, __doc__=kind.__doc__, **parameters)
+
+    return add
+
+
+@_with_parameters("post_process_mask", "quality")
 class MaskAsked(Asked):
     """Of POST /api/mask."""
 
     model: str | None = None
     """Name of a model that the service offers."""
-    ppm: bool = False
-    """Make the mask hard, with smooth outlines."""
-    quality: Quality | None = None
-    """How outlines are decided, the better the longer it takes; what suits the model where none is given."""
     format: Literal["png", "webp"] = "png"
     """Format of the answer."""
 
 
+@_with_parameters(
+    "only_mask",
+    "post_process_mask",
+    "quality",
+    "alpha_matting",
+    "alpha_matting_foreground_threshold",
+    "alpha_matting_background_threshold",
+    "alpha_matting_erode_size",
+    "decontaminate",
+)
 class RemoveAsked(Asked):
     """Of /api/remove: rembg's, by its names, and the format."""
 
     model: str | None = None
     """Name of a model that the service offers."""
-    om: bool = False
-    """The mask alone."""
-    ppm: bool = False
-    """Make the mask hard, with smooth outlines."""
-    quality: Quality | None = None
-    """How outlines are decided, the better the longer it takes; what suits the model where none is given."""
     bgc: _Color | None = None
-    """Colour to put the cut-out over: red, green, blue, opacity, 0 to 255 each; 0,0,0,0 for none."""
+    """Background colour: red, green, blue, opacity, 0 to 255 each; 0,0,0,0 for none."""
     format: Literal["png", "webp", "jpg"] = "png"
-    """Format of the answer; JPEG gets a white background unless `bgc` says another."""
-    a: bool = False
-    """Alpha matting: outlines in closed form, in place of `quality`; for pictures of few megapixels, since it takes
-    seconds."""
-    af: _Byte = 240
-    """For alpha matting: the mask above it is surely subject."""
-    ab: _Byte = 10
-    """For alpha matting: the mask below it is surely background."""
-    ae: _Byte = 10
-    """For alpha matting: how wide around a pixel the mask has to be sure, in pixels."""
-    dc: bool = False
-    """Take the old background out of the colours of soft outlines, as the better qualities do anyway."""
+    """Format of the answer. JPEG gets a white background unless `bgc` gives another."""
     vm: _Unsupported = False
     """ViTMatte, which is refused."""
-
-    @model_validator(mode="after")
-    def _decides_once(self) -> Self:
-        Outline(self.quality, Matting() if self.a else None)
-        return self
-
-    @property
-    def color(self) -> Color | None:
-        """The background colour."""
-        return self.bgc if self.bgc and any(self.bgc) else None
 
 
 class FetchAsked(RemoveAsked):

@@ -11,27 +11,31 @@ import io
 import json
 import math
 import zipfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, FastAPI, Request
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor
 from pydantic import field_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from u2net.cutout.remove import render
-from u2net.images.color import to_srgb
-from u2net.images.load import Limits, Picture, load_image
+from u2net.cutout.background import Background, put_over
+from u2net.cutout.finish import Finish
+from u2net.cutout.outline import Outline
+from u2net.cutout.remove import cut_out
+from u2net.images import Format
+from u2net.images.load import Limits, load_image
+from u2net.images.picture import Levels, Picture
 from u2net.images.save import encode
 from u2net.inference.session import Session
 from u2net.server.about import service_of
-from u2net.server.api import admit, answer, encoded, take_url
+from u2net.server.api import admit, answer, take_url
 from u2net.server.forms import Form, read_form
-from u2net.server.parameters import Asked, answers, check, describe
+from u2net.server.parameters import FORMATS, Asked, answers, check, describe
 from u2net.server.problems import Problem
-from u2net.server.region import margins, region
+from u2net.server.region import Box, margins, region
 from u2net.server.service import Made
 
 _MEGAPIXELS = {"preview": 0.25, "small": 0.25, "regular": 0.25, "medium": 1.5, "hd": 4.0, "50MP": 50.0}
@@ -179,28 +183,58 @@ def _is_hex(text: str) -> bool:
     return len(text) in (3, 4, 6, 8) and all(digit in "0123456789abcdefABCDEF" for digit in text)
 
 
+@dataclass(frozen=True)
+class _Margins:
+    """A crop to all that shows, with margins in remove.bg's notation, as far as the picture reaches."""
+
+    text: str
+
+    def __call__(self, opacity: Levels) -> Box:
+        shown = Image.fromarray(opacity)
+        box = shown.getbbox()
+        if box is None:
+            return 0, 0, *shown.size
+        left, top, right, bottom = box
+        try:
+            before = margins(self.text, (right - left, bottom - top))
+        except ValueError as error:
+            raise Problem(400, f"crop_margin {error}") from None
+        width, height = shown.size
+        return (
+            max(0, left - before[0]),
+            max(0, top - before[1]),
+            min(width, right + before[2]),
+            min(height, bottom + before[3]),
+        )
+
+
 def _made(asked: RemoveBgAsked, behind: bytes | None, limits: Limits, picture: Picture, session: Session) -> Made:
     """The answer, of a decoded picture; `limits` are those of the one behind."""
     picture = _shrunk(picture, asked.size)
-    if behind and picture.icc_profile is not None:
-        # Two pictures on one canvas need one colour space.
-        picture = Picture(to_srgb(picture.icc_profile, "RGB").apply(picture.rgb), picture.alpha, None)
-    image = _cut_out(asked, picture, session)
-    if asked.crop:
-        image = _cropped(image, asked.crop_margin)
-    name = asked.format
-    if asked.channels == "alpha":
-        image = image.getchannel("A")
-    elif name != "zip":
-        image = _on_background(image, asked.bg_color, behind, limits)
-    if name == "auto":
-        is_opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
-        name = "jpg" if is_opaque else "png"
-    if name == "jpg" and image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    made = _zipped(image, picture.icc_profile) if name == "zip" else encoded(image, name, picture.icc_profile)
+    try:
+        box = None if asked.roi is None else region(asked.roi, picture.size)
+    except ValueError as error:
+        raise Problem(400, f"roi {error}") from None
+    background: Background | None = None
+    if asked.format != "zip":
+        background = (_color(asked.bg_color),) if asked.bg_color else load_image(behind, limits) if behind else None
+    finish = Finish(
+        crop=_Margins(asked.crop_margin or "0px") if asked.crop else None,
+        only_mask=asked.channels == "alpha",
+        background=background,
+    )
+    image = cut_out(picture, session, Outline(), finish, region=box, in_place=True)
+    assert isinstance(image, Image.Image)
     size = {"X-Width": str(image.width), "X-Height": str(image.height), "X-Credits-Charged": "0"}
-    return replace(made, headers=size)
+    if asked.format == "zip":
+        return replace(_zipped(image, picture.icc_profile), headers=size)
+    name: Format = "png" if asked.format == "auto" else asked.format
+    is_opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
+    if asked.format == "auto" and is_opaque:
+        name = "jpg"
+    if name == "jpg" and image.mode == "RGBA" and not is_opaque:
+        image = put_over(((255, 255, 255, 255),), image, picture)
+    return Made(encode(image, name, picture.icc_profile), FORMATS[name], size)
 
 
 def _shrunk(picture: Picture, size: str) -> Picture:
@@ -211,51 +245,6 @@ def _shrunk(picture: Picture, size: str) -> Picture:
     smaller = (max(1, int(width * scale)), max(1, int(height * scale)))
     alpha = None if picture.alpha is None else picture.alpha.resize(smaller, Image.Resampling.BOX)
     return Picture(picture.rgb.resize(smaller, Image.Resampling.LANCZOS, reducing_gap=3), alpha, picture.icc_profile)
-
-
-def _cut_out(asked: RemoveBgAsked, picture: Picture, session: Session) -> Image.Image:
-    """RGBA; with a region the network sees nothing else."""
-    if asked.roi is None:
-        return render(picture, session, in_place=True)
-    try:
-        box = region(asked.roi, picture.size)
-    except ValueError as error:
-        raise Problem(400, f"roi {error}") from None
-    alpha = None if picture.alpha is None else picture.alpha.crop(box)
-    image = Image.new("RGBA", picture.size)
-    part = Picture(picture.rgb.crop(box), alpha, picture.icc_profile)
-    image.paste(render(part, session, in_place=True), box)
-    return image
-
-
-def _cropped(image: Image.Image, margin: str | None) -> Image.Image:
-    """What holds the subject; a picture without any stays as it is."""
-    box = image.getchannel("A").getbbox()
-    if box is None:
-        return image
-    left, top, right, bottom = box
-    try:
-        before = margins(margin or "0px", (right - left, bottom - top))
-    except ValueError as error:
-        raise Problem(400, f"crop_margin {error}") from None
-    return image.crop(
-        (
-            max(0, left - before[0]),
-            max(0, top - before[1]),
-            min(image.width, right + before[2]),
-            min(image.height, bottom + before[3]),
-        )
-    )
-
-
-def _on_background(image: Image.Image, color: str | None, behind: bytes | None, limits: Limits) -> Image.Image:
-    if behind is not None:
-        background = ImageOps.fit(load_image(behind, limits).view(), image.size).convert("RGBA")
-    elif color is not None:
-        background = Image.new("RGBA", image.size, _color(color))
-    else:
-        return image
-    return Image.alpha_composite(background, image)
 
 
 def _zipped(image: Image.Image, icc_profile: bytes | None) -> Made:

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from u2net.cutout.batch.plan import Outcome
-from u2net.cutout.cutter import Cut, CutoutConfig
+from u2net.cutout.config import CutoutConfig
+from u2net.cutout.cutter import Cut
 
 
 def write_pictures(folder: Path, num: int, *, seed: int = 0) -> list[Path]:

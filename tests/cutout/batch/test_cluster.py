@@ -16,7 +16,8 @@ import pytest
 from cli.command import u2net
 
 from cutout.batch.folders import write_pictures, write_words
-from u2net.cutout.cutter import CutoutConfig, Cutter
+from u2net.cutout.config import CutoutConfig
+from u2net.cutout.cutter import Cutter
 from u2net.errors import ConfigMismatch
 
 pytest.importorskip("ray", reason="u2net[ray] is not installed")
@@ -241,7 +242,7 @@ def test_ctrl_c_is_one_line_and_leaves_no_process_and_the_same_command_goes_on(t
         _until(lambda: run.poll() is not None or len(list((tmp_path / "out").glob("*.png"))) > 10)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it to all of its processes
         stdout, stderr = run.communicate(timeout=100)
-    assert (run.returncode, stderr) == (130, b"u2net: interrupted; the same command goes on from here\n")
+    assert (run.returncode, stderr) == (130, b"u2net: interrupted; give the same command again to continue\n")
     assert stdout.endswith(b" skipped, 0 failed\n")
     assert _processes(mark) == {}
     num = len(list((tmp_path / "out").glob("*.png")))

@@ -10,8 +10,7 @@ from server.browser import chromium
 from cutout.batch.folders import write_pictures
 from u2net.cutout.batch.plan import Outcome
 from u2net.cutout.batch.report import Gallery
-from u2net.cutout.cutter import CutoutConfig
-from u2net.cutout.finish import Finish
+from u2net.cutout.config import CutoutConfig
 
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes".png'
 
@@ -117,7 +116,7 @@ def test_names_and_reasons_cannot_become_html(tmp_path):
     ("asked", "words"),
     [
         ({}, "the defaults"),
-        ({"format": "webp", "finish": Finish(only_mask=True)}, "finish.only_mask true, format webp"),
+        ({"format": "webp", "only_mask": True}, "only_mask true, format webp"),
     ],
 )
 def test_what_was_asked_is_said(tmp_path, asked, words):

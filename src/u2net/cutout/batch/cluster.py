@@ -18,7 +18,8 @@ from pyarrow import fs
 from u2net.cutout.batch.journal import differences
 from u2net.cutout.batch.plan import Outcome, assign_targets, plan
 from u2net.cutout.batch.pool import Attempts
-from u2net.cutout.cutter import CutoutConfig, Cutter
+from u2net.cutout.config import CutoutConfig
+from u2net.cutout.cutter import Cutter
 from u2net.errors import ClusterFailed, ConfigMismatch, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
 from u2net.images.load import LIMITS, SUFFIXES, read_encoded
 from u2net.images.save import save_bytes

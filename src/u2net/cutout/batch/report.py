@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from u2net.cutout.batch.plan import Outcome
-from u2net.cutout.cutter import CutoutConfig
+from u2net.cutout.config import CutoutConfig
 from u2net.errors import InvalidImage
 from u2net.images.load import load_image
 from u2net.system import atomic_write

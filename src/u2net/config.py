@@ -1,0 +1,82 @@
+"""What all configurations share: fields with a range, the check of their values, and their docstrings as help."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import math
+from dataclasses import field, fields
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def option(default: Any, low: float | None = None, high: float | None = None, *, short: str = "") -> Any:
+    """A field of a frozen dataclass with the range that `check_fields` holds it to.
+
+    `short` is a name by which it is known too: of rembg's flag and HTTP parameter.
+    """
+    return field(default=default, metadata={"low": low, "high": high, "short": short})
+
+
+def check_fields(config: Any) -> None:
+    """Raise ValueError, naming the field, for a value that is not of its field's type or out of its range.
+
+    Whole numbers pass for others; true and false do not. Lists, all that JSON knows, become tuples.
+    """
+    hints = field_types(config.__class__)
+    for known in fields(config):
+        value = getattr(config, known.name)
+        if isinstance(value, list):
+            value = tuple(value)
+            object.__setattr__(config, known.name, value)
+        _check_type(known.name, value, hints[known.name])
+        low, high = known.metadata.get("low"), known.metadata.get("high")
+        if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
+            wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+            raise ValueError(f"{known.name} is {wanted}, got {value}")
+
+
+@cache
+def field_types(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by the field's name."""
+    return get_type_hints(kind)
+
+
+@cache
+def field_docstrings(kind: Any) -> dict[str, str]:
+    """The string that follows each field of a dataclass, by the field's name; none where there is no source."""
+    docstrings: dict[str, str] = {}
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # programs that were frozen into one file carry none, and do without these helps
+        return docstrings
+    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    for known, text in itertools.pairwise(body):
+        if isinstance(known, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            assert isinstance(known.target, ast.Name)
+            docstrings[known.target.id] = " ".join(str(text.value.value).split())
+    return docstrings
+
+
+def _check_type(name: str, value: object, kind: Any) -> None:
+    choices = get_args(kind)
+    if get_origin(kind) is Literal:
+        if value not in choices:
+            raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, got {value!r}")
+        return
+    if NoneType in choices:
+        if value is not None:
+            _check_type(name, value, choices[0])
+        return
+    if get_origin(kind) is tuple:
+        fits = isinstance(value, tuple)
+        for item in value if isinstance(value, tuple) else ():
+            _check_type(name, item, choices[0])
+    elif kind is float:
+        fits = type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
+    else:
+        fits = type(value) is kind
+    if not fits:
+        raise ValueError(f"{name} is of type {getattr(kind, '__name__', kind)}, got {value!r}")
