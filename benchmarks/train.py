@@ -26,11 +26,10 @@ from torch import nn
 
 from u2net.net import U2NET, U2NETP, U2Net
 from u2net.training import MODERN, PAPER, TrainConfig
-from u2net.training.loader import normalise
-from u2net.training.objective import Objective, find_precision, new_network
+from u2net.training.objective import Objective, find_precision, new_network, normalise
 from u2net.training.optimizer import set_training
 from u2net.training.parallel import World
-from u2net.training.state import State
+from u2net.training.snapshot import State
 
 CROP = 288
 MULTIPLICATIONS = {"u2netp": 19.76e9, "u2net": 58.60e9}  # at 320 × 320, as benchmarks/network.py counts them

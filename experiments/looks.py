@@ -19,7 +19,7 @@ from u2net.images.load import load_image
 from u2net.models.zoo import resolve
 from u2net.net import load_checkpoint
 from u2net.training import TrainConfig
-from u2net.training.teachers import Teachers
+from u2net.training.objective import Teachers
 
 AVERAGED: tuple[tuple[str, ...], ...] = (
     ("plain",),

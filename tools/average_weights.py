@@ -19,8 +19,7 @@ from torch import Tensor
 from u2net.models.transform import Resample
 from u2net.models.zoo import MODELS, resolve
 from u2net.net import export_onnx, load_checkpoint
-from u2net.training.levels import lower_levels
-from u2net.training.norms import has_folded_norms
+from u2net.training.norms import has_folded_norms, lower_levels
 
 
 def main() -> None:

@@ -73,14 +73,14 @@ VALUES = {
     "init": ("some.pth", "some.pth"), "feeding": ("antialiased", "antialiased"), "size": ("300", 300),
     "crop": ("64", 64), "augment": ("none", "none"), "bce": ("0.5", 0.5), "iou": ("2", 2.0), "ssim": ("3", 3.0),
     "edge": ("4", 4.0), "side_weights": ("1,2,3,4,5,6,0", (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0)),
-    "positive_weight": ("2", 2.0), "teachers": ("u2netp,a.onnx", ("u2netp", "a.onnx")),
+    "teachers": ("u2netp,a.onnx", ("u2netp", "a.onnx")),
     "looks": ("smaller,upside-down", ("smaller", "upside-down")),
     "optimizer": ("adamw", "adamw"), "lr": ("1e-2", 0.01), "schedule": ("cosine", "cosine"),
     "warmup_steps": ("5", 5), "weight_decay": ("0.1", 0.1), "clip_norm": ("9", 9.0), "ema": ("0.5", 0.5),
     "batch_size": ("3", 3), "accumulate": ("4", 4), "epochs": ("1.5", 1.5), "max_steps": ("9", 9), "patience": ("6", 6),
     "seed": ("5", 5), "device": ("cpu", "cpu"), "precision": ("bf16", "bf16"), "workers": ("0", 0),
     "cache": ("disk", "disk"), "best_by": ("MAE", "MAE"), "validate_every": ("8", 8), "checkpoint_every": ("7", 7),
-    "sample_every": ("6", 6), "keep": ("5", 5), "skip_nonfinite": ("4", 4),
+    "sample_every": ("6", 6), "keep": ("5", 5),
 }  # fmt: skip
 
 
@@ -200,7 +200,6 @@ def test_options_that_cannot_be_read_are_exit_code_2(root, tmp_path, options):
         (["--device", "cuda:77"], "device 'cuda:77' cannot be used"),
         (["--freeze", "stage1"], "no part 'stage1'"),
         (["--precision", "fp16"], "fp16 is for GPUs"),
-        (["--sync-norm"], "sync_norm is for GPUs"),
     ],
 )
 def test_what_device_or_network_cannot_do_is_one_line_and_exit_code_2(root, tmp_path, options, word):

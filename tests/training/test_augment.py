@@ -8,9 +8,8 @@ from pictures import PHOTOGRAPH
 from PIL import Image
 from scipy import ndimage
 
-from u2net.training import appearance, augment, geometry
-from u2net.training.jpeg import compressed
-from u2net.training.order import Key, generator
+from u2net.training import appearance, augment
+from u2net.training.examples import Key, generator
 
 CHANGES = [change for _, change in augment._APPEARANCE]
 
@@ -104,7 +103,7 @@ def test_the_random_state_of_the_run_is_not_touched():
 
 
 def test_picture_and_mask_go_together(monkeypatch):
-    monkeypatch.setattr(augment, "_GEOMETRY", ((0.5, geometry.mirror),))
+    monkeypatch.setattr(augment, "_GEOMETRY", ((0.5, augment.mirror),))
     monkeypatch.setattr(augment, "_APPEARANCE", ())
     mask = _disc()
     for seed in range(30):
@@ -138,7 +137,7 @@ def test_some_pictures_have_no_subject_and_most_do():
 @pytest.mark.parametrize("degrees", [0, 7, -10])
 def test_turning_is_scipys_rotation_mirrored_beyond_the_border(degrees):
     image, mask = _photograph((96, 96)).float(), _disc(96)
-    turned = geometry.turned(image, mask, (0, 0, 96, 96), math.radians(degrees), 96, classes=False)
+    turned = augment.turned(image, mask, (0, 0, 96, 96), math.radians(degrees), 96, classes=False)
     expected = ndimage.rotate(image.numpy(), degrees, axes=(1, 2), reshape=False, order=1, mode="reflect")
     np.testing.assert_allclose(turned[0], expected, atol=0.2)
     expected_mask = ndimage.rotate(
@@ -149,7 +148,7 @@ def test_turning_is_scipys_rotation_mirrored_beyond_the_border(degrees):
 
 def test_turning_a_part_is_cutting_it_out_of_the_turned_whole():
     image, mask = _photograph((96, 96)).float(), _disc(96)
-    part = geometry.turned(image, mask, (8, 20, 64, 64), 0.0, 64, classes=False)
+    part = augment.turned(image, mask, (8, 20, 64, 64), 0.0, 64, classes=False)
     np.testing.assert_allclose(part[0], image[:, 8:72, 20:84], atol=0.1)
     assert torch.equal(part[1], mask[:, 8:72, 20:84])
 
@@ -158,7 +157,7 @@ def test_a_border_of_one_colour_is_background_and_one_that_goes_on_is_whatever_w
     image, mask = _photograph((64, 48)).float(), torch.full((1, 48, 64), 255, dtype=torch.uint8)
     num_flat = 0
     for seed in range(40):
-        bordered, bordered_mask = geometry.add_border(image, mask, _rng(seed))
+        bordered, bordered_mask = augment.add_border(image, mask, _rng(seed))
         assert bordered.shape[1:] == bordered_mask.shape[1:]
         assert (bordered_mask == 255).sum() in (48 * 64, bordered_mask.numel())
         outside = bordered[:, bordered_mask[0] == 0]
@@ -170,19 +169,19 @@ def test_a_border_of_one_colour_is_background_and_one_that_goes_on_is_whatever_w
 def test_a_subject_that_leaves_a_third_free_is_left_out():
     mask = torch.zeros((1, 60, 60), dtype=torch.uint8)
     mask[:, 5:25, 10:50] = 255
-    image, left = geometry.leave_subject_out(_photograph((60, 60)).float(), mask, _rng())
+    image, left = augment.leave_subject_out(_photograph((60, 60)).float(), mask, _rng())
     assert not left.any()
     assert image.shape[1:] == left.shape[1:] == (35, 60)
 
 
 def test_a_subject_that_fills_the_picture_stays():
     mask = torch.full((1, 60, 60), 255, dtype=torch.uint8)
-    assert geometry.leave_subject_out(_photograph((60, 60)).float(), mask, _rng())[1].all()
+    assert augment.leave_subject_out(_photograph((60, 60)).float(), mask, _rng())[1].all()
 
 
 def test_a_made_up_background_has_no_subject_and_is_a_picture():
     for seed in range(20):
-        image, mask = geometry.make_up_background(_photograph((64, 48)).float(), _disc(64)[:, :48], _rng(seed))
+        image, mask = augment.make_up_background(_photograph((64, 48)).float(), _disc(64)[:, :48], _rng(seed))
         assert not mask.any()
         assert image.shape == (3, 48, 64)
         assert 0 <= image.min() <= image.max() <= 255
@@ -194,7 +193,7 @@ def test_a_part_holds_the_whole_subject_and_some_of_what_is_around_it():
     image = mask.float().expand(3, -1, -1)
     shares = []
     for seed in range(60):
-        _, part = geometry.cut_to_size(image, mask, 96, _rng(seed), classes=False, anywhere=False)
+        _, part = augment.cut_to_size(image, mask, 96, _rng(seed), classes=False, anywhere=False)
         inside = (part[0] > 127).float()
         shares.append(float(inside.mean()))
         # A line of the part without subject on each side; those that are turned may touch its corners.
@@ -209,7 +208,7 @@ def test_of_indices_a_part_may_lie_anywhere():
     mask = torch.zeros((1, 90, 90), dtype=torch.uint8)
     mask[:, :8, :8] = 1
     image = mask.float().expand(3, -1, -1)
-    parts = [geometry.cut_to_size(image, mask, 64, _rng(seed), classes=True, anywhere=True)[1] for seed in range(60)]
+    parts = [augment.cut_to_size(image, mask, 64, _rng(seed), classes=True, anywhere=True)[1] for seed in range(60)]
     assert any(not part.any() for part in parts)
 
 
@@ -222,7 +221,7 @@ def test_compression_loses_what_jpeg_loses(quality):
     buffer = io.BytesIO()
     Image.fromarray(original.numpy().transpose(1, 2, 0)).save(buffer, "JPEG", quality=quality)
     pillows = torch.from_numpy(np.asarray(Image.open(buffer)).transpose(2, 0, 1).copy()).float()
-    ours = compressed(original.float(), quality)
+    ours = appearance.compressed(original.float(), quality)
     assert _psnr(ours, pillows) > 40
     assert _psnr(ours, pillows) > _psnr(original.float(), pillows) + 5
     assert abs(_psnr(ours, original) - _psnr(pillows, original)) < 0.3

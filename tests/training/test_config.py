@@ -13,12 +13,11 @@ OUT_OF_RANGE = [
     *[("size", value) for value in (31, 4097)],
     *[("crop", value) for value in (31, 321)],
     *[(name, -0.1) for name in ("bce", "iou", "ssim", "edge", "clip_norm", "weight_decay", "lr", "ema")],
-    *[("positive_weight", value) for value in (0.0, -1.0, 1e7)],
     *[("lr", 101.0), ("weight_decay", 1.1), ("ema", 1.0)],
     *[(name, 0) for name in ("batch_size", "accumulate", "checkpoint_every", "sample_every", "keep")],
     *[("epochs", value) for value in (0, -1.0, 2e6)],
     *[(name, -1) for name in ("warmup_steps", "max_steps", "patience", "seed", "workers", "validate_every")],
-    *[("skip_nonfinite", -1), ("seed", 2**63), ("workers", 257), ("keep", 1001)],
+    *[("seed", 2**63), ("workers", 257), ("keep", 1001)],
 ]
 
 OF_ANOTHER_KIND = [
@@ -71,14 +70,13 @@ def test_weights_of_data_are_above_zero(weight):
         TrainConfig(data=("a", "b"), weights=(1.0, weight))
 
 
-@pytest.mark.parametrize("field", [{"ssim": 1.0}, {"positive_weight": 2.0}])
-def test_terms_for_one_subject_are_refused_for_several_classes(field):
-    with pytest.raises(ValueError, match="class_weights"):
-        TrainConfig(classes=("none", "cat", "dog"), **field)
+def test_similarity_is_refused_for_several_classes():
+    with pytest.raises(ValueError, match="ssim is for two classes"):
+        TrainConfig(classes=("none", "cat", "dog"), ssim=1.0)
 
 
 def test_weights_of_classes_are_refused_for_one_subject():
-    with pytest.raises(ValueError, match="positive_weight"):
+    with pytest.raises(ValueError, match="class_weights are for three"):
         TrainConfig(class_weights=(1.0, 2.0))
 
 
@@ -108,9 +106,15 @@ def test_fields_that_json_lacks_have_their_defaults():
     assert TrainConfig.from_json('{"lr": 0.5}') == TrainConfig(lr=0.5)
 
 
+def test_options_of_0_1_0_that_are_gone_pass_at_their_defaults():
+    retired = {"sync_norm": False, "skip_nonfinite": 0, "positive_weight": 1.0}
+    assert TrainConfig.from_json(json.dumps({"lr": 0.5} | retired)) == TrainConfig(lr=0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ('{"positive_weight": 2.0}', "positive_weight is no longer supported, got 2.0"),
         ('{"learning_rate": 0.5}', "unknown field 'learning_rate'"),
         ('{"lr": "fast"}', "lr is of type float"),
         ('{"lr": NaN}', "lr is of type float"),
@@ -132,11 +136,10 @@ def test_json_that_is_no_configuration_is_refused_in_one_line(text, words):
 # ---- What another configuration would change -----------------------------------------------------------------
 
 FREE = {"workers": 7, "cache": "disk", "checkpoint_every": 7, "sample_every": 7, "keep": 7, "patience": 7}
-FREE_TOO = {"skip_nonfinite": 7}
 LENGTH = {"epochs": 7.0, "max_steps": 7}
 
 
-@pytest.mark.parametrize(("name", "value"), (FREE | FREE_TOO).items())
+@pytest.mark.parametrize(("name", "value"), FREE.items())
 @pytest.mark.parametrize("begun", [TrainConfig(), TrainConfig(schedule="cosine")], ids=["constant", "cosine"])
 def test_what_leaves_the_course_of_a_run_may_change(begun, name, value):
     assert begun.differences(replace(begun, **{name: value})) == []
@@ -161,9 +164,9 @@ OTHERS = {
     "classes": ("a", "b"), "ignore_index": 0, "model": "u2net", "init": "u2netp", "freeze": ("sides",),
     "freeze_norm": True, "teachers": ("u2netp",), "looks": ("plain",), "feeding": "antialiased", "size": 640,
     "crop": 64, "augment": "none", "bce": 2.0, "iou": 1.0, "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7,
-    "positive_weight": 2.0, "optimizer": "adamw", "lr": 0.1, "schedule": "cosine", "warmup_steps": 1,
+    "optimizer": "adamw", "lr": 0.1, "schedule": "cosine", "warmup_steps": 1,
     "weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9, "batch_size": 1, "accumulate": 2, "seed": 1, "device": "cpu",
-    "precision": "fp32", "channels_last": False, "compile": True, "checkpointing": True, "sync_norm": True,
+    "precision": "fp32", "channels_last": False, "compile": True, "checkpointing": True,
     "deterministic": True, "best_by": "MAE", "validate_every": 7,
 }  # fmt: skip
 
@@ -176,7 +179,7 @@ def test_what_makes_another_run_is_told_with_both_values(name, value):
 
 
 def test_every_field_was_tried():
-    tried = FREE.keys() | FREE_TOO.keys() | LENGTH.keys() | OTHERS.keys()
+    tried = FREE.keys() | LENGTH.keys() | OTHERS.keys()
     assert {field.name for field in fields(TrainConfig)} - tried == {"images", "masks", "class_weights"}
 
 
@@ -188,7 +191,7 @@ def test_every_field_was_tried():
     [
         *[("optimizer", "adam"), ("lr", 1e-3), ("weight_decay", 0), ("schedule", "constant"), ("warmup_steps", 0)],
         *[("size", 320), ("crop", 288), ("batch_size", 12), ("accumulate", 1), ("augment", "paper")],
-        *[("bce", 1), ("iou", 0), ("ssim", 0), ("edge", 0), ("side_weights", (1,) * 7), ("positive_weight", 1)],
+        *[("bce", 1), ("iou", 0), ("ssim", 0), ("edge", 0), ("side_weights", (1,) * 7)],
         *[("ema", 0), ("clip_norm", 0), ("freeze_norm", False), ("init", None), ("feeding", "authors")],
     ],
 )

@@ -11,23 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from training.pairs import write_pairs
-from u2net.errors import BadPictures, NotEnoughRoom
+from u2net.errors import BadPictures, InvalidDataset, NotEnoughRoom
 from u2net.models.transform import Transform
 from u2net.training.config import TrainConfig
-from u2net.training.examples import open_examples
-from u2net.training.loader import Batch, Loader, normalise, positions
-from u2net.training.order import Order
+from u2net.training.examples import Order, open_examples
+from u2net.training.loader import Batch, Loader, positions
+from u2net.training.loop import train
+from u2net.training.objective import normalise
+from u2net.training.run import read_rows
 from u2net.training.store import open_store
 
 CPU = torch.device("cpu")
-NUM_PAIRS = 7
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return write_pairs(tmp_path / "set", NUM_PAIRS)
+NUM_PAIRS = 8
 
 
 def _loader(root: Path, rank: int = 0, world: int = 1, **fields) -> Loader:
@@ -58,7 +56,7 @@ def test_a_batch_is_what_the_network_takes(root):
 
 
 def test_epochs_run_into_each_other_without_partial_batches_or_losses(root):
-    batches = _take(_loader(root), 7)
+    batches = _take(_loader(root), NUM_PAIRS)
     assert {len(batch.keys) for batch in batches} == {3}
     assert Counter(key.example for batch in batches for key in batch.keys) == dict.fromkeys(range(NUM_PAIRS), 3)
 
@@ -153,7 +151,7 @@ def test_a_worker_that_was_killed_is_said_in_one_line(root):
 
 def test_signals_to_the_group_of_processes_do_not_reach_the_workers(root):
     batches = _loader(root, workers=2).batches()
-    next(batches)
+    list(itertools.islice(batches, 2))  # one from each: a worker that has made a batch has set up its signals
     workers = torch.multiprocessing.active_children()
     assert len(workers) == 2
     assert os.getpgrp() not in [os.getpgid(worker.pid) for worker in workers]
@@ -161,7 +159,7 @@ def test_signals_to_the_group_of_processes_do_not_reach_the_workers(root):
 
 def test_ctrl_c_does_not_stop_a_worker(root):
     batches = _loader(root, workers=2).batches()
-    next(batches)
+    list(itertools.islice(batches, 2))  # one from each: a worker that has made a batch has set up its signals
     for worker in torch.multiprocessing.active_children():
         os.kill(worker.pid, signal.SIGINT)
     assert len(list(itertools.islice(batches, 20))) == 20
@@ -224,3 +222,61 @@ def test_batches_are_normalised_as_the_transform_normalises_pictures(divisor):
     for image, seen in zip(images, pixels, strict=True):
         expected = transform.normalise(image.permute(1, 2, 0).numpy().astype(np.float32))
         np.testing.assert_array_equal(seen.permute(1, 2, 0), expected)
+
+
+# ---- The data of a run ----------------------------------------------------------------------------------------
+
+
+def _spoil(root: Path) -> set[str]:
+    """Five pairs of which each has another fault."""
+    (root / "masks" / "picture-01.png").unlink()
+    Image.new("L", (7, 9)).save(root / "masks" / "picture-02.png")
+    (root / "images" / "picture-03.png").write_bytes(b"no picture")
+    content = (root / "images" / "picture-04.png").read_bytes()
+    (root / "images" / "picture-04.png").write_bytes(content[: len(content) // 2])
+    (root / "images" / "picture-05.png").write_bytes(b"")
+    return {f"set/picture-0{number}" for number in range(1, 6)}
+
+
+@pytest.mark.usefixtures("lean")
+@pytest.mark.parametrize("holdout", [0.0, 0.5])
+def test_all_pairs_that_cannot_be_used_are_named_before_the_first_step(configured, root, tmp_path, holdout):
+    expected = _spoil(root)
+    with pytest.raises(BadPictures) as caught:
+        train(configured(holdout=holdout), tmp_path / "run")
+    assert {name for name, _ in caught.value.failures} == expected
+    assert len(caught.value.failures) == 5
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.usefixtures("lean")
+def test_pairs_that_cannot_be_used_are_named_and_left_out(configured, root, tmp_path, caplog):
+    expected = _spoil(write_pairs(root, 20))
+    config = configured(on_bad="skip", holdout=0.5, validate_every=2)
+    train(config, tmp_path / "run")
+    assert {message.split(": ")[0].removeprefix("left out ") for message in caplog.messages} == expected
+    assert len(caplog.messages) == 5
+
+
+@pytest.mark.usefixtures("lean")
+def test_faults_of_data_to_validate_on_are_found_before_the_first_step(configured, root, tmp_path):
+    other = write_pairs(tmp_path / "other", 4)
+    (other / "images" / "picture-02.png").write_bytes(b"no picture")
+    with pytest.raises(BadPictures, match="picture-02"):
+        train(configured(validation=(str(other),)), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.usefixtures("lean")
+def test_two_data_sets_of_one_name_are_both_validated_on(configured, tmp_path):
+    roots = [write_pairs(tmp_path / name / "test", num) for name, num in (("a", 3), ("b", 4))]
+    result = train(configured(validation=tuple(map(str, roots)), max_steps=1), tmp_path / "run")
+    (row,) = (row for row in read_rows(tmp_path / "run" / "metrics.jsonl") if "validation" in row)
+    assert len(row["validation"]) == 2
+    assert len({name.split()[0] for name in result.scores}) == 2
+
+
+@pytest.mark.usefixtures("lean")
+def test_without_data_the_error_says_so(configured, tmp_path):
+    with pytest.raises(InvalidDataset, match="nothing to train on"):
+        train(configured(data=()), tmp_path / "run")

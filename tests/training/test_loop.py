@@ -14,10 +14,10 @@ from training.pairs import write_pairs
 from u2net.errors import ConfigMismatch, TrainingDiverged, U2NetError
 from u2net.net.checkpoint import load_checkpoint
 from u2net.net.model import VARIANTS, U2Net
-from u2net.training import loop, state
+from u2net.training import loop, snapshot
 from u2net.training.config import TrainConfig
 from u2net.training.loop import train
-from u2net.training.record import read_rows
+from u2net.training.run import read_rows
 from u2net.training.snapshot import load_newest
 
 pytestmark = pytest.mark.usefixtures("lean")
@@ -266,14 +266,14 @@ def _not_finite_at(steps: tuple[int, ...], monkeypatch) -> None:
         network.encoder[0].conv_in.conv.register_forward_hook(overflow)
         return network, transform
 
-    deepcopy = state.Average.__init__
+    deepcopy = snapshot.Average.__init__
 
     def without_hooks(self, network, decay):
         deepcopy(self, network, decay)
         self.network.encoder[0].conv_in.conv._forward_hooks.clear()
 
     monkeypatch.setattr(loop, "new_network", poisoned)
-    monkeypatch.setattr(state.Average, "__init__", without_hooks)
+    monkeypatch.setattr(snapshot.Average, "__init__", without_hooks)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_pictures(configured, tmp_path, monkeypatch):
@@ -295,44 +295,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_pictures(con
     assert _losses(tmp_path / "run") == _losses(tmp_path / "undisturbed")
 
 
-def test_steps_that_are_not_finite_are_left_out_where_allowed(configured, tmp_path, monkeypatch, caplog):
-    _not_finite_at((2, 3, 5), monkeypatch)
-    result = train(configured(max_steps=6, skip_nonfinite=2, checkpoint_every=1), tmp_path / "run")
-    rows = [row for row in _rows(tmp_path / "run") if "validation" not in row]
-    assert [row["step"] for row in rows if "left_out" in row] == [2, 3, 5]
-    assert [row["step"] for row in rows if "loss" in row] == [1, 4, 6]
-    assert sum("left out" in message for message in caplog.messages) == 3
-    assert load_checkpoint(result.weights).network.training is False
-    assert all(value.isfinite().all() for value in _weights(tmp_path / "run").values())
-
-
-def test_a_step_that_is_left_out_leaves_the_network_as_it_was(configured, tmp_path, monkeypatch):
-    _not_finite_at((2,), monkeypatch)
-    train(configured(max_steps=2, skip_nonfinite=1, checkpoint_every=1), tmp_path / "run")
-    last = _weights(tmp_path / "run")
-    for path in (tmp_path / "run" / "checkpoints" / "step-00000002").iterdir():
-        path.unlink()
-    snapshot = load_newest(tmp_path / "run" / "checkpoints", lambda _: None)
-    assert snapshot.step == 1
-    assert all(torch.equal(value, snapshot.tensors[key]) for key, value in last.items())
-
-
-def test_more_of_them_in_a_row_than_allowed_stop_the_run(configured, tmp_path, monkeypatch):
-    _not_finite_at((2, 3, 4), monkeypatch)
-    with pytest.raises(TrainingDiverged, match="step 4"):
-        train(configured(max_steps=6, skip_nonfinite=2, checkpoint_every=1), tmp_path / "run")
-    assert _steps(tmp_path / "run")[-1] == "step-00000003"
-
-
-def test_a_run_that_diverged_may_go_on_leaving_steps_out(configured, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        _not_finite_at((3,), patch)
-        with pytest.raises(TrainingDiverged):
-            train(configured(checkpoint_every=1), tmp_path / "run")
-    _not_finite_at((1,), monkeypatch)  # the same step again
-    assert train(configured(checkpoint_every=1, skip_nonfinite=1), tmp_path / "run").num_steps == 4
-
-
 def test_a_changed_configuration_is_refused_with_what_differs(configured, tmp_path):
     train(configured(max_steps=1), tmp_path / "run")
     config = (tmp_path / "run" / "config.json").read_bytes()
@@ -343,7 +305,7 @@ def test_a_changed_configuration_is_refused_with_what_differs(configured, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "fault", [{"freeze": ("stage1",)}, {"data": ("nowhere",)}, {"init": "nothing.pth"}, {"sync_norm": True}]
+    "fault", [{"freeze": ("stage1",)}, {"data": ("nowhere",)}, {"init": "nothing.pth"}, {"precision": "fp16"}]
 )
 def test_a_run_that_could_not_begin_may_be_begun_otherwise(configured, tmp_path, fault):
     with pytest.raises(ValueError):  # noqa: PT011 - each has words of its own

@@ -1,19 +1,25 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
+from u2net import new_session
 from u2net.errors import InvalidModel
+from u2net.models.transform import Transform
+from u2net.models.zoo import resolve
 from u2net.net.checkpoint import load_checkpoint
 from u2net.training import TrainConfig, objective
 from u2net.training.loop import train
+from u2net.training.objective import Teachers
 
-pytestmark = pytest.mark.usefixtures("lean")
+# ---- Weights to begin with ------------------------------------------------------------------------------------
 
 
-def test_weights_of_another_number_of_classes_keep_all_but_the_outputs(monkeypatch):
-    monkeypatch.undo()
+def test_weights_of_another_number_of_classes_keep_all_but_the_outputs():
     network, _ = objective.new_network(TrainConfig(init="u2netp", classes=("background", "red", "green")))
     known, _ = objective.new_network(TrainConfig(init="u2netp"))
     ours, theirs = network.state_dict(), known.state_dict()
@@ -23,6 +29,7 @@ def test_weights_of_another_number_of_classes_keep_all_but_the_outputs(monkeypat
     }
 
 
+@pytest.mark.usefixtures("lean")
 def test_weights_of_the_same_classes_are_taken_whole(configured, tmp_path):
     first = train(configured(max_steps=1), tmp_path / "first")
     network, transform = objective.new_network(configured(init=str(first.weights), feeding="checkpoint"))
@@ -32,6 +39,7 @@ def test_weights_of_the_same_classes_are_taken_whole(configured, tmp_path):
     assert replace(transform, size=card.transform.size) == card.transform
 
 
+@pytest.mark.usefixtures("lean")
 @pytest.mark.parametrize(("model", "init"), [("u2net", "u2netp"), ("u2net", "tiny"), ("u2netp", "broken")])
 def test_weights_that_do_not_fit_are_told_in_one_line(configured, tmp_path, model, init):
     if init == "tiny":
@@ -42,3 +50,111 @@ def test_weights_that_do_not_fit_are_told_in_one_line(configured, tmp_path, mode
     with pytest.raises(InvalidModel) as caught:
         train(configured(model=model, init=init), tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+# ---- Teachers, against what ONNX Runtime makes of the same pixels ---------------------------------------------
+
+
+_TWO = ("plain", "mirrored")
+
+
+@pytest.fixture(scope="module")
+def pixels(photograph):
+    with Image.open(photograph) as image:
+        return torch.from_numpy(Transform().preprocess(image.convert("RGB")))[None]
+
+
+@pytest.fixture(scope="module")
+def published(pixels):
+    """The packaged model's map of them, by ONNX Runtime; 0 to 255."""
+    session = new_session("u2netp", runtime="onnxruntime")
+    return 255 * torch.from_numpy(np.asarray(session.backend(pixels.numpy())))
+
+
+def _taught(pixels, *teachers):
+    return Teachers(TrainConfig(teachers=teachers))(pixels)
+
+
+def test_one_teacher_says_what_its_map_says(pixels, published):
+    assert published.std() > 50
+    assert (_taught(pixels, "u2netp") - published).abs().mean() < 0.25
+
+
+def test_a_model_named_twice_is_averaged_with_its_mirror_image(pixels, published):
+    twice, of_mirrored = (_taught(seen, "u2netp", "u2netp") for seen in (pixels, pixels.flip(3)))
+    torch.testing.assert_close(of_mirrored.flip(3), twice, atol=0.05, rtol=0)
+    assert (twice - published).abs().max() > 5  # which one look at it is not
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_looks_at_both_sides_make_a_map_that_turns_with_the_picture(pixels, published, axis):
+    other = {2: "upside-down", 3: "mirrored"}[axis]
+    config = TrainConfig(teachers=("u2netp", "u2netp"), looks=("plain", other))
+    seen, turned = (Teachers(config)(x) for x in (pixels, pixels.flip(axis)))
+    torch.testing.assert_close(turned.flip(axis), seen, atol=0.05, rtol=0)
+    assert (seen - published).abs().max() > 5
+
+
+@pytest.mark.parametrize(("look", "flipped"), [("smaller", []), ("smaller-mirrored", [3])])
+def test_a_smaller_look_is_what_the_network_says_of_a_smaller_picture(pixels, look, flipped):
+    session = onnxruntime.InferenceSession(resolve("u2netp"), providers=["CPUExecutionProvider"])
+    small = torch.nn.functional.interpolate(pixels, (256, 256), mode="bilinear", antialias=True)
+    published = torch.from_numpy(session.run(None, {"input": small.flip(flipped).numpy()})[0]).flip(flipped)
+    (seen,) = Teachers(TrainConfig(teachers=("u2netp",), looks=(look,)))(pixels) / 255
+    assert seen.shape[1:] == (320, 320)
+    reduced = torch.nn.functional.interpolate(seen[None], (256, 256), mode="bilinear", antialias=True)
+    assert published.std() > 0.2
+    assert (reduced - published).abs().mean() < 0.005
+
+
+def test_teachers_take_looks_in_turn(pixels):
+    once = Teachers(TrainConfig(teachers=("u2netp", "u2netp", "u2netp"), looks=("plain", "mirrored")))(pixels)
+    plain, mirrored = (Teachers(TrainConfig(teachers=("u2netp",), looks=(look,)))(pixels) for look in _TWO)
+    expected = 255 * torch.sigmoid((2 * torch.logit(plain / 255, 1e-6) + torch.logit(mirrored / 255, 1e-6)) / 3)
+    torch.testing.assert_close(once, expected, atol=0.1, rtol=0)
+
+
+def test_no_look_at_all_is_refused():
+    with pytest.raises(ValueError, match="looks are one or more"):
+        TrainConfig(looks=())
+
+
+def test_without_masks_cuts_may_lie_anywhere():
+    assert not TrainConfig().anywhere
+    assert TrainConfig(teachers=("u2netp",)).anywhere
+
+
+def test_teachers_are_refused_for_several_classes():
+    with pytest.raises(ValueError, match="teachers are for two classes"):
+        TrainConfig(teachers=("u2netp",), classes=("background", "red", "green"))
+
+
+@pytest.mark.usefixtures("lean")
+def test_a_teacher_with_classes_is_refused(configured, tmp_path):
+    several = configured(classes=("background", "red", "green"), max_steps=1, on_bad="skip", validate_every=99)
+    weights = str(train(several, tmp_path / "several").weights)
+    with pytest.raises(InvalidModel, match="3 classes"):
+        train(configured(teachers=(weights,)), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+@pytest.mark.usefixtures("lean")
+def test_a_student_learns_what_its_teacher_says_and_not_what_masks_say(configured, root, tmp_path):
+    learning = {"lr": 0.01, "batch_size": 8, "max_steps": 60, "holdout": 0.0}
+    teacher = train(configured(**learning), tmp_path / "teacher").weights
+    for mask in (root / "masks").iterdir():
+        Image.new("L", (40, 32), 255).save(mask)
+    taught = train(configured(teachers=(str(teacher),), seed=1, **learning), tmp_path / "taught").weights
+    alone = train(configured(seed=1, **learning), tmp_path / "alone").weights
+    expected, said, learnt = (_map(weights, next((root / "images").iterdir())) for weights in (teacher, taught, alone))
+    assert expected.std() > 0.1
+    assert (learnt - expected).abs().mean() > 0.5
+    assert (said - expected).abs().mean() < 0.1
+
+
+@torch.no_grad()
+def _map(weights, picture):
+    checkpoint = load_checkpoint(weights)
+    with Image.open(picture) as image:
+        pixels = checkpoint.card.transform.preprocess(image.convert("RGB"))
+    return checkpoint.network.eval().saliency(torch.from_numpy(pixels)[None])

@@ -13,7 +13,7 @@ from u2net.errors import TrainingInterrupted
 from u2net.net.checkpoint import load_checkpoint
 from u2net.training import TrainConfig
 from u2net.training.loop import Watch, train
-from u2net.training.record import read_rows
+from u2net.training.run import read_rows
 from u2net.training.snapshot import Snapshot, load_newest
 from u2net.training.validation import Validator
 

@@ -14,8 +14,7 @@ from training.conftest import TINY
 from u2net.net.model import U2Net
 from u2net.training import TrainConfig, snapshot
 from u2net.training.parallel import World
-from u2net.training.snapshot import Snapshot, load_newest, save_snapshot
-from u2net.training.state import State
+from u2net.training.snapshot import Snapshot, State, load_newest, save_snapshot
 
 FILES = ("state.safetensors", "weights.bin", "SHA256SUMS")
 
@@ -354,10 +353,10 @@ def test_restored_moments_lie_in_memory_as_their_weights_do(tmp_path):
 
 def test_what_a_run_knows_besides_tensors_comes_back(tmp_path):
     state = _state(0)
-    state.best, state.num_stale, state.validated, state.num_skipped, state.seconds = 0.75, 2, 7, 1, 12.5
+    state.best, state.num_stale, state.validated, state.seconds = 0.75, 2, 7, 12.5
     state.step = 9
     save_snapshot(tmp_path, state.snapshot(), lambda _: None, 1)
     resumed = _state(1)
     resumed.restore(_load(tmp_path)[0])
-    told = (resumed.step, resumed.best, resumed.num_stale, resumed.validated, resumed.num_skipped, resumed.seconds)
-    assert told == (9, 0.75, 2, 7, 1, 12.5)
+    told = (resumed.step, resumed.best, resumed.num_stale, resumed.validated, resumed.seconds)
+    assert told == (9, 0.75, 2, 7, 12.5)

@@ -13,7 +13,7 @@ from PIL import Image
 from training.pairs import write_pair, write_pairs
 from u2net.errors import BadPictures, NotEnoughRoom
 from u2net.models.transform import Transform
-from u2net.training import room
+from u2net.training import store as storing
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Examples, open_examples
 from u2net.training.store import open_store
@@ -182,8 +182,8 @@ def test_bad_pairs_stop_the_run_or_are_left_out(root, tmp_path, cache):
 @pytest.mark.parametrize("cache", ["memory", "disk", "device"])
 def test_a_cache_that_does_not_fit_is_refused_before_anything_is_decoded(root, tmp_path, monkeypatch, loads, cache):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(room, "available_memory", lambda: 2**10)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage(0, 0, 2**10))
+    monkeypatch.setattr(storing, "available_memory", lambda: 2**10)
+    monkeypatch.setattr(storing.shutil, "disk_usage", lambda path: usage(0, 0, 2**10))
     with pytest.raises(NotEnoughRoom, match=r"need .* GiB, and 0.0 GiB are free in"):
         _open(_config(root, cache=cache), tmp_path / "run")
     assert not loads
@@ -193,14 +193,14 @@ def test_memory_that_processes_share_is_asked_for_by_itself(root, tmp_path, monk
     if not Path("/dev/shm").is_dir():
         pytest.skip("this system has no /dev/shm")
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage(0, 0, 2**10))
+    monkeypatch.setattr(storing.shutil, "disk_usage", lambda path: usage(0, 0, 2**10))
     with pytest.raises(NotEnoughRoom, match="shm-size"):
         _open(_config(root, cache="memory", workers=2), tmp_path / "run")
     _open(_config(root, cache="memory", workers=0), tmp_path / "run")
 
 
 def test_available_memory_is_some_and_not_more_than_there_is():
-    assert 2**20 < room.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 2**20 < storing.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("cache", ["none", "disk", "memory"])

@@ -9,7 +9,7 @@ import pytest
 from training.pairs import write_pairs
 from u2net.net.checkpoint import digest, load_checkpoint
 from u2net.training import TrainConfig
-from u2net.training.record import read_rows
+from u2net.training.run import read_rows
 from u2net.training.snapshot import load_newest
 
 SCRIPT = Path(__file__).with_name("survive.py")

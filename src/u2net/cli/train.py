@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import logging
 import os
 import sys
@@ -18,9 +15,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable
+from u2net.cli.fields import field_docstrings
 from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError
-from u2net.training.config import TrainConfig
-from u2net.training.recipes import PRESETS
+from u2net.training.config import PRESETS, TrainConfig
 
 _LINE_EVERY_S = 30.0  # between lines of progress where there is no terminal
 _PATHS = {"validation", "images", "masks"}
@@ -29,7 +26,7 @@ _ONE_BY_ONE = {"validation", "freeze"}  # lists whose items are given by repeati
 
 def _config_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each field of TrainConfig but `data`, with the field's docstring as help."""
-    helps, hints = _field_docstrings(TrainConfig), get_type_hints(TrainConfig)
+    helps, hints = field_docstrings(TrainConfig), get_type_hints(TrainConfig)
     for field in reversed(fields(TrainConfig)):
         if field.name == "data":
             continue
@@ -50,21 +47,6 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
             options["multiple"] = True
         command = click.option(declaration, field.name, **options)(command)
     return command
-
-
-def _field_docstrings(kind: type) -> dict[str, str]:
-    """The string that follows each field of a dataclass, by the field's name."""
-    docstrings: dict[str, str] = {}
-    try:
-        source = inspect.getsource(kind)
-    except OSError:  # programs that were frozen into one file carry none, and do without these helps
-        return docstrings
-    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            assert isinstance(field.target, ast.Name)
-            docstrings[field.target.id] = str(text.value.value)
-    return docstrings
 
 
 @click.command()

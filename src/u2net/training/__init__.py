@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from u2net.errors import MissingExtra
-from u2net.training.config import TrainConfig
-from u2net.training.recipes import FINETUNE, MODERN, PAPER, PRESETS, SMOKE
+from u2net.training.config import FINETUNE, MODERN, PAPER, PRESETS, SMOKE, TrainConfig
 
 if TYPE_CHECKING:
     from u2net.training.loop import train

@@ -1,25 +1,24 @@
-"""Variations of what things look like: done to the picture alone.
+"""Variations of colours and quality, for the picture alone.
 
 Pictures are float32 (3, H, W), 0 to 255, and may leave that range by a little. Every random number is drawn from the
-generator that is given, but for the grain of noise, whose seed is.
+generator `rng`, except for the grain of noise, whose seed is.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional as F
 
-from u2net.training.jpeg import compressed
-
 _LUMINANCE = (0.299, 0.587, 0.114)  # of R, G and B: ITU-R BT.601
 
 
 def resize(image: Tensor, shape: tuple[int, int], rng: Generator) -> Tensor:
-    """Resize to (height, width) with one of the kernels that programs use, so that none is depended on."""
+    """Resize to (height, width) with one of several common kernels, so that the network does not rely on one."""
     kernel = rng.choice(["aliased", "bilinear", "bicubic", "area"], p=[0.3, 0.35, 0.25, 0.1])
     if kernel == "area":
         return F.interpolate(image[None], shape, mode="area")[0]
@@ -29,7 +28,7 @@ def resize(image: Tensor, shape: tuple[int, int], rng: Generator) -> Tensor:
 
 
 def lose_resolution(image: Tensor, rng: Generator) -> Tensor:
-    """Shrink by up to 2.5 and enlarge again, as thumbnails and screenshots have been."""
+    """Shrink by up to 2.5 and enlarge again, as in thumbnails and screenshots."""
     height, width = image.shape[1:]
     factor = rng.uniform(1, 2.5)
     small = resize(image, (max(1, round(height / factor)), max(1, round(width / factor))), rng)
@@ -53,7 +52,7 @@ def shift_colours(image: Tensor, rng: Generator) -> Tensor:
 
 
 def drop_colours(image: Tensor, rng: Generator) -> Tensor:
-    """Black and white, as through a filter of one colour or another."""
+    """Black and white, as through a colour filter."""
     red, green, blue = rng.dirichlet((3, 6, 1)).tolist()  # on average about as bright as they look
     grey: Tensor = image[0] * red + image[1] * green + image[2] * blue
     return grey.expand_as(image).contiguous()
@@ -71,7 +70,7 @@ def blur(image: Tensor, rng: Generator) -> Tensor:
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with a standard deviation in pixels, cut at three of them; the picture goes on as it ends."""
+    """Gaussian blur with a standard deviation in pixels, cut off at three of them; the edge of the picture repeats."""
     radius = math.ceil(3 * sigma)
     weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
     height, width = image.shape[1:]
@@ -84,7 +83,7 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
 
 
 def add_noise(image: Tensor, rng: Generator) -> Tensor:
-    """Gaussian noise of 1 to 12 levels; half the time the same in all channels."""
+    """Gaussian noise of 1 to 12 levels; half of the time the same in all channels."""
     deviation, channels = rng.uniform(1, 12), 1 if rng.random() < 0.5 else 3
     grain = torch.Generator(image.device).manual_seed(int(rng.integers(2**63)))
     noise = torch.randn((channels, *image.shape[1:]), generator=grain, device=image.device)
@@ -92,5 +91,84 @@ def add_noise(image: Tensor, rng: Generator) -> Tensor:
 
 
 def compress(image: Tensor, rng: Generator) -> Tensor:
-    """The loss of JPEG at a quality of 30 to 95."""
+    """The loss of a JPEG file at a quality of 30 to 95."""
     return compressed(image, int(rng.integers(30, 96)))
+
+
+# fmt: off
+_LUMA_STEPS = (
+    16, 11, 10, 16, 24, 40, 51, 61,
+    12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77,
+    24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # table K.1
+_CHROMA_STEPS = (
+    17, 18, 24, 47, 99, 99, 99, 99,
+    18, 21, 26, 66, 99, 99, 99, 99,
+    24, 26, 56, 99, 99, 99, 99, 99,
+    47, 66, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99,
+)  # table K.2
+# fmt: on
+
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # JFIF 1.02
+_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+
+
+def compressed(image: Tensor, quality: int) -> Tensor:
+    """A picture as it comes out of a JPEG file of this quality, 1 to 100, computed on the picture's device.
+
+    ITU-T T.81 with the example tables of its annex K, scaled by quality as libjpeg does, and chroma at half resolution.
+    """
+    height, width = image.shape[1:]
+    image = F.pad(image[None], (0, -width % 16, 0, -height % 16), "replicate")[0]
+    luma, *chroma = _mixed(image, _TO_YCC)
+    luma = _quantised(luma[None] - 128, _table(_LUMA_STEPS, quality, image.device)) + 128
+    halved = F.avg_pool2d(torch.stack(chroma), 2)
+    halved = _quantised(halved, _table(_CHROMA_STEPS, quality, image.device))
+    doubled = F.interpolate(halved[None], scale_factor=2, mode="bilinear")[0]  # libjpeg's triangle filter
+    return _mixed(torch.cat([luma, doubled]), _TO_RGB)[:, :height, :width]
+
+
+def _quantised(channels: Tensor, table: Tensor) -> Tensor:
+    """Channels (C, H, W) with the frequencies of each block of 8 by 8 rounded to whole steps."""
+    dct = _dct(channels.device)
+    table = table.tile(1, channels.shape[2] // 8)
+    frequencies = _along_blocks(channels, dct)
+    frequencies = (frequencies / table).round_().mul_(table)
+    return _along_blocks(frequencies, dct.T).view_as(channels)
+
+
+def _along_blocks(channels: Tensor, matrix: Tensor) -> Tensor:
+    """A matrix (8, 8) applied to the rows and columns of each block: (C, H / 8, 8, W)."""
+    width = channels.shape[-1]
+    rows = channels.reshape(-1, 8) @ matrix.T
+    return matrix @ rows.view(len(channels), -1, 8, width)
+
+
+def _mixed(image: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    return (torch.tensor(matrix, device=image.device) @ image.reshape(3, -1)).view_as(image)
+
+
+@cache
+def _table(steps: tuple[int, ...], quality: int, device: torch.device) -> Tensor:
+    """Steps of the frequencies, (8, 8), at a quality."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    scaled = [min(max((step * percent + 50) // 100, 1), 255) for step in steps]
+    return torch.tensor(scaled, dtype=torch.float32, device=device).view(8, 8)
+
+
+@cache
+def _dct(device: torch.device) -> Tensor:
+    """The cosines of each frequency, one per row, (8, 8): an orthogonal matrix."""
+    rows = [[math.cos((2 * x + 1) * u * math.pi / 16) for x in range(8)] for u in range(8)]
+    cosines = torch.tensor(rows, device=device) / 2
+    cosines[0] /= math.sqrt(2)
+    return cosines

@@ -1,4 +1,4 @@
-"""The largest batch that memory has room for, found by measuring what smaller ones take."""
+"""The largest batch that fits into memory, found by measuring smaller ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from u2net.training.config import TrainConfig
 from u2net.training.objective import Objective, find_precision, new_network
 from u2net.training.optimizer import set_training
 from u2net.training.parallel import World, find_device
-from u2net.training.state import State
+from u2net.training.snapshot import State
 
-_TRIED = (2, 4)  # batches that are measured; memory grows by the same amount for each further picture
-_SHARE = 0.9  # of free memory that is taken; the rest is for what comes and goes
+_TRIED = (2, 4)  # batches to measure; each further picture takes the same amount of memory
+_SHARE = 0.9  # of free memory to use; the rest is for short peaks
 
 
 def find_batch_size(config: TrainConfig) -> int:
-    """The largest `batch_size` at which a step of this configuration fits, from measured steps of 2 and 4 pictures.
+    """The largest `batch_size` for which a step of this configuration fits, from measured steps of 2 and 4 pictures.
 
-    On a GPU the answer is tried, and lowered until it fits. Raises NotEnoughRoom if not even two pictures fit, and
-    ValueError for a CPU whose system does not tell the peak of a process's memory: Linux does.
+    On a GPU the result is tried, and lowered until it fits. Raises NotEnoughRoom if not even two pictures fit, and
+    ValueError for a CPU on a system other than Linux, which reports the peak of a process's memory.
     """
     device = find_device(config.device)
     step = _new_step(config, device)
@@ -39,7 +39,7 @@ def find_batch_size(config: TrainConfig) -> int:
 
 
 def _new_step(config: TrainConfig, device: torch.device) -> Callable[[int], None]:
-    """A function that takes whole steps, with the optimiser's moments in place, on pictures of noise."""
+    """A function that takes whole steps, with the optimiser's moments, on pictures of noise."""
     config = replace(config, precision=find_precision(config.precision, device))
     network, transform = new_network(config)
     state = State(network, config, World(0, 1, device))
@@ -66,7 +66,7 @@ def _fits(step: Callable[[int], None], batch_size: int, device: torch.device) ->
 
 
 def _peak(step: Callable[[int], None], batch_size: int, device: torch.device) -> int:
-    """Bytes that are held at the height of a step. Raises NotEnoughRoom if a GPU runs out of them."""
+    """Bytes in use at the peak of a step. Raises NotEnoughRoom if a GPU runs out of memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -85,7 +85,7 @@ def _peak(step: Callable[[int], None], batch_size: int, device: torch.device) ->
 
 
 def _free(device: torch.device) -> int:
-    """Bytes that could be taken besides."""
+    """Bytes that are still free."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]

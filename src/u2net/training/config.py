@@ -1,10 +1,10 @@
-"""Everything that a training run can be told: plain data, no torch."""
+"""The options of a training run, and the recipes to start from: plain data, no torch."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 Augmentation = Literal["none", "paper", "modern"]
@@ -17,111 +17,107 @@ class TrainConfig:
     """One training run. Raises ValueError for values out of range, naming the field."""
 
     data: tuple[str, ...] = ()
-    """Folder or tar archive with pictures and masks; several are trained on together."""
+    """Folder or tar archive with pictures and masks; several are used together."""
     weights: tuple[float, ...] = ()
-    """How often an epoch takes each of `data`, in their order; once by default."""
+    """How many times an epoch uses each of `data`, in their order; once by default."""
     images: str | None = None
-    """Folder or tar archive of pictures whose masks lie in `masks`; stands beside `data`."""
+    """Folder or tar archive of pictures whose masks are in `masks`; used in addition to `data`."""
     masks: str | None = None
     """Folder or tar archive of the masks of `images`."""
     validation: tuple[str, ...] = ()
-    """Folder or tar archive to validate on; the first decides which weights are best."""
+    """Folder or tar archive to validate on. The first one decides which weights are best."""
     holdout: float = 0.05
-    """Part of each of `data` that is kept back to validate on when `validation` is empty; of those of a weight below 1,
-    which are mixed in, nothing is."""
+    """Share of each of `data` that is kept for validation when `validation` is empty. Nothing is kept of data
+    with a weight below 1."""
     on_bad: Literal["fail", "skip"] = "fail"
-    """What to do about pairs that cannot be read: stop and name them, or name them and go on without."""
+    """What to do with pairs that cannot be read: stop and list them, or list them and train without them."""
     classes: tuple[str, ...] = ("background", "subject")
-    """Names of the classes, background first; with three or more, masks hold indices into them."""
+    """Names of the classes, background first. With three or more, masks contain class indices."""
     ignore_index: int = 255
-    """Index in masks of several classes that is not trained on."""
+    """Index in masks of several classes whose pixels are not trained on."""
 
     model: Literal["u2netp", "u2net"] = "u2netp"
-    """The network: the small one of the paper, or the full one."""
+    """The network: the small one of the paper (u2netp) or the full one."""
     init: str | None = None
-    """Weights to begin with: a checkpoint, or the name of a model; without, Xavier initialisation."""
+    """Weights to start from: a checkpoint or the name of a model. Default: random (Xavier)."""
     freeze: tuple[str, ...] = ()
-    """Part of the network that stays as it is, e.g. encoder.0 or sides."""
+    """Part of the network that is not trained, e.g. encoder.0 or sides."""
     freeze_norm: bool = False
-    """Keep running means and variances of batch normalisation as they are, and normalise by them."""
+    """Keep the running means and variances of batch normalisation, and use them in training too."""
 
     teachers: tuple[str, ...] = ()
-    """Model, by name or file, whose map takes the masks' place; of several the mean."""
+    """Model, by name or file, whose output is learnt instead of the masks. With several, their mean."""
     looks: tuple[Look, ...] = ("plain", "mirrored")
-    """How teachers see a picture, in turn: as it is, mirrored, upside down, or at four fifths of its size."""
+    """How each teacher sees a picture, in turn: as it is, mirrored, upside down, or at 4/5 of its size."""
 
     feeding: Feeding = "authors"
-    """How pictures are resized and scaled: as the authors do, anti-aliased, or as `init` asks for."""
+    """How pictures are resized and scaled: as the paper's authors do, anti-aliased, or as `init` requires."""
     size: int = 320
     """Width and height in pixels to which pictures are resized."""
     crop: int = 288
-    """Width and height in pixels of what the network sees of them in training."""
+    """Width and height in pixels of the part that the network sees in training."""
     augment: Augmentation = "paper"
     """How pictures are varied: not at all; flips and crops as in the paper; or geometry, colour and quality too."""
 
     bce: float = 1.0
-    """Weight of binary (of several classes: categorical) cross-entropy in the loss."""
+    """Weight of cross-entropy in the loss (binary; categorical for several classes)."""
     iou: float = 0.0
     """Weight of the soft intersection over union in the loss."""
     ssim: float = 0.0
     """Weight of structural similarity in the loss."""
     edge: float = 0.0
-    """How much more pixels near outlines count in the cross-entropy than others."""
+    """How much more pixels near outlines count in the cross-entropy."""
     side_weights: tuple[float, ...] = (1.0,) * 7
     """Weights of the fused map and of side outputs 1 to 6 in the loss."""
-    positive_weight: float = 1.0
-    """How much more the subject's pixels count in the cross-entropy than the background's."""
     class_weights: tuple[float, ...] = ()
-    """How much each class counts in the cross-entropy, in the order of `classes`."""
+    """Weight of each class in the cross-entropy, in the order of `classes`."""
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam, or Adam with decoupled weight decay."""
     lr: float = 1e-3
     """Highest learning rate."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Course of the learning rate after warm-up: constant, or down to nothing along a cosine."""
+    """Learning rate after the warm-up: constant, or falling to zero along a cosine."""
     warmup_steps: int = 0
-    """Steps over which the learning rate rises from nothing."""
+    """Steps in which the learning rate rises from zero."""
     weight_decay: float = 0.0
-    """Decay of convolution weights; biases and normalisation have none."""
+    """Weight decay of convolutions; biases and normalisation have none."""
     clip_norm: float = 0.0
-    """Longest gradient; longer ones are scaled down. 0 for no limit."""
+    """Largest gradient norm; larger gradients are scaled down. 0 for no limit."""
     ema: float = 0.0
-    """Decay of the average of weights that is validated and exported; 0 for the weights themselves."""
+    """Decay of the moving average of weights that is validated and exported. 0 for the weights themselves."""
     batch_size: int = 12
-    """Pictures that one device takes at once."""
+    """Pictures per batch and device."""
     accumulate: int = 1
-    """Batches whose gradients make one step."""
+    """Batches whose gradients are added up for one step."""
     epochs: float = 100.0
-    """Times that each picture is seen."""
+    """Number of times that every picture is used."""
     max_steps: int = 0
-    """Steps to stop after, before `epochs` are over; 0 for no limit."""
+    """Stop after this many steps even if `epochs` are not done. 0 for no limit."""
     patience: int = 0
-    """Validations without a better result to stop after; 0 for no limit."""
+    """Stop after this many validations without a better result. 0 for no limit."""
     seed: int = 0
-    """Of initialisation, order and augmentation."""
+    """Seed of initialisation, order and augmentation."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the fastest there is."""
+    """cpu, cuda, cuda:1 or mps; auto takes the fastest one available."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network; auto is bf16 where the device has it in hardware, else fp32."""
+    """Number format of the network; auto is bf16 where the hardware supports it, else fp32."""
     channels_last: bool = True
-    """Keep the channels of a pixel together in memory."""
+    """Store the channels of a pixel next to each other in memory."""
     compile: bool = False
-    """Compile the network: minutes at the start, faster steps on a GPU."""
+    """Compile the network: takes minutes at the start, then steps are faster on a GPU."""
     checkpointing: bool = False
-    """Compute stages again in the backward pass instead of keeping them: less memory, more time."""
-    sync_norm: bool = False
-    """Normalise over the batches of all devices together."""
+    """Compute stages again in the backward pass instead of storing them: less memory, more time."""
     deterministic: bool = False
-    """Equal runs on a GPU, for slower steps. On the CPU runs are always equal."""
+    """Make runs on a GPU repeatable, with slower steps. Runs on the CPU always are."""
     workers: int = 2
-    """Processes that decode and augment; 0 for the training process itself."""
+    """Processes that decode and augment pictures; 0 for none besides the training process."""
     cache: Literal["none", "memory", "disk", "device"] = "none"
-    """Where decoded and resized pictures are kept: nowhere, in shared memory, in the run's folder, on the GPU."""
+    """Where to keep decoded and resized pictures: nowhere, in shared memory, in the run's folder, on the GPU."""
 
     best_by: Literal["maxF", "MAE", "Fw", "Sm", "mIoU"] = "maxF"
-    """Score on the first validation set by which weights are best; of several classes it is mIoU."""
+    """Score on the first validation set that decides which weights are best; always mIoU for several classes."""
     validate_every: int = 0
     """Steps between validations; 0 for once an epoch."""
     checkpoint_every: int = 500
@@ -129,9 +125,7 @@ class TrainConfig:
     sample_every: int = 500
     """Steps between sheets of sample predictions."""
     keep: int = 3
-    """Newest checkpoints that are kept, besides the best weights."""
-    skip_nonfinite: int = 0
-    """Steps in a row with a loss that is not finite that are left out before the run stops."""
+    """Number of newest checkpoints to keep, in addition to the best weights."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -141,9 +135,10 @@ class TrainConfig:
                 value = tuple(value)
                 object.__setattr__(self, field.name, value)
             _check_kind(field.name, value, hints[field.name])
-        for name, low, high in _RANGES:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is from {low:g} to {high:g}, got {getattr(self, name)}")
+        for low, high, names in _RANGES:
+            for name in names:
+                if not low <= getattr(self, name) <= high:
+                    raise ValueError(f"{name} is from {low:g} to {high:g}, got {getattr(self, name)}")
         if self.crop > self.size:
             raise ValueError(f"crop is at most size, {self.size}, got {self.crop}")
         if self.batch_size == 1 and self.crop == 32 and not self.freeze_norm:
@@ -160,14 +155,14 @@ class TrainConfig:
             raise ValueError(f"side_weights are seven, none below 0 and one above, got {self.side_weights}")
         if not (self.bce or self.iou or self.ssim):
             raise ValueError("one of bce, iou and ssim is above 0")
-        if self.num_classes > 1 and (self.ssim or self.positive_weight != 1):
-            raise ValueError("ssim and positive_weight are for two classes; of more, class_weights count")
         if not self.looks:
             raise ValueError("looks are one or more")
+        if self.num_classes > 1 and self.ssim:
+            raise ValueError("ssim is for two classes; for more, use class_weights")
         if self.num_classes > 1 and self.teachers:
             raise ValueError("teachers are for two classes")
         if self.num_classes == 1 and self.class_weights:
-            raise ValueError("class_weights are for three classes or more; of two, positive_weight counts")
+            raise ValueError("class_weights are for three classes or more")
         if self.feeding == "checkpoint" and self.init is None:
             raise ValueError("feeding 'checkpoint' needs init")
 
@@ -178,7 +173,7 @@ class TrainConfig:
 
     @property
     def anywhere(self) -> bool:
-        """Whether the truth is right for any part of a picture, so that the subject need not be in it."""
+        """Whether crops may cut through or miss the subject, since the truth is right for any part of a picture."""
         return self.num_classes > 1 or bool(self.teachers)
 
     def to_json(self) -> str:
@@ -187,13 +182,17 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The TrainConfig that `to_json` wrote; fields may be absent. Raises ValueError for unknown ones."""
+        """The TrainConfig that `to_json` wrote, here or in 0.1.0; fields may be absent. Raises ValueError otherwise."""
         try:
             values: Any = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not a configuration: {error}") from None
         if not isinstance(values, dict):
             raise ValueError("not a configuration: expected a JSON object")
+        for name, default in _RETIRED.items():
+            if values.get(name, default) != default:
+                raise ValueError(f"not a configuration: {name} is no longer supported, got {values[name]!r}")
+            values.pop(name, None)
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"not a configuration: unknown field {unknown[0]!r}")
@@ -209,40 +208,31 @@ class TrainConfig:
         ]
 
 
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("holdout", 0, 0.9),
-    ("ignore_index", 0, 255),
-    ("size", 32, 4096),
-    ("crop", 32, 4096),
-    ("bce", 0, math.inf),
-    ("iou", 0, math.inf),
-    ("ssim", 0, math.inf),
-    ("edge", 0, math.inf),
-    ("positive_weight", 1e-6, 1e6),
-    ("lr", 0, 100),
-    ("warmup_steps", 0, math.inf),
-    ("weight_decay", 0, 1),
-    ("clip_norm", 0, math.inf),
-    ("ema", 0, 0.999999),
-    ("batch_size", 1, 65536),
-    ("accumulate", 1, 65536),
-    ("epochs", 1e-6, 1e6),
-    ("max_steps", 0, math.inf),
-    ("patience", 0, math.inf),
-    ("seed", 0, 2**63 - 1),
-    ("workers", 0, 256),
-    ("validate_every", 0, math.inf),
-    ("checkpoint_every", 1, math.inf),
-    ("sample_every", 1, math.inf),
-    ("keep", 1, 1000),
-    ("skip_nonfinite", 0, math.inf),
+_RANGES: tuple[tuple[float, float, tuple[str, ...]], ...] = (
+    (0, math.inf, ("bce", "iou", "ssim", "edge", "clip_norm")),
+    (0, math.inf, ("warmup_steps", "max_steps", "patience", "validate_every")),
+    (1, math.inf, ("checkpoint_every", "sample_every")),
+    (1, 65536, ("batch_size", "accumulate")),
+    (32, 4096, ("size", "crop")),
+    (0, 0.9, ("holdout",)),
+    (0, 255, ("ignore_index",)),
+    (0, 100, ("lr",)),
+    (0, 1, ("weight_decay",)),
+    (0, 0.999999, ("ema",)),
+    (1e-6, 1e6, ("epochs",)),
+    (0, 2**63 - 1, ("seed",)),
+    (0, 256, ("workers",)),
+    (1, 1000, ("keep",)),
 )
 
-_MAY_CHANGE = {"workers", "cache", "checkpoint_every", "sample_every", "keep", "patience", "skip_nonfinite"}
-"""Fields that leave what a run has done as it is, and may differ when it goes on."""
+_MAY_CHANGE = {"workers", "cache", "checkpoint_every", "sample_every", "keep", "patience"}
+"""Fields that do not change the result of a run; they may differ when it goes on."""
 
 _LENGTH = {"epochs", "max_steps"}
-"""Fields that say how long a run is, and nothing more where the learning rate is constant."""
+"""Fields that only set the length of a run if the learning rate is constant; with a cosine they change each step."""
+
+_RETIRED = {"sync_norm": False, "skip_nonfinite": 0, "positive_weight": 1.0}
+"""Fields of 0.1.0 that are gone, by the value at which they did nothing."""
 
 
 def _check_kind(name: str, value: object, kind: Any) -> None:
@@ -264,3 +254,70 @@ def _check_kind(name: str, value: object, kind: Any) -> None:
             raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, got {value!r}")
     if not fits:
         raise ValueError(f"{name} is of type {getattr(kind, '__name__', kind)}, got {value!r}")
+
+
+PAPER = TrainConfig(holdout=0.0, epochs=682.0, checkpoint_every=2000, sample_every=2000)
+"""The paper's training: Adam at 1e-3, batches of 12, crops of 288 out of 320, flips, seven sums of cross-entropy.
+
+600,000 steps of 12 (section 4.3) are 682 times the 10,553 pictures of DUTS-TR. The paper doubles them by mirror images
+to 21,106; here a picture is mirrored by chance instead.
+"""
+
+MODERN = TrainConfig(
+    feeding="antialiased",
+    augment="modern",
+    iou=1.0,
+    edge=2.0,
+    optimizer="adamw",
+    lr=2e-3,
+    schedule="cosine",
+    warmup_steps=1000,
+    weight_decay=1e-2,
+    clip_norm=1.0,
+    ema=0.9995,
+    batch_size=32,
+    epochs=300.0,
+)
+"""What later work found: AdamW with warm-up and cosine, averaged weights, a hybrid loss, more augmentation."""
+
+FINETUNE = replace(
+    MODERN,
+    feeding="checkpoint",
+    init="u2netp",
+    augment="paper",
+    iou=0.0,
+    edge=0.0,
+    lr=1e-5,
+    warmup_steps=20,
+    freeze_norm=True,
+    ema=0.98,
+    batch_size=8,
+    epochs=40.0,
+    holdout=0.2,
+    patience=8,
+    checkpoint_every=50,
+    sample_every=50,
+    cache="disk",
+)
+"""For 20 to 500 pictures of your own, starting from a checkpoint; stops when it no longer gets better.
+
+Loss and augmentation are those of the authors' weights: the more they change, the more the network forgets.
+"""
+
+SMOKE = replace(
+    PAPER,
+    augment="none",
+    crop=128,
+    size=128,
+    batch_size=8,
+    epochs=150.0,
+    holdout=0.0,
+    lr=2e-3,
+    cache="memory",
+    workers=0,
+    checkpoint_every=50,
+    sample_every=100,
+)
+"""Learns a few pictures by heart in minutes on a CPU, to check that everything works."""
+
+PRESETS: dict[str, TrainConfig] = {"paper": PAPER, "modern": MODERN, "finetune": FINETUNE, "smoke": SMOKE}

@@ -1,4 +1,4 @@
-"""Which pairs of picture and mask there are to train on, and whether they can be used."""
+"""The pairs of picture and mask to train on, and the order in which an epoch takes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from u2net.images.load import load_image
 from u2net.training.config import TrainConfig
 
 Progress = Callable[[range], Iterable[int]]
-"""Wraps the numbers of examples that are gone through, as tqdm does; `iter` shows nothing."""
+"""Wraps the range of examples that are being read, as tqdm does; `iter` shows nothing."""
 
 Failures = list[tuple[str, str]]
 """Name and reason, in one line, of each pair that cannot be used."""
@@ -34,7 +35,7 @@ class Examples:
     entries: tuple[Example, ...] = field(repr=False)
     """Named uniquely, "duts-tr-0/ILSVRC2012_test_00000004"."""
     weights: tuple[float, ...] = field(repr=False)
-    """How often an epoch takes each."""
+    """How many times an epoch uses each."""
     num_classes: int = 1
     """1 for grey masks; of several classes, masks hold indices below it."""
     ignore_index: int = 255
@@ -44,10 +45,10 @@ class Examples:
         return len(self.entries)
 
     def load(self, index: int) -> tuple[Image.Image, NDArray[np.uint8]]:
-        """One picture in RGB, as a network sees it, and its mask, uint8 (H, W), of the same size.
+        """One picture in RGB and its mask, uint8 (H, W), of the same size.
 
-        The mask is grey from 0 to 255 for background and subject, and holds indices for several classes.
-        Raises one of UNUSABLE, whose message goes on after the pair's name.
+        The mask is grey, 0 to 255, for background and subject; for several classes it has their indices.
+        Raises one of UNUSABLE, with a message that is read after the pair's name.
         """
         example = self.entries[index]
         if example.image is None or example.mask is None:
@@ -64,11 +65,11 @@ class Examples:
         return image, mask
 
     def check(self, num_threads: int, progress: Progress = iter) -> Failures:
-        """Load every pair once: those that cannot be used."""
+        """Load every pair once; the ones that cannot be used."""
         return self.visit(self.load, num_threads, progress)
 
     def visit(self, use: Callable[[int], object], num_threads: int, progress: Progress = iter) -> Failures:
-        """Call `use` with the index of every pair, in threads: those for which it raised one of UNUSABLE."""
+        """Call `use` with the index of every pair, in threads; the ones for which it raised one of UNUSABLE."""
         failures: dict[int, tuple[str, str]] = {}
 
         def attempt(index: int) -> None:
@@ -88,23 +89,20 @@ class Examples:
         return [failures[index] for index in sorted(failures)]
 
     def without(self, failures: Failures) -> Examples:
-        """Those that can be used. Raises InvalidDataset, with the first reason, if none can."""
+        """The examples that can be used. Raises InvalidDataset, with the first reason, if there are none."""
         bad = {name for name, _ in failures}
         kept = [index for index, entry in enumerate(self.entries) if entry.name not in bad]
         if not kept:
             raise InvalidDataset(f"none of {len(self)} pairs can be used: {' '.join(failures[0])}")
-        return replace(
-            self,
-            entries=tuple(self.entries[index] for index in kept),
-            weights=tuple(self.weights[index] for index in kept),
-        )
+        entries = tuple(self.entries[index] for index in kept)
+        return replace(self, entries=entries, weights=tuple(self.weights[index] for index in kept))
 
 
 def open_examples(config: TrainConfig) -> tuple[Examples, list[Dataset]]:
-    """What to train on and what to validate on: the data sets in `validation`, or one of the pairs held out.
+    """What to train on and what to validate on: the data sets in `validation`, or the pairs held out.
 
-    The pairs held out of each data set are those whose names have the lowest digests, whatever the order and the seed;
-    one pair at least is left to train on. Raises InvalidDataset.
+    Held out of each data set are the pairs whose names have the lowest digests, for any order and seed; at least one
+    pair is left to train on. Raises InvalidDataset.
     """
     datasets = [open_dataset(root) for root in config.data]
     weights = list(config.weights or [1.0] * len(datasets))
@@ -143,7 +141,7 @@ def _named_uniquely(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 
 def _hold_out(dataset: Dataset, part: float) -> tuple[Dataset, list[Example]]:
-    """What is left of a data set, and the pairs that are held out of it."""
+    """The rest of a data set, and the pairs held out of it."""
     pairs = sorted((example for example in dataset if _is_pair(example)), key=_digest)
     held_out = {example.name for example in pairs[: min(round(len(pairs) * part), len(pairs) - 1)]}
     rest = [example for example in dataset if example.name not in held_out]
@@ -157,3 +155,65 @@ def _digest(example: Example) -> bytes:
 
 def _is_pair(example: Example) -> bool:
     return example.image is not None and example.mask is not None
+
+
+class Key(NamedTuple):
+    """One use of one example. Its augmentation is drawn from this and the seed alone."""
+
+    epoch: int
+    example: int
+    copy: int
+    """Counts the uses of the example within the epoch, from 0."""
+
+
+class Order:
+    """Which example comes at position 0, 1, 2, … of training; known at every position without walking there.
+
+    An epoch has `len` positions, in its own random order, which depends on the seed alone. It uses an example of weight
+    w floor(w) times; of the examples with the same fraction w − floor(w), that share (rounded, at least one) is drawn
+    to be used once more. Batches are runs of positions and may reach into the next epoch, so that none is partial and
+    none left out. Raises ValueError without examples, or for a weight that is not above 0.
+    """
+
+    def __init__(self, weights: Sequence[float], seed: int) -> None:
+        self._weights = np.asarray(weights, dtype=np.float64)
+        if not self._weights.size or not (self._weights > 0).all():
+            raise ValueError("an order needs examples, each of a weight above 0")
+        self._seed = seed
+        self._whole = np.floor(self._weights).astype(np.int64)
+        fractions = self._weights - self._whole
+        self._drawn_from = [np.flatnonzero(fractions == fraction) for fraction in np.unique(fractions[fractions > 0])]
+        self._num_drawn = [max(1, round(len(group) * fractions[group[0]])) for group in self._drawn_from]
+        self._length: int = int(self._whole.sum()) + sum(self._num_drawn)
+        self._epoch = -1
+        self._entries: NDArray[np.int64] = np.empty((0, 2), dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Positions in an epoch."""
+        return self._length
+
+    def __getitem__(self, position: int) -> Key:
+        epoch, index = divmod(position, self._length)
+        if epoch != self._epoch:  # one is kept: positions are asked for as they come
+            self._epoch, self._entries = epoch, self._new_entries(epoch)
+        example, copy = self._entries[index].tolist()
+        return Key(epoch, example, copy)
+
+    def _new_entries(self, epoch: int) -> NDArray[np.int64]:
+        """Example and copy at each position of an epoch, (len, 2)."""
+        rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(_ORDER, epoch)))
+        drawn = [rng.permutation(group)[:num] for group, num in zip(self._drawn_from, self._num_drawn, strict=True)]
+        counts = self._whole.copy()
+        for group in drawn:
+            counts[group] += 1
+        examples = np.repeat(np.arange(len(counts)), counts)
+        copies = np.arange(self._length) - np.repeat(np.cumsum(counts) - counts, counts)
+        return rng.permutation(np.stack([examples, copies], axis=1))
+
+
+def generator(seed: int, key: Key) -> np.random.Generator:
+    """The random generator for the augmentation of one use of an example."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_VARIATION, *key))))
+
+
+_ORDER, _VARIATION = 0, 1  # so that no example's numbers are those that order an epoch

@@ -1,36 +1,106 @@
-"""Batches for one device, in an order that depends neither on processes nor on where training was taken up."""
+"""Batches for one device, made by worker processes from the opened data of a run."""
 
 from __future__ import annotations
 
 import itertools
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
-from u2net.errors import BadPictures, reason
+from u2net.errors import BadPictures, NotEnoughRoom, reason
+from u2net.evaluation.dataset import Dataset, Example
 from u2net.models.transform import Transform
 from u2net.training.augment import augment
 from u2net.training.config import TrainConfig
-from u2net.training.examples import UNUSABLE, Failures
-from u2net.training.order import Key, Order, generator
-from u2net.training.store import Store
-from u2net.training.workers import one_thread, start
+from u2net.training.examples import UNUSABLE, Failures, Key, Order, Progress, generator, new_examples, open_examples
+from u2net.training.parallel import World
+from u2net.training.store import Store, open_store
+
+_NUM_SAMPLES = 8
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a run: what it trains on, in which order, and what it validates on."""
+
+    store: Store
+    order: Order
+    loader: Loader
+    validation: list[Dataset]
+
+    @property
+    def samples(self) -> list[Example]:
+        """A few examples to look at, of the first validation set or else of the training set."""
+        examples = list(self.validation[0]) if self.validation else list(self.store.examples.entries)
+        return examples[:: -(-len(examples) // _NUM_SAMPLES)]
+
+    def name(self, key: Key) -> str:
+        """The name of a key's example, for messages."""
+        return self.store.examples.entries[key.example].name
+
+
+def open_data(config: TrainConfig, transform: Transform, folder: Path, world: World, progress: Progress = iter) -> Data:
+    """Open the data of a run; its caches go to `folder`. Raises what `open_examples` and `open_store` do.
+
+    Validation data is checked now too: hours later, in the first validation, would be too late.
+    """
+    examples, validation = open_examples(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    validation, unusable = world.everyone(_usable(validation, config, progress) if world.leads else ([], []))[0]
+    store = None
+    for is_turn_of_leader in (True, False):  # the leader fills what is shared, then the others find it
+        if world.leads is is_turn_of_leader:
+            try:
+                store, failures = open_store(examples, config, transform, folder, world.device, progress)
+            except BadPictures as error:
+                raise BadPictures(error.failures + unusable) from None
+        world.highest(0)
+    assert store is not None
+    if unusable and config.on_bad == "fail":
+        raise BadPictures(unusable)
+    for name, why in failures + unusable if world.leads else ():
+        _log.warning("left out %s: %s", name, why)
+    order = Order(store.examples.weights, config.seed)
+    loader = Loader(store, order, config, world.rank, world.size, world.device)
+    return Data(store, order, loader, validation)
+
+
+def _usable(datasets: list[Dataset], config: TrainConfig, progress: Progress) -> tuple[list[Dataset], Failures]:
+    """Data sets without the pairs that cannot be used, and these pairs. Raises InvalidDataset if one has no others."""
+    kept: list[Dataset] = []
+    failures: Failures = []
+    for dataset in datasets:
+        examples = new_examples([dataset], [1.0], config)
+        bad = examples.check(max(1, config.workers), progress)
+        kept.append(replace(dataset, examples=list(examples.without(bad).entries)))
+        failures += bad
+    return kept, failures
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one device takes at once."""
+    """The pairs of one batch, on one device."""
 
     images: Tensor
     """uint8 (B, 3, crop, crop)."""
     masks: Tensor
     """uint8 (B, 1, crop, crop): grey from 0 to 255, or indices of classes."""
     keys: tuple[Key, ...]
-    """What each of them is."""
+    """Which example each is."""
 
     def pin_memory(self) -> Self:
         """The same in memory that a GPU can read while the CPU goes on."""
@@ -41,7 +111,7 @@ def positions(batch: int, batch_size: int, rank: int, world: int) -> range:
     """The positions in the order that make batch 0, 1, 2, … of one of `world` devices, which take turns.
 
     A step takes `accumulate` batches in a row on each device: step s those from s × accumulate on, and with them the
-    positions from s × batch_size × accumulate × world on, whatever the number of devices.
+    positions from s × batch_size × accumulate × world on, for any number of devices.
     """
     first = batch * batch_size * world + rank
     return range(first, first + batch_size * world, world)
@@ -62,9 +132,9 @@ class Loader:
         """Batches from a step on, without end; `accumulate` of them are a step.
 
         They are on `device` if the store keeps its pictures there, else in memory, pinned if `device` is a GPU. The
-        batches from step n on are the same, bit for bit, whether training began there or before, and however many
-        workers make them. Raises BadPictures, naming it, for a pair that can no longer be read, and NotEnoughRoom
-        when a worker was killed.
+        batches from step n on are the same, bit for bit, whether training began there or before, and for any number of
+        workers. Raises BadPictures, with its name, for a pair that can no longer be read, and NotEnoughRoom when a
+        worker was killed.
         """
         keys = self._keys(start_step * self.config.accumulate)
         maker = _Maker(self.store, self.config)
@@ -72,7 +142,7 @@ class Loader:
         if self.config.cache == "device":
             made = map(maker.__getitems__, keys)
         else:
-            made = start(maker, keys, self.config.workers, pinned=self.device.type == "cuda")
+            made = _in_workers(maker, keys, self.config.workers, pinned=self.device.type == "cuda")
         try:
             for batch in made:
                 if isinstance(batch, Exception):
@@ -90,7 +160,7 @@ class Loader:
             yield [self.order[position] for position in places]
 
 
-class _Maker(Dataset[Any]):
+class _Maker(torch.utils.data.Dataset[Any]):
     """Makes batches from keys, in a worker or in the main process."""
 
     def __init__(self, store: Store, config: TrainConfig) -> None:
@@ -98,7 +168,7 @@ class _Maker(Dataset[Any]):
         self._config = config
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | Failures:
-        """A batch; or which pair cannot be read, since errors lose their fields on their way between processes."""
+        """A batch, or the pair that cannot be read: exceptions lose their fields on the way between processes."""
         config = self._config
         images, masks = [], []
         for key in keys:
@@ -106,7 +176,7 @@ class _Maker(Dataset[Any]):
                 image, mask = self._store[key.example]
             except UNUSABLE as error:
                 return [(self._store.examples.entries[key.example].name, reason(error))]
-            with one_thread():
+            with _one_thread():
                 rng = generator(config.seed, key)
                 classes = config.num_classes > 1
                 image, mask = augment(image, mask, config.augment, config.crop, rng, classes, config.anywhere)
@@ -115,13 +185,68 @@ class _Maker(Dataset[Any]):
         return Batch(torch.stack(images), torch.stack(masks), tuple(keys))
 
 
-def normalise(images: Tensor, transform: Transform) -> Tensor:
-    """What a network takes, float32 (B, 3, H, W), from pictures uint8 (B, 3, H, W): as `Transform.normalise` does."""
-    pixels = images.float()
-    if transform.divisor == "255":
-        pixels = pixels / 255
-    else:
-        peak = pixels.amax(dim=(1, 2, 3), keepdim=True)
-        pixels = pixels / torch.where(peak > 0, peak, 1)
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (transform.mean, transform.std))
-    return (pixels - mean) / std
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in this thread alone: the last digits of a resize depend on how threads share its rows."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _in_workers(maker: _Maker, keys: Iterator[Any], num_workers: int, *, pinned: bool) -> Iterator[Any]:
+    """What `maker.__getitems__` makes of each of `keys`, in their order, in workers; with 0 workers, in this process.
+
+    If a worker dies, the last item is NotEnoughRoom: returned, not raised, since its traceback would keep the other
+    workers. They end when this iterator is deleted.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores, as configured
+        loader = DataLoader(
+            maker,
+            batch_sampler=keys,
+            num_workers=num_workers,
+            collate_fn=_unchanged,
+            pin_memory=pinned,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            generator=torch.Generator(),  # else it draws from the global one, whose state belongs to the run
+        )
+        return _with_deaths_reported(_started(loader))
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The loader's batches. The death of a worker is reported when the next one is due, not in the midst of a step."""
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    handler = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+    batches = iter(loader)
+    signal.signal(signal.SIGCHLD, handler)  # in place of torch's, which raises anywhere
+    return batches
+
+
+def _with_deaths_reported(batches: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from batches
+        return
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        if not told.startswith("DataLoader worker"):
+            raise
+    yield NotEnoughRoom(f"a worker was killed, most often for lack of memory or of room in /dev/shm: {told}")
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """Leave the process group that Ctrl-C and schedulers signal, so that the main process can finish its step.
+
+    SIGTERM itself is not ignored, since the main process ends its workers with it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
@@ -24,19 +24,14 @@ from u2net.evaluation.report import save_text
 from u2net.net.checkpoint import save_checkpoint
 from u2net.system import Signals
 from u2net.training.config import TrainConfig
-from u2net.training.data import Data, open_data
 from u2net.training.examples import Progress
-from u2net.training.levels import lower_levels
-from u2net.training.loader import Batch, normalise
-from u2net.training.norms import has_folded_norms, leave_out_norms, reopen_norms
-from u2net.training.objective import Objective, find_precision, new_network
+from u2net.training.loader import Batch, Data, open_data
+from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels, reopen_norms
+from u2net.training.objective import Objective, find_precision, new_network, normalise
 from u2net.training.optimizer import learning_rate, set_training
-from u2net.training.parallel import World, joined, with_shared_gradients
-from u2net.training.reading import Later, Reading
-from u2net.training.record import Record
-from u2net.training.run import Run
-from u2net.training.snapshot import load_newest, save_snapshot
-from u2net.training.state import State
+from u2net.training.parallel import Later, World, joined, with_shared_gradients
+from u2net.training.run import Record, Run
+from u2net.training.snapshot import State, load_newest, save_snapshot
 from u2net.training.validation import Validator
 
 _NUM_NORM_BATCHES = 8
@@ -44,16 +39,16 @@ _NUM_NORM_BATCHES = 8
 _log = logging.getLogger(__name__)
 
 Watch = Callable[[int, dict[str, Any]], object]
-"""Is told after each step and validation, by one process: steps in all, and the row that metrics.jsonl gets."""
+"""Called after each step and validation, by one process, with the total of steps and the row of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run came to."""
+    """The result of a finished run."""
 
     num_steps: int
     scores: dict[str, float]
-    """Of the best weights on the first validation set; empty without one."""
+    """Scores of the best weights on the first validation set; empty without one."""
     weights: Path
     """The best weights, with their card."""
     model: Path
@@ -63,15 +58,15 @@ class TrainResult:
 def train(
     config: TrainConfig, run: str | PathLike[str], *, watch: Watch = lambda *_: None, progress: Progress = iter
 ) -> TrainResult:
-    """Train as configured in the folder `run`; called again, go on where that run was cut off.
+    """Train as configured in the folder `run`; called again, continue an interrupted run.
 
-    On the CPU a run that was cut off anywhere ends in the same bits as one that was not, if the number of threads and
-    the versions are the same. Started by torchrun, its processes train together. docs/train.md has what a run leaves.
-    `progress` wraps the numbers of pairs that are looked at before the first step, as tqdm does.
+    On the CPU a run that was interrupted anywhere ends in the same bits as one that was not, with the same number of
+    threads and the same versions. Processes started by torchrun train together. docs/train.md lists what a run writes.
+    `progress` wraps the range of pairs that are checked before the first step, as tqdm does.
 
-    Raises InvalidDataset (BadPictures with each name, unless `on_bad` is "skip"), InvalidModel, ConfigMismatch for
-    a run that was begun otherwise, TrainingDiverged for a loss that is not finite, TrainingInterrupted after SIGINT
-    or SIGTERM, ValueError for what the device or the network cannot do, OSError for a disk that is full.
+    Raises InvalidDataset (BadPictures with each name, unless `on_bad` is "skip"), InvalidModel, ConfigMismatch if the
+    run was started with another configuration, TrainingDiverged if the loss is not finite, TrainingInterrupted after
+    SIGINT or SIGTERM, ValueError for what the device or the network cannot do, OSError if the disk is full.
     """
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
@@ -91,16 +86,24 @@ def train(
         return training.run(record, watch)
 
 
+class _Reading(NamedTuple):
+    """What a step measured."""
+
+    step: int
+    values: Later
+    """Loss, cross-entropy of the fused map, norm of the gradient."""
+    lr: float
+    pictures: list[str]
+    """Names of its pictures in this process."""
+    began: float
+
+
 class _Training:
     """One run, from its first step or from its newest snapshot."""
 
     def __init__(self, config: TrainConfig, place: Run, world: World, signals: Signals, progress: Progress) -> None:
         self.config, self.place, self.world, self.signals = config, place, world, signals
         network, transform = new_network(config)
-        if config.sync_norm:
-            if world.device.type != "cuda":
-                raise ValueError("sync_norm is for GPUs")
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         looked_at = partial(self._until_signal, progress)
         self.data: Data = open_data(config, transform, place.cache, world, looked_at)
         self.card = place.new_card(config, transform)
@@ -111,7 +114,7 @@ class _Training:
             if not config.freeze_norm:
                 batches = islice(self.data.loader.batches(0), _NUM_NORM_BATCHES)
                 reopen_norms(network, (normalise(batch.images.cpu(), transform) for batch in batches))
-                network.load_state_dict(world.everyone(network.state_dict())[0])  # each process has seen other pictures
+                network.load_state_dict(world.everyone(network.state_dict())[0])  # each process saw other pictures
         if is_folded and config.freeze_norm:
             leave_out_norms(network)
         self.state = State(network, config, world)
@@ -126,17 +129,17 @@ class _Training:
         self.validator = Validator(self.data.validation, self.state.average.network, self.card, config, world, signals)
         self.objective: nn.Module = Objective(network, config, transform).to(world.device)
         if world.size > 1:
-            # Without the fused map's loss some weights have no gradient, which has to be looked for.
+            # Without the fused map's loss some weights have no gradient, and DDP must look for them.
             self.objective = with_shared_gradients(self.objective, some_unused=not config.side_weights[0])
         if config.compile:
             self.objective = torch.compile(self.objective)  # type: ignore[assignment]
         self.global_batch = config.batch_size * config.accumulate * world.size
         num_steps = math.ceil(config.epochs * len(self.data.order) / self.global_batch)
         self.num_steps = min(num_steps, config.max_steps or num_steps)
-        self.readings: deque[Reading] = deque()
+        self.readings: deque[_Reading] = deque()
 
     def _until_signal(self, progress: Progress, pairs: range) -> Iterator[int]:
-        """The pairs that are looked at before the first step; a signal ends that at once, for nothing is to be kept."""
+        """The pairs that are checked before the first step; a signal stops this at once."""
         for pair in progress(pairs):
             if self.signals.received:
                 raise TrainingInterrupted(self.signals.received)
@@ -147,10 +150,10 @@ class _Training:
         config, state = self.config, self.state
         set_training(state.network, config)
         batches = self.data.loader.batches(state.step)
-        # What a GPU measured in one step is read during the next, unless the next depends on it.
-        lag = 1 if self.world.device.type == "cuda" and not config.skip_nonfinite else 0
+        # What a GPU measured in one step is read during the next, so that it need not wait.
+        lag = 1 if self.world.device.type == "cuda" else 0
         if state.step and self._validates():
-            self._validate(record, watch)  # the run was cut off while it was about to
+            self._validate(record, watch)  # the run was interrupted before it could
         signum = self.world.highest(self.signals.received)
         while state.step < self.num_steps and not signum and not self._is_stale():
             began = time.perf_counter()
@@ -186,8 +189,6 @@ class _Training:
         lr = learning_rate(config, state.step, self.num_steps)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        # What a step that is left out has done to running statistics has to be undone.
-        statistics = [(buffer, buffer.clone()) for buffer in state.network.buffers()] if config.skip_nonfinite else []
         for micro in range(config.accumulate):
             batch = next(batches)
             images, masks = (part.to(self.world.device, non_blocking=True) for part in (batch.images, batch.masks))
@@ -204,47 +205,33 @@ class _Training:
             nn.utils.clip_grads_with_norm_(parameters, config.clip_norm, norm)
         values = torch.cat((sums / config.accumulate, norm[None]))
         self.world.mean_([values])
-        state.num_skipped = state.num_skipped + 1 if config.skip_nonfinite and not values.isfinite().all() else 0
-        if state.num_skipped:
-            for buffer, former in statistics:
-                buffer.copy_(former)
-        else:
-            state.scaler.step(state.optimizer)
-            state.average.update(state.step)
+        state.scaler.step(state.optimizer)
+        state.average.update(state.step)
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
-        self.readings.append(Reading(state.step + 1, Later(values), lr, pictures, began, state.num_skipped))
+        self.readings.append(_Reading(state.step + 1, Later(values), lr, pictures, began))
 
     def _report(self, record: Record | None, watch: Watch, lag: int) -> None:
-        """Tell of the steps that are done, but for the newest few. Raises TrainingDiverged."""
+        """Write the rows of finished steps, except for the newest `lag`. Raises TrainingDiverged."""
         while len(self.readings) > lag:
             reading = self.readings.popleft()
             loss, fused, norm = reading.values.read()
-            # The scale of fp16 is found by trying: gradients that overflow are left out, and are no reason to worry.
-            is_finite = math.isfinite(loss) and (math.isfinite(norm) or self.config.precision == "fp16")
+            # fp16 finds its scale by trial: the optimiser skips gradients that overflow, which is no fault.
+            if not math.isfinite(loss) or not (math.isfinite(norm) or self.config.precision == "fp16"):
+                self._diverged(reading, loss, norm)
             row: dict[str, Any] = {"step": reading.step, "epoch": round(self._num_epochs(reading.step), 4)}
-            if is_finite:
-                row |= {"loss": loss, "fused": fused, "norm": norm if math.isfinite(norm) else None, "lr": reading.lr}
-                row["images_per_s"] = round(self.global_batch / (time.perf_counter() - reading.began), 2)
-            else:
-                self._leave_out(reading, loss, norm)
-                row["left_out"] = reading.pictures
-            self._tell(record, watch, row)
+            row |= {"loss": loss, "fused": fused, "norm": norm if math.isfinite(norm) else None, "lr": reading.lr}
+            row["images_per_s"] = round(self.global_batch / (time.perf_counter() - reading.began), 2)
+            self._write(record, watch, row)
 
-    def _leave_out(self, reading: Reading, loss: float, norm: float) -> None:
-        """Warn of a step that is not finite, or raise TrainingDiverged where it may not be left out."""
-        what = "the loss" if not math.isfinite(loss) else "the gradient"
-        pictures = self.world.everyone(reading.pictures)
-        named = [name for part in pictures for name in part]
-        told = f"{what} of step {reading.step} is not finite; its pictures: {', '.join(named)}"
-        if 0 < reading.num_skipped <= self.config.skip_nonfinite:
-            if self.world.leads:
-                _log.warning("%s; left out", told)
-            return
+    def _diverged(self, reading: _Reading, loss: float, norm: float) -> NoReturn:
+        """Raise TrainingDiverged, with the pictures of all processes."""
+        named = [name for part in self.world.everyone(reading.pictures) for name in part]
         if self.world.leads:
             facts = {"step": reading.step, "loss": str(loss), "norm": str(norm), "lr": reading.lr, "pictures": named}
             save_text(json.dumps(facts, indent=1), self.place.folder / "diverged.json")
-        raise TrainingDiverged(told)
+        what = "the loss" if not math.isfinite(loss) else "the gradient"
+        raise TrainingDiverged(f"{what} of step {reading.step} is not finite; its pictures: {', '.join(named)}")
 
     def _validates(self) -> bool:
         """Whether a validation is due now."""
@@ -255,11 +242,11 @@ class _Training:
         return is_due or step >= self.num_steps
 
     def _num_epochs(self, step: int) -> float:
-        """Epochs that are over after so many steps."""
+        """Epochs that are done after this many steps."""
         return step * self.global_batch / len(self.data.order)
 
     def _validate(self, record: Record | None, watch: Watch) -> None:
-        """Score the average, and keep it if it is the best so far. A signal puts it off until the run goes on."""
+        """Score the average, and keep it if it is the best so far. After a signal this is left for the resumed run."""
         state = self.state
         self.world.share_norms(state.average.network)
         evaluations = self.validator.evaluate()
@@ -275,10 +262,10 @@ class _Training:
             if self.world.leads:
                 told = {f"{e.dataset} {name}": round(score, 4) for e in evaluations for name, score in e.scores.items()}
                 self.place.save_best(state.average.network, replace(self.card, scores=told))
-        self._tell(record, watch, {"step": state.step, "validation": {e.dataset: e.scores for e in evaluations}})
+        self._write(record, watch, {"step": state.step, "validation": {e.dataset: e.scores for e in evaluations}})
 
-    def _tell(self, record: Record | None, watch: Watch, row: dict[str, Any]) -> None:
-        """Write a row and show it to who watches: the process that leads does."""
+    def _write(self, record: Record | None, watch: Watch, row: dict[str, Any]) -> None:
+        """Record a row and pass it to `watch`, in the process that leads."""
         if record:
             record.write(row)
             watch(self.num_steps, row)
@@ -287,7 +274,7 @@ class _Training:
         return 0 < self.config.patience <= self.state.num_stale
 
     def _save(self) -> None:
-        """Write a snapshot, with weights that can be used at once."""
+        """Write a snapshot, together with weights that can be used at once."""
         state, saved = self.state, self.state.step
         if self.saved == saved:
             return
@@ -303,12 +290,12 @@ class _Training:
         self.saved = saved
 
     def _draw(self, record: Record) -> None:
-        """Bring the curves up to date, and show what the network makes of a few pictures."""
+        """Update the curves, and write a sheet of predictions for a few pictures."""
         record.draw()
         self.validator.draw(self.data.samples, self.place.samples / f"step-{self.state.step:08d}.jpg")
 
     def _finish(self, record: Record | None) -> TrainResult:
-        """Leave what a finished run leaves."""
+        """Write what a finished run leaves."""
         scores: dict[str, float] = {}
         if record:
             if not self.data.validation:

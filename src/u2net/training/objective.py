@@ -1,28 +1,28 @@
-"""What is minimised, from pixels to the loss, as one module: compiled whole, distributed whole."""
+"""From pixels to the loss, as one module that can be compiled and distributed: network, teachers, normalisation."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from u2net.errors import InvalidModel
 from u2net.models.transform import AUTHORS, Transform
 from u2net.models.zoo import resolve
 from u2net.net.checkpoint import load_checkpoint
 from u2net.net.model import VARIANTS, U2Net
-from u2net.training.config import TrainConfig
-from u2net.training.loader import normalise
+from u2net.training.config import Look, TrainConfig
 from u2net.training.loss import Loss, LossValue
-from u2net.training.teachers import Teachers
+from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Objective(nn.Module):
-    """Pixels and masks in, losses out: arithmetic in the precision of the configuration, which is not `auto`."""
+    """Pixels and masks in, losses out, in the precision of the configuration, which must not be `auto`."""
 
     def __init__(self, network: U2Net, config: TrainConfig, transform: Transform) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class Objective(nn.Module):
 
 
 def new_network(config: TrainConfig) -> tuple[U2Net, Transform]:
-    """The network as training begins, on the CPU, and how it is to be fed.
+    """The network at the start of training, on the CPU, and the transform of its input.
 
-    With `init` its weights are taken; if it knows other classes, all but the outputs' convolutions. Raises what
+    With `init` it has those weights; if their classes differ, all but the outputs' convolutions. Raises what
     `load_checkpoint` and `resolve` do, and InvalidModel if `init` is not of the variant `model`.
     """
     torch.manual_seed(config.seed)
@@ -73,9 +73,9 @@ def new_network(config: TrainConfig) -> tuple[U2Net, Transform]:
 
 
 def find_precision(name: str, device: torch.device) -> Precision:
-    """The precision of that name; `auto` is bf16 where the device computes in it, else fp32.
+    """The precision with this name; `auto` is bf16 if the device's hardware has it, else fp32.
 
-    Raises ValueError for fp16 on a CPU, where it is slower than either.
+    Raises ValueError for fp16 on a CPU, where it is slower than both.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -85,3 +85,82 @@ def find_precision(name: str, device: torch.device) -> Precision:
     if name == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 is for GPUs; on a CPU bf16 and fp32 are")
     return name  # type: ignore[return-value]
+
+
+def normalise(images: Tensor, transform: Transform) -> Tensor:
+    """The input of a network, float32 (B, 3, H, W), from pictures uint8 (B, 3, H, W), as `Transform.normalise` does."""
+    pixels = images.float()
+    if transform.divisor == "255":
+        pixels = pixels / 255
+    else:
+        peak = pixels.amax(dim=(1, 2, 3), keepdim=True)
+        pixels = pixels / torch.where(peak > 0, peak, 1)
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (transform.mean, transform.std))
+    return (pixels - mean) / std
+
+
+class _View(NamedTuple):
+    """How a look changes pixels (B, C, H, W) before the network; its map is changed back."""
+
+    flipped: tuple[int, ...] = ()
+    """Axes to flip."""
+    scale: float = 1.0
+    """Of height and width."""
+
+
+_VIEWS: dict[Look, _View] = {
+    "plain": _View(),
+    "mirrored": _View((3,)),
+    "upside-down": _View((2,)),
+    "smaller": _View(scale=0.8),
+    "smaller-mirrored": _View((3,), 0.8),
+}
+
+
+class Teachers(nn.Module):
+    """Trained models whose mean map replaces the masks: knowledge distillation.
+
+    They see the same pixels as the student (Beyer et al., Knowledge distillation: A good teacher is patient and
+    consistent, CVPR 2022), each through the next of the configuration's `looks`, so that a model that is named several
+    times is averaged over these. The mean is of logits.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        networks = {name: _load(name) for name in config.teachers}
+        self.networks = nn.ModuleList(networks[name] for name in config.teachers)
+        self.views = [_VIEWS[config.looks[index % len(config.looks)]] for index in range(len(config.teachers))]
+        if config.channels_last:
+            self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Masks, float32 (B, 1, H, W), 0 to 255, for the student's input, (B, 3, H, W)."""
+        logits = pixels.new_zeros((len(pixels), 1, *pixels.shape[2:]))
+        for network, view in zip(self.networks, self.views, strict=True):
+            logits += _look(network, view, pixels) / len(self.networks)
+        return 255 * torch.sigmoid(logits)
+
+
+def _look(network: nn.Module, view: _View, pixels: Tensor) -> Tensor:
+    """The fused logits for one look at pixels, float32 (B, 1, H, W)."""
+    seen = pixels.flip(view.flipped)
+    if view.scale != 1:
+        shape = [max(1, round(length * view.scale)) for length in pixels.shape[2:]]
+        seen = F.interpolate(seen, shape, mode="bilinear", antialias=True)
+    logits: Tensor = network(seen)[0].float()
+    if view.scale != 1:
+        logits = F.interpolate(logits, pixels.shape[2:], mode="bicubic")
+    return logits.flip(view.flipped)
+
+
+def _load(name: str) -> U2Net:
+    """A model by name or file. Raises what `load_checkpoint` and `resolve` do, and InvalidModel for several classes."""
+    network = load_checkpoint(resolve(name)).network
+    if network.num_classes != 1:
+        raise InvalidModel(f"{name} knows {network.num_classes} classes; teachers know background and subject")
+    if has_folded_norms(network):
+        lower_levels(network)  # else bf16 would lose some of their output
+        leave_out_norms(network)
+    return network

@@ -1,4 +1,4 @@
-"""What changes the weights: optimiser, learning rate, frozen parts, and the average that is kept beside them."""
+"""Optimiser, learning rate, frozen parts, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from u2net.net.model import U2Net
@@ -14,7 +14,7 @@ from u2net.training.config import TrainConfig
 
 
 def new_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over what is not frozen; weights of convolutions decay, biases and normalisation do not."""
+    """Adam or AdamW for what is not frozen; weights of convolutions decay, biases and normalisation do not."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -36,7 +36,7 @@ def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
 
 
 def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
-    """Exempt parts from training, by their names. Raises ValueError for one that there is not, or if none is left."""
+    """Exclude parts from training, by name. Raises ValueError for an unknown name, or if nothing is left to train."""
     known = dict(network.named_modules())
     for part in parts:
         if part not in known or not part:
@@ -48,7 +48,7 @@ def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
 
 
 def set_training(network: nn.Module, config: TrainConfig) -> None:
-    """Put the network into training mode, all but the normalisation that is frozen by itself or with its part."""
+    """Put the network into training mode, except for normalisation that is frozen, alone or with its part."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
@@ -58,30 +58,23 @@ def set_training(network: nn.Module, config: TrainConfig) -> None:
 
 
 class Average:
-    """An exponential moving average of a network's weights and running statistics; with a decay of 0 its copy.
+    """An exponential moving average of a network's weights and running statistics; with a decay of 0 a copy.
 
-    The decay is `decay` at most, and (1 + step) / (10 + step) early on, when the beginning should be forgotten soon.
+    The decay is at most `decay`, and early on (1 + step) / (10 + step), to forget the first steps soon.
     """
 
     def __init__(self, network: U2Net, decay: float) -> None:
         self.network: U2Net = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
-        self._pairs = list(zip(_floats(self.network), _floats(network), strict=True))
-        self._counters = list(zip(_counters(self.network), _counters(network), strict=True))
+        ours, theirs = (list(each.state_dict(keep_vars=True).values()) for each in (self.network, network))
+        self._pairs = [pair for pair in zip(ours, theirs, strict=True) if pair[0].is_floating_point()]
+        self._counters = [pair for pair in zip(ours, theirs, strict=True) if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the network as it is after a step, which counts from 0."""
+        """Update with the network as it is after a step, which counts from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         ours, theirs = (list(tensors) for tensors in zip(*self._pairs, strict=True))
         get_ema_multi_avg_fn(decay)(ours, theirs, 0)  # type: ignore[no-untyped-call]
         for ours_, theirs_ in self._counters:
             ours_.copy_(theirs_)
-
-
-def _floats(network: nn.Module) -> list[Tensor]:
-    return [value for value in network.state_dict(keep_vars=True).values() if value.is_floating_point()]
-
-
-def _counters(network: nn.Module) -> list[Tensor]:
-    return [value for value in network.state_dict(keep_vars=True).values() if not value.is_floating_point()]

@@ -1,4 +1,4 @@
-"""Several processes that train together: the place of this one among them, and what they tell each other."""
+"""Devices, and processes that train together: what they share, and numbers on their way from a GPU."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from u2net.errors import U2NetError, reason
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(hours=2)  # that processes wait for each other: one may be reading a large data set
+_PATIENCE = timedelta(hours=2)  # how long processes wait for each other: one may be reading a large data set
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train one network together, and this one's place among them."""
+    """The processes that train one network together, and the rank of this one."""
 
     rank: int
     size: int
@@ -31,15 +31,15 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def highest(self, value: int) -> int:
-        """The highest of what the processes give, small whole numbers; all get the same answer."""
+        """The highest of the processes' small whole numbers; all get the same answer."""
         return value if self.size == 1 else max(self.everyone(value))
 
     def everyone(self, thing: T) -> list[T]:
-        """What each process gives, by rank; all get the same answer."""
+        """The things of all processes, by rank; all get the same answer."""
         if self.size == 1:
             return [thing]
         things: list[T] = [thing] * self.size
@@ -59,9 +59,9 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did, and leave them in the end.
+    """Join the processes that torchrun started, if it did, and leave them at the end.
 
-    Raises ValueError for a device that is not there, and U2NetError here when another process has ended.
+    Raises ValueError if the device does not exist, and U2NetError here when another process has ended.
     """
     rank, size, local = (int(os.environ.get(name, default)) for name, default in _FROM_TORCHRUN)
     chosen = find_device(device, local)
@@ -70,7 +70,7 @@ def joined(device: str) -> Iterator[World]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    # gloo carries what is decided on the CPU, so that no GPU has to be waited for.
+    # gloo carries decisions made on the CPU, so that they need not wait for a GPU.
     distributed.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield World(rank, size, chosen)
@@ -83,7 +83,7 @@ def joined(device: str) -> Iterator[World]:
 
 
 def with_shared_gradients(module: nn.Module, *, some_unused: bool) -> nn.Module:
-    """The module with gradients that are the mean over all processes; normalisation remains each one's own."""
+    """The module with gradients averaged over all processes; each has its own batch normalisation."""
     with warnings.catch_warnings():
         # Its new name is not known to older versions of torch.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -94,7 +94,7 @@ _FROM_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
 def find_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of that name; `auto` and `cuda` are each process's own GPU. Raises ValueError if it is not there."""
+    """The device with this name; `auto` and `cuda` are each process's own GPU. Raises ValueError if there is none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -104,3 +104,24 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
         first = str(error).splitlines()[0]
         raise ValueError(f"device {name!r} cannot be used: {first}") from None
     return device
+
+
+class Later:
+    """Numbers on their way from a device to this process, which waits for them only when it reads them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._event = None
+        if values.device.type == "cuda":
+            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+        else:
+            self._values = values
+
+    def read(self) -> list[float]:
+        """The numbers."""
+        if self._event is not None:
+            self._event.synchronize()
+        numbers: list[float] = self._values.tolist()
+        return numbers

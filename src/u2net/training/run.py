@@ -1,14 +1,18 @@
-"""The folder of a run: what lies where in it, who may write there, and what it says of itself."""
+"""The folder of a run: its files, its model card, and its record of steps, curves and TensorBoard events."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
 
 from u2net import __version__
 from u2net.errors import ConfigMismatch, U2NetError
@@ -21,56 +25,35 @@ from u2net.system import atomic_write
 from u2net.training.config import TrainConfig
 
 
-@dataclass(frozen=True)
 class Run:
-    """A folder and the names in it."""
+    """A folder and the files in it."""
 
-    folder: Path
-
-    @property
-    def config(self) -> Path:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.json"
         """The configuration, as JSON."""
-        return self.folder / "config.json"
-
-    @property
-    def snapshots(self) -> Path:
+        self.snapshots = folder / "checkpoints"
         """The newest states, one folder each."""
-        return self.folder / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """Averaged weights of the best validation; without validation, the last."""
-        return self.folder / "best.safetensors"
-
-    @property
-    def model(self) -> Path:
+        self.best = folder / "best.safetensors"
+        """Averaged weights of the best validation; without validation, the last ones."""
+        self.model = folder / "model.onnx"
         """The same for `u2net remove --model` and for rembg; written when the run ends."""
-        return self.folder / "model.onnx"
-
-    @property
-    def page(self) -> Path:
+        self.page = folder / "README.md"
         """The model card, for people."""
-        return self.folder / "README.md"
-
-    @property
-    def samples(self) -> Path:
+        self.samples = folder / "samples"
         """Sheets of sample predictions."""
-        return self.folder / "samples"
-
-    @property
-    def cache(self) -> Path:
-        """Decoded pictures, and which of them cannot be used; may be deleted."""
-        return self.folder / "cache"
+        self.cache = folder / "cache"
+        """Decoded pictures, and which pairs cannot be used; may be deleted."""
 
     def new_card(self, config: TrainConfig, transform: Transform) -> Card:
-        """What is known of the weights beforehand."""
+        """The card of the weights, as far as it is known before training."""
         data = ", ".join(Path(source).stem for source in (*config.data, config.images) if source)
         source = f"trained with u2net {__version__} on {data}" + (f", from {config.init}" if config.init else "")
         return Card(self.folder.resolve().name, transform, config.classes, source=source)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes out. Raises U2NetError if one is in it, OSError if the folder cannot be made."""
+        """Lock the folder. Raises U2NetError if another process has it, OSError if it cannot be created."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
@@ -80,26 +63,23 @@ class Run:
             raise U2NetError(f"{self.folder} is being trained in by another process") from None
 
     def check(self, config: TrainConfig) -> None:
-        """See that a run that was begun goes on with its own configuration.
-
-        Raises ConfigMismatch, and ValueError for a config.json that is not one.
-        """
+        """Raise ConfigMismatch if the run was started with another configuration, ValueError for a bad config.json."""
         if self.config.exists():
             differences = TrainConfig.from_json(self.config.read_text(encoding="utf-8")).differences(config)
             if differences:
                 raise ConfigMismatch(str(self.folder), differences)
 
     def save_config(self, config: TrainConfig) -> None:
-        """Write the configuration of a run that begins or goes on: of one that cannot, none is kept."""
+        """Write the configuration; called when nothing can prevent the run from starting any more."""
         with atomic_write(self.config) as file:
             file.write(config.to_json().encode())
 
     def save_best(self, network: U2Net, card: Card) -> None:
-        """Replace the best weights, whole or not at all."""
+        """Replace the best weights atomically."""
         save_checkpoint(network, self.best, card)
 
     def finish(self, config: TrainConfig, num_steps: int, seconds: float) -> Card:
-        """Turn the best weights into the ONNX file and write the model card; the card that all carry."""
+        """Export the best weights as ONNX and write the model card; returns the card."""
         network, card = load_checkpoint(self.best)
         export_onnx(network, self.model, card)
         with atomic_write(self.page) as file:
@@ -108,7 +88,7 @@ class Run:
 
 
 def to_page(card: Card, config: TrainConfig, num_steps: int, seconds: float) -> str:
-    """The model card in Markdown: what it is, how it was made, how good it is, how to use it."""
+    """The model card in Markdown: the model, its use, scores and recipe."""
     default = TrainConfig()
     recipe = [
         f"| {field.name} | {getattr(config, field.name)} |"
@@ -151,3 +131,85 @@ def _hardware(config: TrainConfig) -> str:
         return f"{torch.cuda.get_device_name()}, {config.precision}"
     name = torch.cpu.get_capabilities().get("cpu_name", "a CPU")
     return f"{torch.get_num_threads()} threads of {name}, {config.precision}"
+
+
+_SHOWN = ("maxF", "MAE", "mIoU")  # scores that have a curve
+_SMOOTHING = 50  # points of a loss curve that are averaged into one, at most a hundredth of it
+
+
+class Record:
+    """Writes what happens in a run after a step; lines of later steps, which will come again, are removed."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._path = folder / "metrics.jsonl"
+        kept = [row for row in read_rows(self._path) if row["step"] <= step]
+        with atomic_write(self._path) as file:
+            file.write("".join(f"{json.dumps(row)}\n" for row in kept).encode())
+        self._lines = self._path.open("a", buffering=1)
+        self._events = SummaryWriter(folder / "events", purge_step=step + 1)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a row with a "step"; its numbers, nested ones too, become scalars of TensorBoard."""
+        self._lines.write(f"{json.dumps(row)}\n")
+        for name, value in _scalars(row):
+            self._events.add_scalar(name, value, row["step"])
+
+    def draw(self) -> None:
+        """Update curves.png."""
+        self._lines.flush()
+        save_curves(read_rows(self._path), self._path.with_name("curves.png"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._events.close()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, none if there is no such file; ignores a last line that was cut off."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def save_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the loss and the scores of validations, if any, against steps, as PNG."""
+    steps = [row for row in rows if "loss" in row]
+    validations = [row for row in rows if "validation" in row]
+    figure = Figure(figsize=(11 if validations else 6, 4), layout="constrained")
+    left, *others = figure.subplots(1, 2 if validations else 1, squeeze=False)[0]
+    for key, label in (("loss", "all seven maps"), ("fused", "fused map: cross-entropy")):
+        left.plot(*_smooth([row["step"] for row in steps], [row[key] for row in steps]), label=label)
+    left.set(xlabel="step", ylabel="loss", yscale="log" if steps else "linear")
+    for right in others:
+        for name, scores in validations[0]["validation"].items():
+            for score in [shown for shown in _SHOWN if shown in scores]:
+                y = [row["validation"][name][score] for row in validations]
+                right.plot([row["step"] for row in validations], y, marker=".", label=f"{name}: {score} {y[-1]:.3f}")
+        right.set(xlabel="step", ylabel="validation", ylim=(0, 1))
+    for axes in (left, *others):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _smooth(x: list[int], y: list[float]) -> tuple[list[float], list[float]]:
+    """Means of neighbouring points."""
+    width = max(1, min(_SMOOTHING, len(x) // 100))
+    starts = range(0, len(x) - width + 1, width)
+    return [sum(x[i : i + width]) / width for i in starts], [sum(y[i : i + width]) / width for i in starts]
+
+
+def _scalars(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and name != "step":
+            yield prefix + name, value

@@ -1,4 +1,4 @@
-"""The state of a run on disk: folders that appear whole, and are read only when their digests prove them sound."""
+"""The state of a run, and its snapshots on disk: folders that appear whole and are only read if their digests match."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from u2net.errors import InvalidModel
+from u2net.net.model import U2Net
 from u2net.system import sync
+from u2net.training.config import TrainConfig
+from u2net.training.optimizer import Average, freeze, new_optimizer
+from u2net.training.parallel import World
 
 _SUMS = "SHA256SUMS"
 _STATE = "state.safetensors"
@@ -29,21 +35,21 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a run was at a step."""
+    """A run after a step."""
 
     step: int
     tensors: dict[str, Tensor]
-    """Weights, averages, moments, random state: all that the next step depends on."""
+    """Weights, averages, moments, random state: everything that the next step depends on."""
     facts: dict[str, Any]
-    """The same of what is not a tensor, as JSON has it."""
+    """The rest of that, as JSON values."""
 
 
 def save_snapshot(folder: Path, snapshot: Snapshot, also: Callable[[Path], object], keep: int) -> Path:
-    """Write `step-N` in `folder`, then leave it and the newest before it there, `keep` in all; `also` adds files to it.
+    """Write `step-N` in `folder` and keep it and the newest before it, `keep` in all; `also` adds files to it.
 
-    A snapshot of that name is replaced, and those of later steps are deleted: a run that comes to an earlier one had to
-    pass them over. Where the disk is full, others make room, but for the newest that is proven good. Raises OSError if
-    there is none even so; that one is still there then.
+    A snapshot of the same name is replaced, and those of later steps, which were damaged if the run is here again, are
+    deleted. If the disk is full, all others but the newest sound one are deleted to make room. Raises OSError if that
+    is not enough; the sound one is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.part"):
@@ -64,14 +70,13 @@ def save_snapshot(folder: Path, snapshot: Snapshot, also: Callable[[Path], objec
 
 
 def load_newest(folder: Path, warn: Callable[[str], object]) -> Snapshot | None:
-    """The newest snapshot that is as it was written, or None; each that is not gets a line through `warn`."""
+    """The newest sound snapshot, or None; `warn` gets a line for each damaged one that is newer."""
     for path in reversed(_listed(folder)):
         try:
             _verify(path)
             return _read(path)
         except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            warn(f"{path.name} is damaged and passed over: {reason}")
+            warn(f"{path.name} is damaged and passed over: {' '.join(str(error).split())}")
     return None
 
 
@@ -94,7 +99,7 @@ def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> 
             shutil.rmtree(path)
         temporary.rename(path)
         sync(folder)
-    except SafetensorError as error:  # its way of saying that the disk is full
+    except SafetensorError as error:  # which it raises when the disk is full
         raise OSError(errno.ENOSPC, str(error)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -102,7 +107,7 @@ def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> 
 
 
 def _verify(path: Path) -> None:
-    """Raise ValueError or OSError unless every file of a snapshot is as its digest says."""
+    """Raise ValueError or OSError unless every file of a snapshot matches its digest."""
     sums = [line.partition("  ") for line in (path / _SUMS).read_text().splitlines()]
     if _STATE not in [name for _, _, name in sums]:
         raise ValueError(f"{_SUMS} does not list {_STATE}")
@@ -122,7 +127,7 @@ def _is_sound(path: Path) -> bool:
 def _read(path: Path) -> Snapshot:
     with safe_open(path / _STATE, framework="pt") as file:
         facts = json.loads(file.metadata()[_FACTS])
-        # Clones, since what is mapped goes when the file does: on some file systems with a bus error.
+        # Clones, since a mapped tensor is lost with its file: on some file systems with a bus error.
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - it is no mapping
     return Snapshot(facts.pop("step"), tensors, facts)
 
@@ -145,32 +150,84 @@ def _delete(paths: list[Path], but: list[Path]) -> None:
             shutil.rmtree(path)
 
 
-def flatten(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors of several owners in one mapping, `owner/name`."""
-    return {f"{owner}/{name}": value for owner, state in states.items() for name, value in state.items()}
-
-
-def unflatten(tensors: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:
-    """One owner's tensors out of what `flatten` made."""
-    prefix = f"{owner}/"
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's moments and counters, `index.name`; rates and the like follow from the configuration."""
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's moments and counters, `index.name`; rates and the like are in the configuration."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
 
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimiser back what `optimizer_tensors` took."""
+def _load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser back what `_optimizer_tensors` took."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     whole = optimizer.state_dict()
     whole["state"] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         parameter = parameters[int(index)]
-        if value.shape == parameter.shape:  # fused kernels ask for moments that lie in memory as weights do
+        if value.shape == parameter.shape:  # fused kernels need moments in the memory layout of their weights
             value = torch.empty_like(parameter).copy_(value)
         whole["state"].setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(whole)
+
+
+class State:
+    """Network, its average, optimiser and progress: everything that the next step depends on, except for the data."""
+
+    def __init__(self, network: U2Net, config: TrainConfig, world: World) -> None:
+        freeze(network, config.freeze)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.network = network.to(world.device, memory_format=layout)  # type: ignore[call-overload]
+        self.average = Average(self.network, config.ema)
+        self.optimizer = new_optimizer(self.network, config)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
+        self.step = 0
+        """Steps done."""
+        self.best: float | None = None
+        """Best validation score so far; higher is better."""
+        self.num_stale = 0
+        """Validations since the best one."""
+        self.validated = 0
+        """Step of the last validation."""
+        self.num_processes = world.size
+        """Processes that train together; another number would take other batches."""
+        self.seconds = 0.0
+        """Time spent so far."""
+
+    def snapshot(self) -> Snapshot:
+        """What `restore` takes."""
+        random = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state()
+        owners = {
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": _optimizer_tensors(self.optimizer),
+            "random": random,
+        }
+        tensors = {f"{owner}/{name}": tensor for owner, part in owners.items() for name, tensor in part.items()}
+        facts = {name: getattr(self, name) for name in _PROGRESS} | {"scaler": self.scaler.state_dict()}
+        return Snapshot(self.step, tensors, facts)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot. Raises InvalidModel for one of another network or version."""
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, tensor in snapshot.tensors.items():
+            owner, _, name = key.partition("/")
+            parts[owner][name] = tensor
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.average.network.load_state_dict(parts["average"])
+            _load_optimizer_tensors(self.optimizer, parts["optimizer"])
+            self.scaler.load_state_dict(snapshot.facts["scaler"])
+            for name in _PROGRESS:
+                setattr(self, name, snapshot.facts[name])
+        except (KeyError, IndexError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise InvalidModel(f"checkpoint {snapshot.step} is of another network or version: {first}") from None
+        torch.set_rng_state(parts["random"]["cpu"])
+        if "cuda" in parts["random"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(parts["random"]["cuda"])
+        self.step = snapshot.step
+
+
+_PROGRESS = ("num_processes", "best", "num_stale", "validated", "seconds")

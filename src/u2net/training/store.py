@@ -1,10 +1,11 @@
-"""Pictures and masks decoded and resized: anew whenever asked, or kept in memory, on the disk or on the device."""
+"""Pictures and masks, decoded and resized: anew whenever asked, or kept in memory, on the disk or on the device."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,13 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 import u2net
-from u2net.errors import BadPictures
+from u2net.errors import BadPictures, NotEnoughRoom
 from u2net.evaluation.dataset import Source
 from u2net.models.transform import Transform
-from u2net.system import atomic_write, sync
+from u2net.system import atomic_write, available_memory, sync
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Examples, Failures, Progress
-from u2net.training.room import check_device, check_disk, check_memory
+
+_SHARED = Path("/dev/shm")  # noqa: S108  (where Linux keeps memory that processes share)
 
 
 class Store(Protocol):
@@ -38,7 +40,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Decoding:
-    """Decodes and resizes whenever it is asked. Raises one of UNUSABLE if a file has gone bad meanwhile."""
+    """Decodes and resizes on every access. Raises one of UNUSABLE if a file has become unreadable."""
 
     examples: Examples
     transform: Transform
@@ -50,15 +52,15 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Kept:
-    """Has decoded and resized everything."""
+    """Everything, decoded and resized once."""
 
     examples: Examples
     pairs: Tensor = field(repr=False)
     """uint8 (N, 4, H, W): red, green, blue and mask; in memory, in a mapped file, or on a device."""
     rows: tuple[int, ...] = field(repr=False)
-    """Where each example lies in `pairs`."""
+    """Row of each example in `pairs`."""
     file: Path | None = None
-    """The mapped file; other processes map it too, rather than being sent its content."""
+    """The mapped file; other processes map it too instead of receiving its content."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pair = self.pairs[self.rows[index]]
@@ -78,14 +80,14 @@ def open_store(
     device: torch.device,
     progress: Progress = iter,
 ) -> tuple[Store, Failures]:
-    """The store that `config.cache` names, with the examples that can be used; and which cannot.
+    """The store that `config.cache` names, with the examples that can be used, and the ones that cannot.
 
-    Every pair is decoded once: to be checked, and to be kept at the same time. With cache "none" or "disk" not even
-    that, if `folder`, which exists, holds the record that it was done for the same files (by name, size and time) and
-    the same transform. Of several processes that share `folder`, one has to open the store before the others do.
+    Every pair is decoded once, to check and to keep it. With cache "none" or "disk" this is skipped if `folder`, which
+    must exist, has the record that it was done for the same files (by name, size and time) and the same transform.
+    If several processes share `folder`, one must open the store before the others do.
 
-    Raises BadPictures, naming all that cannot be used, if `config.on_bad` is "fail"; InvalidDataset if none can;
-    NotEnoughRoom before anything is decoded; OSError if `folder` cannot be written.
+    Raises BadPictures, with all names, for pairs that cannot be used if `config.on_bad` is "fail"; InvalidDataset if
+    none can be used; NotEnoughRoom before anything is decoded; OSError if `folder` cannot be written.
     """
     record = _Record(folder / "pairs.json", _digest(examples, config, transform))
     file = folder / "pairs.bin"
@@ -102,8 +104,7 @@ def open_store(
     elif config.cache == "memory":
         pairs = _new_memory(shape, shared=config.workers > 0)
     elif config.cache == "device":
-        check_device(_num_bytes(shape), device)
-        pairs = torch.empty(shape, dtype=torch.uint8, device=device)
+        pairs = _new_on_device(shape, device)
 
     def use(index: int) -> None:
         if pairs is None:
@@ -128,10 +129,9 @@ def open_store(
 
 
 def resized(examples: Examples, index: int, transform: Transform) -> Tensor:
-    """One pair at the size of `transform`, uint8 (4, H, W): red, green, blue and mask.
+    """One pair at the size of `transform`, uint8 (4, H, W): red, green, blue and mask. Raises one of UNUSABLE.
 
-    Without anti-aliasing masks are sampled at the nearest pixel, as the authors do; indices always are.
-    Raises one of UNUSABLE.
+    Class indices always take the nearest pixel; without anti-aliasing, as the authors do, so do grey masks.
     """
     image, mask = examples.load(index)
     soft = transform.antialias and examples.num_classes == 1
@@ -144,13 +144,13 @@ def resized(examples: Examples, index: int, transform: Transform) -> Tensor:
 
 @dataclass(frozen=True)
 class _Record:
-    """Says which pairs were found unusable, of exactly which files. It is there only when all have been visited."""
+    """A file that lists the unusable pairs of exactly these files. It exists only when all have been checked."""
 
     path: Path
     digest: str
 
     def read(self) -> Failures | None:
-        """What was found; None if there is no record, or one of other files."""
+        """The unusable pairs; None if there is no record, or one of other files."""
         try:
             record = json.loads(self.path.read_bytes())
             return [(name, why) for name, why in record["failures"]] if record["digest"] == self.digest else None
@@ -158,18 +158,18 @@ class _Record:
             return None
 
     def write(self, failures: Failures) -> None:
-        """Write it, after what it vouches for."""
+        """Write it, after the data that it describes."""
         with atomic_write(self.path) as file:
             file.write(json.dumps({"digest": self.digest, "failures": failures}).encode())
 
     def delete(self) -> None:
-        """Delete it, before what it vouches for is changed."""
+        """Delete it, before the data that it describes is changed."""
         self.path.unlink(missing_ok=True)
         sync(self.path.parent)
 
 
 def _digest(examples: Examples, config: TrainConfig, transform: Transform) -> str:
-    """Of everything that what is kept follows from."""
+    """A digest of everything that decides the content of the store."""
 
     @cache
     def stamp(path: Path) -> tuple[int, int] | None:
@@ -193,14 +193,23 @@ def _num_bytes(shape: tuple[int, ...]) -> int:
 
 
 def _new_memory(shape: tuple[int, ...], shared: bool) -> Tensor:
-    check_memory(_num_bytes(shape), shared)
+    _check_memory(_num_bytes(shape), shared)
     pairs = torch.empty(shape, dtype=torch.uint8)
     return pairs.share_memory_() if shared else pairs  # type: ignore[no-untyped-call]
 
 
+def _new_on_device(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    if device.type == "cuda":  # what the network will need is not counted
+        free, _ = torch.cuda.mem_get_info(device)
+        _check(_num_bytes(shape), free, f"{device}; cache 'memory', 'disk' or 'none' takes none")
+    else:
+        _check_memory(_num_bytes(shape), shared=False)
+    return torch.empty(shape, dtype=torch.uint8, device=device)
+
+
 def _new_file(file: Path, shape: tuple[int, ...]) -> Tensor:
     file.unlink(missing_ok=True)
-    check_disk(_num_bytes(shape), file.parent)
+    _check(_num_bytes(shape), shutil.disk_usage(file.parent).free, f"{file.parent}; cache 'none' takes none")
     with file.open("xb") as new:
         if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process as it writes
             os.posix_fallocate(new.fileno(), 0, _num_bytes(shape))
@@ -215,3 +224,19 @@ def _map(file: Path, shape: tuple[int, ...]) -> Tensor:
 
 def _reopen(examples: Examples, file: Path, shape: tuple[int, ...], rows: tuple[int, ...]) -> Kept:
     return Kept(examples, _map(file, shape), rows, file)
+
+
+def _check_memory(num_bytes: int, shared: bool) -> None:
+    """Raise NotEnoughRoom unless memory (if `shared`, memory that processes share) has room for so much."""
+    available = available_memory()
+    if available is not None:
+        _check(num_bytes, available, "memory; cache 'disk' or 'none' takes less")
+    if shared and _SHARED.is_dir():
+        advice = f"{_SHARED}; enlarge it (docker run --shm-size), or cache on 'disk', or have 0 workers"
+        _check(num_bytes, shutil.disk_usage(_SHARED).free, advice)
+
+
+def _check(num_bytes: int, available: int, place: str) -> None:
+    if num_bytes > available:
+        needed, free = num_bytes / 2**30, available / 2**30
+        raise NotEnoughRoom(f"the resized pictures need {needed:,.1f} GiB, and {free:,.1f} GiB are free in {place}")

@@ -1,4 +1,4 @@
-"""Validation in training: what users run as `evaluate`, over a session around the live network."""
+"""Validation in training: the `evaluate` that users run, over a session around the live network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from u2net.training.parallel import World
 
 
 class Validator:
-    """Scores a network, whatever it is at the time, on data sets; the processes of a world share the work."""
+    """Scores a network, as it is at the time, on data sets; the processes of a world share the work."""
 
     def __init__(
         self,
@@ -36,14 +36,20 @@ class Validator:
         self.signals = signals
 
     def evaluate(self) -> list[Evaluation] | None:
-        """One evaluation a data set, the same on all processes; None if a signal came before they were done."""
+        """One evaluation per data set, equal in all processes; None if a signal came before they were done."""
         tallies = [self._measure(dataset) for dataset in self.datasets]
         if self.world.highest(self.signals.received):
             return None
-        return [self._merged(self.world.everyone(tally)).evaluation() for tally in tallies]
+        evaluations = []
+        for tally in tallies:
+            whole, *others = self.world.everyone(tally)
+            for other in others:
+                whole.merge(other)
+            evaluations.append(whole.evaluation())
+        return evaluations
 
     def draw(self, examples: Sequence[Example], path: Path) -> None:
-        """Write a sheet of pictures, their masks and what the network makes of them."""
+        """Write a sheet of pictures, their masks and the network's predictions."""
         path.parent.mkdir(exist_ok=True)
         save_examples([(example, example.name) for example in examples], self.predict, path)
 
@@ -51,13 +57,6 @@ class Validator:
         """Score this process's part of a data set: no picture twice, none left out."""
         part = dataset.part(self.world.rank, self.world.size)
         return measure(part, self.predict, self.name, ignore_index=self.ignore_index, progress=self._until_signal)
-
-    @staticmethod
-    def _merged(tallies: list[Tally]) -> Tally:
-        first, *others = tallies
-        for other in others:
-            first.merge(other)
-        return first
 
     def _until_signal(self, examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
