@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy, interpolate
 from u2net import Session, new_session
 from u2net.evaluation.dataset import load_grey, open_dataset
 from u2net.images.load import load_image
-from u2net.training import appearance, geometry
+from u2net.training import appearance, augment
 
 SIDE = 320
 Pair = tuple[Tensor, Tensor]
@@ -31,7 +31,7 @@ Pair = tuple[Tensor, Tensor]
 def middle(share: float) -> Callable[[Tensor, Tensor, Generator], Pair]:
     """The middle of a picture, a share as wide and high."""
     margin = round(SIDE * (1 - share) / 2)
-    return lambda image, mask, _: geometry.cut(image, mask, margin, margin, SIDE - 2 * margin)
+    return lambda image, mask, _: augment.cut(image, mask, margin, margin, SIDE - 2 * margin)
 
 
 def alone(change: Callable[[Tensor, Generator], Tensor]) -> Callable[[Tensor, Tensor, Generator], Pair]:
@@ -41,16 +41,16 @@ def alone(change: Callable[[Tensor, Generator], Tensor]) -> Callable[[Tensor, Te
 
 VARIATIONS: dict[str, Callable[[Tensor, Tensor, Generator], Pair]] = {
     "as they are": lambda image, mask, _: (image, mask),
-    "mirrored": geometry.mirror,
+    "mirrored": augment.mirror,
     "the middle 80 % of width and height": middle(0.8),
     "the middle 60 %": middle(0.6),
-    "cut around the subject": lambda image, mask, rng: geometry.cut_to_size(
+    "cut around the subject": lambda image, mask, rng: augment.cut_to_size(
         image, mask, SIDE, rng, classes=False, anywhere=False
     ),
-    "turned by 8°": lambda image, mask, _: geometry.turned(
+    "turned by 8°": lambda image, mask, _: augment.turned(
         image, mask, (0, 0, SIDE, SIDE), math.radians(8), SIDE, classes=False
     ),
-    "with a border": geometry.add_border,
+    "with a border": augment.add_border,
     "other colours": alone(appearance.shift_colours),
     "without colours": alone(appearance.drop_colours),
     "other levels": alone(appearance.bend_levels),
