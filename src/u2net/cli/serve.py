@@ -36,13 +36,8 @@ def serve(**given: Any) -> None:
         except ValueError as error:
             raise Refusal(f"{error} (options, and {PREFIX}… in the environment)") from None
         try:
-            import fastapi  # noqa: F401
-            import prometheus_client  # noqa: F401
-            import python_multipart  # noqa: F401
-            import uvicorn  # noqa: F401
+            from u2net.server.process import run
         except ImportError as error:
             raise MissingExtra(f"the service needs: pip install 'u2net[serve]' ({error.name} is missing)") from None
-        from u2net.server.process import run
-
         with quiet_decoders():
             run(config)

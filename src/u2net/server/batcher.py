@@ -74,9 +74,14 @@ class Batcher:
 
     def _run(self) -> None:
         while (first := self._asked.get()) is not None:
-            asks = [ask for ask in self._collect(first) if self._still(ask)]
-            if asks:
-                self._answer(asks)
+            wanted = []
+            for ask in self._collect(first):
+                if ask.is_wanted():
+                    wanted.append(ask)
+                else:
+                    ask.answer.set_exception(GivenUp("nobody waits for this picture"))
+            if wanted:
+                self._answer(wanted)
 
     def _collect(self, first: _Ask) -> list[_Ask]:
         asks, num = [first], len(first.batch)
@@ -92,12 +97,6 @@ class Batcher:
             asks.append(ask)
             num += len(ask.batch)
         return asks
-
-    def _still(self, ask: _Ask) -> bool:
-        if ask.is_wanted():
-            return True
-        ask.answer.set_exception(GivenUp("nobody waits for this picture"))
-        return False
 
     def _answer(self, asks: list[_Ask]) -> None:
         batch = asks[0].batch if len(asks) == 1 else np.concatenate([ask.batch for ask in asks])

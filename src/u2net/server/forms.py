@@ -34,32 +34,56 @@ async def read_form(request: Request, files: Collection[str], fields: Collection
     Raises Problem: 415 for other bodies, 400 for a broken form, and what reading raises.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
+    parts = _Parts(files, fields)
     if kind == b"multipart/form-data" and b"boundary" in options:
-        reader = _MultipartReader(options[b"boundary"], files, fields)
+        reader = _MultipartReader(options[b"boundary"], parts)
         async for chunk in request.stream():
             reader.write(chunk)
-        return reader.form()
-    if kind == b"application/x-www-form-urlencoded":
-        return _from_urlencoded(await _read(request), files, fields)
-    if kind.startswith(b"image/") or kind == b"application/octet-stream":
+        reader.check_end()
+    elif kind == b"application/x-www-form-urlencoded":
+        try:
+            text = (await _read(request)).decode("ascii")
+            pairs = parse_qsl(text, errors="strict", max_num_fields=len(files) + len(fields))
+        except (ValueError, UnicodeDecodeError):
+            raise Problem(400, "the form cannot be read, or has too many fields") from None
+        for name, value in pairs:
+            parts.begin(name).write(value.encode())
+    elif kind.startswith(b"image/") or kind == b"application/octet-stream":
         return Form({}, {next(iter(files)): await _read(request)})
-    raise Problem(415, "send multipart/form-data with a picture, or a picture itself as image/… or octet-stream")
+    else:
+        raise Problem(415, "send multipart/form-data with a picture, or a picture itself as image/… or octet-stream")
+    return parts.form()
 
 
 async def _read(request: Request) -> bytes:
     return b"".join([chunk async for chunk in request.stream()])
 
 
-def _from_urlencoded(body: bytes, files: Collection[str], fields: Collection[str]) -> Form:
-    try:
-        pairs = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=len(files) + len(fields))
-    except (ValueError, UnicodeDecodeError):
-        raise Problem(400, "the form cannot be read, or has too many fields") from None
-    parts: dict[str, bytes] = {}
-    for name, value in pairs:
-        _check_name(name, parts, files, fields)
-        parts[name] = value.encode()
-    return _to_form(parts, files)
+class _Parts:
+    """The parts of a form, each of which must have a known name of its own."""
+
+    def __init__(self, files: Collection[str], fields: Collection[str]) -> None:
+        self.files, self._fields = files, fields
+        self._parts: dict[str, BytesIO] = {}
+
+    def begin(self, name: str) -> BytesIO:
+        """What takes the content of a new part. Raises Problem for an unknown or repeated name."""
+        if name not in self.files and name not in self._fields:
+            shown = name if name.isprintable() and len(name) < 40 else "a field"
+            raise Problem(400, f"{shown} is unknown here; the fields are {', '.join((*self.files, *self._fields))}")
+        if name in self._parts:
+            raise Problem(400, f"{name} is given twice")
+        part = self._parts[name] = BytesIO()
+        return part
+
+    def form(self) -> Form:
+        """All parts that are not empty. Raises Problem for a field that is not UTF-8."""
+        given = {name: content for name, part in self._parts.items() if (content := part.getvalue())}
+        try:
+            fields = {name: content.decode() for name, content in given.items() if name not in self.files}
+        except UnicodeDecodeError:
+            raise Problem(400, "a field is not UTF-8") from None
+        return Form(fields, {name: content for name, content in given.items() if name in self.files})
 
 
 class _MultipartReader:
@@ -70,10 +94,9 @@ class _MultipartReader:
     text, and bytes that are not UTF-8 for Latin-1. Four of its eight callbacks, and private state, would be replaced.
     """
 
-    def __init__(self, boundary: bytes, files: Collection[str], fields: Collection[str]) -> None:
-        self._files, self._fields = files, fields
-        self._parts: dict[str, BytesIO] = {}
-        self._name = ""
+    def __init__(self, boundary: bytes, parts: _Parts) -> None:
+        self._parts = parts
+        self._name, self._part = "", BytesIO()
         self._header = self._value = self._disposition = b""
         self._is_over = False
         events = ["part_begin", "header_field", "header_value", "header_end", "headers_finished", "part_data", "end"]
@@ -87,11 +110,10 @@ class _MultipartReader:
         except FormParserError:
             raise Problem(400, "the multipart body is broken") from None
 
-    def form(self) -> Form:
-        """What came. Raises Problem if it was cut short."""
+    def check_end(self) -> None:
+        """Raise Problem if the body was cut short."""
         if not self._is_over:
             raise Problem(400, "the multipart body ends too early")
-        return _to_form({name: part.getvalue() for name, part in self._parts.items()}, self._files)
 
     def _on_part_begin(self) -> None:
         self._disposition = b""
@@ -110,30 +132,12 @@ class _MultipartReader:
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        _check_name(self._name, self._parts, self._files, self._fields)
-        self._parts[self._name] = BytesIO()
+        self._part = self._parts.begin(self._name)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        part = self._parts[self._name]
-        part.write(memoryview(data)[start:end])
-        if self._name not in self._files and part.tell() > _MAX_FIELD_BYTES:
+        self._part.write(memoryview(data)[start:end])
+        if self._name not in self._parts.files and self._part.tell() > _MAX_FIELD_BYTES:
             raise Problem(400, f"{self._name} is longer than {_MAX_FIELD_BYTES:,} bytes")
 
     def _on_end(self) -> None:
         self._is_over = True
-
-
-def _check_name(name: str, parts: Collection[str], files: Collection[str], fields: Collection[str]) -> None:
-    if name not in files and name not in fields:
-        shown = name if name.isprintable() and len(name) < 40 else "a field"
-        raise Problem(400, f"{shown} is unknown here; the fields are {', '.join((*files, *fields))}")
-    if name in parts:
-        raise Problem(400, f"{name} is given twice")
-
-
-def _to_form(parts: dict[str, bytes], files: Collection[str]) -> Form:
-    try:
-        fields = {name: part.decode() for name, part in parts.items() if part and name not in files}
-    except UnicodeDecodeError:
-        raise Problem(400, "a field is not UTF-8") from None
-    return Form(fields, {name: part for name, part in parts.items() if part and name in files})

@@ -149,7 +149,8 @@ class Service:
         Raises Busy, and what `load_image` and `finish` do. After cancellation, work that was begun soon ends by itself.
         """
         self._check_queue()  # even while the service drains: this request came before
-        self._count(1)
+        self._num_pictures += 1
+        self.metrics.pictures.inc()
         work = asyncio.create_task(self._work(data, self._models[model], finish, task, num_more_pixels))
         work.add_done_callback(self._forget)
         try:
@@ -169,12 +170,9 @@ class Service:
     def _room_for(self, made: Made) -> int:
         return min(len(made.content), self.config.bodies_at_once)
 
-    def _count(self, difference: int) -> None:
-        self._num_pictures += difference
-        self.metrics.pictures.inc(difference)
-
     def _forget(self, work: asyncio.Task[Made]) -> None:
-        self._count(-1)
+        self._num_pictures -= 1
+        self.metrics.pictures.dec()
         if not work.cancelled():
             work.exception()  # otherwise asyncio complains when nobody waits for it any more
 
