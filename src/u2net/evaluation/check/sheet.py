@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import colorsys
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 from os import PathLike
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,7 @@ _OPACITY = 0.45
 _SUBJECT_COLOUR = (255, 0, 130)  # few subjects have it
 _IGNORED_COLOUR = (128, 128, 128)
 
+T = TypeVar("T")
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -168,12 +171,14 @@ def draw_example(example: Example, num_classes: int, size: tuple[int, int]) -> I
 
     A file that is missing or cannot be read becomes a crossed box.
     """
-    picture = _load_picture(example.image)
-    labels = _load_mask(example.mask, num_classes)
+    picture = _loaded(example.image, lambda source: load_image(source.read()).view())
+    labels = _loaded(example.mask, load_grey if num_classes == 2 else load_indices)  # levels or indices
     if picture is None or labels is None or picture.size != labels.shape[::-1]:
         return side_by_side([picture or _crossed(size), _mask_panel(labels, num_classes, size)], size)
     picture = ImageOps.contain(picture, size)
-    return Image.fromarray(_laid_over(np.asarray(picture), _shrunk(labels, picture.size, num_classes), num_classes))
+    resample = Image.Resampling.BOX if num_classes == 2 else Image.Resampling.NEAREST
+    mask = np.asarray(Image.fromarray(labels).resize(picture.size, resample))
+    return Image.fromarray(_laid_over(np.asarray(picture), mask, num_classes))
 
 
 def side_by_side(panels: list[Image.Image], size: tuple[int, int]) -> Image.Image:
@@ -201,24 +206,12 @@ def class_colour(index: int, num_classes: int) -> tuple[int, int, int]:
     return round(255 * r), round(255 * g), round(255 * b)
 
 
-def _load_picture(source: Source | None) -> Image.Image | None:
+def _loaded(source: Source | None, load: Callable[[Source], T]) -> T | None:
+    """A file's content; None if there is no file, or it cannot be read."""
     try:
-        return load_image(source.read()).view() if source else None
+        return load(source) if source else None
     except (InvalidImage, OSError):
         return None
-
-
-def _load_mask(source: Source | None, num_classes: int) -> NDArray[np.uint8] | None:
-    """Levels for two classes, indices for more."""
-    try:
-        return (load_grey if num_classes == 2 else load_indices)(source) if source else None
-    except (InvalidImage, OSError):
-        return None
-
-
-def _shrunk(mask: NDArray[np.uint8], size: tuple[int, int], num_classes: int) -> NDArray[np.uint8]:
-    resample = Image.Resampling.BOX if num_classes == 2 else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(mask).resize(size, resample))
 
 
 def _laid_over(picture: NDArray[np.uint8], mask: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
@@ -227,16 +220,9 @@ def _laid_over(picture: NDArray[np.uint8], mask: NDArray[np.uint8], num_classes:
     colours = np.array([class_colour(index, num_classes) for index in range(256)])
     strength = (mask / 255 if num_classes == 2 else labels > 0)[..., None] * _OPACITY
     tinted = picture * (1 - strength) + colours[1 if num_classes == 2 else labels] * strength
-    tinted[_outline(labels)] = 255
+    tinted[:, :-1][labels[:, :-1] != labels[:, 1:]] = 255  # pixels with another class to the right,
+    tinted[:-1][labels[:-1] != labels[1:]] = 255  # and below
     return np.asarray(np.rint(tinted), np.uint8)
-
-
-def _outline(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels with another class to the right or below."""
-    outline = np.zeros(labels.shape, np.bool_)
-    outline[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    outline[:-1] |= labels[:-1] != labels[1:]
-    return outline
 
 
 def _mask_panel(mask: NDArray[np.uint8] | None, num_classes: int, size: tuple[int, int]) -> Image.Image:
