@@ -96,7 +96,7 @@ FAULTS = (
     Fault("pictures without a mask vanish", "evaluation/dataset.py",
           "images_by_stem.keys() | masks_by_stem.keys()", "images_by_stem.keys() & masks_by_stem.keys()"),
     # net, training
-    Fault("integers keep no level exactly", "net/levels.py", "or not torch.equal(bias - level + level, bias)", ""),
+    Fault("integers keep no level exactly", "net/steady.py", "or not torch.equal(bias - level + level, bias)", ""),
     Fault("resolution is never lost", "training/augment.py",
           "(0.30, appearance.lose_resolution)", "(0.00, appearance.lose_resolution)"),
     Fault("blurs are ten times as wide", "training/appearance.py",

@@ -1,28 +1,25 @@
-"""Weights on disk: the authors' `.pth`, published ONNX files, and our own safetensors with its card.
+"""Weights on disk: reads `.pth`, `.onnx` and our own `.safetensors`, and writes the last.
 
-Whatever the format, weights are only ever read as numbers: nothing is unpickled, no other file is opened, and
-every key, shape and value is checked before a network is returned.
+In every format weights are read as numbers alone: nothing is unpickled, no other file is opened, and every key, shape
+and value is checked before a network is returned.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
-from u2net.net.model import U2NET, Stage, U2Net
+from u2net.net.model import Stage, U2Net
+from u2net.net.onnx_import import load_onnx
+from u2net.net.pth import load_pth
+from u2net.net.weights import NUM_NAMED, Checkpoint, build, describe, digest, portable
 from u2net.system import atomic_write
 
 TABLE_KEY = "u2net.table"
@@ -30,27 +27,16 @@ TABLE_KEY = "u2net.table"
 
 _MAX_HEADER_BYTES = 2**20  # of a safetensors file; ours take a tenth of it
 _MAX_ROWS, _MAX_HEIGHT, _MAX_CHANNELS = 31, 16, 2**14  # of a table read from a file
-_NUM_NAMED = 5  # differing keys that an error names
-
-
-class Checkpoint(NamedTuple):
-    """A network in evaluation mode, on the CPU, and what is known of its weights."""
-
-    network: U2Net
-    card: Card
 
 
 def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = None) -> Checkpoint:
     """Read our `.safetensors`, the ONNX file of a U²-Net, or a `.pth` with the authors' keys or our own.
 
-    The table of the network is read from the weights' shapes; `stages` gives it for `.pth` and `.onnx` files
-    whose heights are not the paper's. A `.pth` may lack `num_batches_tracked` and may have `module.` before
-    its keys. Raises InvalidModel for what is damaged, unsafe, or does not fit (the first five differing keys
-    are named), OSError for a file that cannot be read.
+    Widths are read from the shapes of the weights; `stages` gives the whole table for `.pth` and `.onnx` files whose
+    heights are not the paper's. A `.pth` may lack `num_batches_tracked` and may have `module.` before its keys.
+    Raises InvalidModel for a file that is damaged, unsafe or does not fit (with the first five wrong keys), OSError for
+    a file that cannot be read.
     """
-    from u2net.net.onnx_import import load_onnx  # these two build upon this module
-    from u2net.net.pth import load_pth
-
     path = Path(path)
     try:
         if path.suffix.lower() == ".onnx":
@@ -67,118 +53,16 @@ def save_checkpoint(network: U2Net, path: str | PathLike[str], card: Card) -> Ca
 
     Raises InvalidModel for weights that are not finite, OSError if `path` cannot be written; it is then as it was.
     """
-    state = {key: _portable(value) for key, value in network.state_dict().items()}
+    state = {key: portable(value) for key, value in network.state_dict().items()}
     spoilt = [key for key, value in state.items() if not value.isfinite().all()]
     if spoilt:
-        raise InvalidModel(f"weights that are not finite are not saved: {', '.join(spoilt[:_NUM_NAMED])}")
+        raise InvalidModel(f"weights that are not finite are not saved: {', '.join(spoilt[:NUM_NAMED])}")
     card = describe(network, card)
     table = json.dumps({"stages": network.stages, "num_classes": network.num_classes})
     content = save(state, {METADATA_KEY: card.to_json(), TABLE_KEY: table})
     with atomic_write(path) as file:
         file.write(content)
     return card
-
-
-def describe(network: U2Net, card: Card) -> Card:
-    """The card with this network's weights digested and its parameters counted."""
-    num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return replace(card, sha256=digest(network.state_dict()), num_parameters=num_parameters)
-
-
-def digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hex, over names and values of weights and running statistics; counters are left out."""
-    total = hashlib.sha256()
-    for key in sorted(state):
-        if not key.endswith("num_batches_tracked"):
-            total.update(key.encode())
-            total.update(_portable(state[key]).numpy().data)
-    return total.hexdigest()
-
-
-def _portable(value: Tensor) -> Tensor:
-    """On the CPU and, of numbers with a point, in float32: as every file holds them."""
-    value = value.detach().cpu().contiguous()
-    return value.float() if value.is_floating_point() else value
-
-
-def to_authors_key(key: str) -> str:
-    """The authors' name of one of our state-dict keys, by its text alone.
-
-    Example: "decoder.0.encoder.6.norm.bias" is their "stage1d.rebnconv7.bn_s1.bias".
-    """
-    for pattern, replacement in _KEY_RULES:
-        key = re.sub(pattern, replacement, key)
-    return re.sub(r"(\d+)\+1", lambda match: str(int(match[1]) + 1), key)
-
-
-_KEY_RULES = (
-    (r"^encoder\.(\d+)", r"stage\1+1"),
-    (r"^decoder\.(\d+)", r"stage\1+1d"),
-    (r"^sides\.(\d+)", r"side\1+1"),
-    (r"^fuse", "outconv"),
-    (r"\.conv_in\.", ".rebnconvin."),
-    (r"\.encoder\.(\d+)", r".rebnconv\1+1"),
-    (r"\.decoder\.(\d+)", r".rebnconv\1+1d"),
-    (r"\.conv\.", ".conv_s1."),
-    (r"\.norm\.", ".bn_s1."),
-)  # levels and stages count from 0 here and from 1 there: "+1" is added up in the end
-
-
-def paper_table(weight_shape: Callable[[str], Sequence[int]]) -> tuple[Stage, ...]:
-    """The table with the paper's heights and the widths of the weights whose shapes `weight_shape(key)` tells."""
-    rows = []
-    for row, (height, dilated, *_) in enumerate(U2NET):
-        stage = f"encoder.{row}" if row < 6 else f"decoder.{len(U2NET) - 1 - row}"
-        c_out, c_in = weight_shape(f"{stage}.conv_in.conv.weight")[:2]
-        c_mid = weight_shape(f"{stage}.encoder.0.conv.weight")[0]
-        rows.append(Stage(height, dilated, c_in, c_mid, c_out))
-    return tuple(rows)
-
-
-def build(
-    state: dict[str, Tensor],
-    stages: Sequence[Stage],
-    num_classes: int,
-    file_key: Callable[[str], str] = str,
-) -> U2Net:
-    """The network of this table with these weights; `file_key` translates our keys to those of `state`.
-
-    Raises InvalidModel naming the first five keys that are missing, unknown, misshapen, of another type, or not
-    finite.
-    """
-    problems = differences(state, stages, num_classes, file_key)
-    if problems:
-        named = "; ".join(problems[:_NUM_NAMED])
-        more = f"; and {len(problems) - _NUM_NAMED} more" if len(problems) > _NUM_NAMED else ""
-        raise InvalidModel(f"the weights do not fit: {named}{more}")
-    network = skeleton(stages, num_classes)
-    network.load_state_dict({key: state[file_key(key)] for key in network.state_dict()}, assign=True)
-    return network.eval()
-
-
-def skeleton(stages: Sequence[Stage], num_classes: int) -> U2Net:
-    """A network without storage, for its keys and shapes. Raises ValueError for an impossible table."""
-    with torch.device("meta"):
-        return U2Net(stages, num_classes)
-
-
-def differences(
-    state: Mapping[str, Tensor], stages: Sequence[Stage], num_classes: int, file_key: Callable[[str], str]
-) -> list[str]:
-    """What is wrong with each key of `state` or missing from it, in the network's order, strangers last."""
-    expected = {file_key(key): value for key, value in skeleton(stages, num_classes).state_dict().items()}
-    problems = []
-    for key, wanted in expected.items():
-        found = state.get(key)
-        if found is None:
-            problems.append(f"{key} is missing")
-        elif found.shape != wanted.shape:
-            problems.append(f"{key} is {tuple(found.shape)}, not {tuple(wanted.shape)}")
-        elif found.dtype != wanted.dtype:
-            problems.append(f"{key} is {found.dtype}, not {wanted.dtype}".replace("torch.", ""))
-        elif not found.isfinite().all():
-            problems.append(f"{key} is not finite")
-    return problems + [f"{ascii(key)[1:-1]} is unknown" for key in state if key not in expected]
 
 
 def _load_safetensors(path: Path) -> Checkpoint:

@@ -24,14 +24,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
-from u2net.net.checkpoint import describe
-from u2net.net.halves import halve, rounded
-from u2net.net.levels import find_levels, subtract_levels
 from u2net.net.model import ConvBlock, U2Net
+from u2net.net.steady import find_levels, subtract_levels
+from u2net.net.weights import describe
 from u2net.system import atomic_write
 
 OPSET = 18
 """The first in which `Resize` takes the size of chosen axes, which spares four nodes per resize."""
+
+_HALF = ".half"  # behind the name of a weight that is kept in 16 bits
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between torch and ONNX Runtime that is accepted: a quarter of a grey level."""
@@ -61,7 +62,7 @@ def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False, half: bool
     """The ONNX model that `export_onnx` writes."""
     nodes, weights = to_graph(network, all_outputs=all_outputs)
     if half:
-        weights = rounded(weights)
+        weights = _rounded(weights)
     nodes, weights = subtract_levels(nodes, weights, find_levels(network))
     consumed = {name for node in nodes for name in node.input}
     outputs = [node.output[0] for node in nodes if node.output[0] not in consumed]
@@ -73,7 +74,7 @@ def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False, half: bool
         [numpy_helper.from_array(value.cpu().float().numpy(), key) for key, value in weights.items()],
     )
     if half:
-        halve(graph)
+        _halve(graph)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -193,6 +194,45 @@ class _Translation(fx.Interpreter):
         return output
 
 
+def _rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by name in float32, with convolutions' weights rounded to 16 bits; biases stay.
+
+    Raises InvalidModel for numbers that are too large.
+    """
+    kept = {name: value.half().float() if name.endswith(".weight") else value for name, value in weights.items()}
+    for name, value in kept.items():
+        if not value.isfinite().all():
+            raise InvalidModel(f"{name} holds numbers beyond 65,504, the largest of 16 bits")
+    return kept
+
+
+def _halve(graph: onnx.GraphProto) -> None:
+    """Keep weights, which `_rounded` has rounded, in 16 bits, each behind a `Cast`: runtimes do it once, on opening."""
+    casts = []
+    for tensor in graph.initializer:
+        if (name := tensor.name).endswith(".weight"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float16"), name + _HALF))
+            casts.append(helper.make_node("Cast", [name + _HALF], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def widen(graph: onnx.GraphProto) -> None:
+    """Put back the float32 weights of a graph that was exported with `half`. Other graphs stay as they are."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.name.endswith(_HALF)}
+    kept = []
+    for node in graph.node:
+        tensor = tensors.get(node.input[0]) if node.op_type == "Cast" else None
+        if tensor is None:
+            kept.append(node)
+        else:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), node.output[0]))
+    if tensors:
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
 def _value_info(name: str, channels: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, "height", "width"])
 
@@ -203,7 +243,7 @@ def _compare_with_torch(path: Path, network: U2Net, all_outputs: bool, half: boo
     network = copy.deepcopy(network).cpu().float().eval()
     if half:
         network = fold_batch_norm(network)
-        network.load_state_dict(rounded(network.state_dict()))
+        network.load_state_dict(_rounded(network.state_dict()))
     expected_maps = _Probabilities(network, all_outputs)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)

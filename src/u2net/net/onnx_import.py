@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from u2net.errors import InvalidModel
 from u2net.models.card import Card
 from u2net.models.onnx_file import OnnxFile
-from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
-from u2net.net.export import to_graph
-from u2net.net.halves import widen
-from u2net.net.levels import add_levels
+from u2net.net.export import to_graph, widen
 from u2net.net.model import U2NETP, Stage
+from u2net.net.steady import add_levels
+from u2net.net.weights import Checkpoint, build, describe, paper_table, skeleton
 
 _ACTIVATIONS = {"Sigmoid", "Softmax", "LogSoftmax"}  # may stand behind the fused map, or not
 _ATTRIBUTES: dict[str, dict[str, Any]] = {

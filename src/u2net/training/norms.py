@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from u2net.net.levels import find_levels
+from u2net.net.steady import find_levels
 from u2net.net.model import RSU, ConvBlock, U2Net
 
 
