@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,28 +23,33 @@ from u2net.models.card import Card
 WEIGHTS = ROOT / "src/u2net/models/weights/u2netp.onnx"
 
 
-def _open(runtime: str, transform: Transform | None = None) -> Session:
+def _open(runtime: str, transform: Transform | None = None) -> Iterator[Session]:
+    """A session of one thread: waiting for each other, several take minutes on a busy machine."""
     if runtime != "torch":
         pytest.importorskip(runtime)
-        return new_session(WEIGHTS, runtime=runtime, transform=transform)
-    pytest.importorskip("torch")
+        yield new_session(WEIGHTS, runtime=runtime, threads=1, transform=transform)
+        return
+    torch = pytest.importorskip("torch")
     from u2net.net.backend import torch_backend
     from u2net.net.checkpoint import load_checkpoint
 
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     network, card = load_checkpoint(WEIGHTS)
-    return Session(torch_backend(network), replace(card, transform=transform or card.transform))
+    yield Session(torch_backend(network), replace(card, transform=transform or card.transform))
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=[*RUNTIMES, "torch"])
-def any_runtime(request) -> Session:
+def any_runtime(request) -> Iterator[Session]:
     """The authors' model in each runtime."""
-    return _open(request.param)
+    yield from _open(request.param)
 
 
 @pytest.fixture(scope="module", params=[*RUNTIMES, "torch"])
-def any_small(request) -> Session:
+def any_small(request) -> Iterator[Session]:
     """The same at 64×64, where what it sees does not matter."""
-    return _open(request.param, Transform(size=(64, 64)))
+    yield from _open(request.param, Transform(size=(64, 64)))
 
 
 def _noise(width: int, height: int, seed: int = 0) -> np.ndarray:

@@ -148,6 +148,7 @@ def test_no_channel_between_two_blocks_of_a_decoder_stays_far_above_the_others(o
     assert least(lowered) < 10
 
 
+@pytest.mark.slow
 def test_lowered_levels_leave_bfloat16_the_map_and_the_gradient(official, lowered, image):
     def error(network: U2Net) -> tuple[float, float]:
         maps = _map(network, image, bf16=True) - _map(network, image)

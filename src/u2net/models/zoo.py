@@ -1,7 +1,7 @@
-"""The table of models and where their files are: packaged, already on this machine, or fetched and verified.
+"""The table of models, and their files: packaged, already on this machine, or downloaded and verified.
 
 Environment: `U2NET_HOME` is the folder for downloads; `U2NET_OFFLINE`, unless empty or 0, forbids them.
-rembg's `MODEL_CHECKSUM_DISABLED` is not honoured, on purpose: no wrong file is used in silence.
+rembg's `MODEL_CHECKSUM_DISABLED` is ignored on purpose: a wrong file is never used in silence.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Model:
     file: str
     """Name of the file, the same in every folder."""
     url: str | None = None
-    """Where the file is published; None for the one that comes with the package."""
+    """Where the file is published; None for a packaged file."""
     checksum: str = ""
-    """As in "md5:…" or "sha256:…"; empty for the packaged file, whose sum stands beside it."""
+    """As in "md5:…" or "sha256:…"; empty for a packaged file, whose sum is in a file beside it."""
     num_bytes: int | None = None
-    """Length of the file, when known."""
+    """Length of the file, if known."""
 
     @property
     def name(self) -> str:
@@ -54,25 +54,15 @@ class Model:
 
 
 def _row(name: str, licence: str, source: str, md5: str = "", num_bytes: int | None = None, **facts: Any) -> Model:
-    """A model published by rembg, or, without md5, a packaged one."""
+    """A model that rembg publishes or, without md5, a packaged one."""
     card, file = Card(name, licence=licence, source=source, **facts), f"{name}.onnx"
     return Model(card, file, _RELEASE + file, f"md5:{md5}", num_bytes) if md5 else Model(card, file)
 
 
-# Size, mean, std and Pillow's bicubic are those of its training code; rembg feeds it with the authors' mean and std,
-# to users' surprise (rembg #464). How maps return to the picture's size was never said: our bilinear stands.
+# Fed as by its training code, unlike by rembg (#464); how maps return to the picture's size was never published.
 _CLOTHES = {
     "classes": ("background", "upper", "lower", "full"),
-    "transform": Transform(
-        size=(768, 768),
-        resample="bicubic",
-        antialias=True,
-        divisor="255",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        output="logits",
-        stretch=False,
-    ),
+    "transform": Transform((768, 768), "bicubic", True, "255", (0.5,) * 3, (0.5,) * 3, output="logits", stretch=False),
 }
 _TUNED = "By this project: u2netp, trained on with DUTS-TR (docs/tuning.md)."
 _DUTS = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on DUTS-TR."
@@ -92,30 +82,30 @@ _FULL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, pape
 
 # The sums are those that rembg checks. The authors licensed weights and code alike, and refer to the licences of
 # the data for the rest (U-2-Net #208); silueta came without a word on it.
-_ROWS = (
-    _row("u2netp", "Apache-2.0", _DUTS, **_SMALL),
-    _row("u2netp_tuned", "Apache-2.0", _TUNED, **_AS_TUNED),
-    _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641, **_FULL),
-    _row("u2net_human_seg", "Apache-2.0", _PEOPLE, "c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
-    _row("silueta", "unknown", _KIKEDAO, "55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
-    _row("u2net_cloth_seg", "MIT", _DABHI, "2434d1f3cb744e0e49386c906e5a08bb", 176_194_565, **_CLOTHES),
-)
-
-MODELS: dict[str, Model] = {model.name: model for model in _ROWS}
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        _row("u2netp", "Apache-2.0", _DUTS, **_SMALL),
+        _row("u2netp_tuned", "Apache-2.0", _TUNED, **_AS_TUNED),
+        _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641, **_FULL),
+        _row("u2net_human_seg", "Apache-2.0", _PEOPLE, "c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
+        _row("silueta", "unknown", _KIKEDAO, "55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
+        _row("u2net_cloth_seg", "MIT", _DABHI, "2434d1f3cb744e0e49386c906e5a08bb", 176_194_565, **_CLOTHES),
+    )
+}
 """Every model known by name."""
 
 
 def cache_folder() -> Path:
-    """Where downloads go: `U2NET_HOME` as it is, else the platform's cache folder; it may not exist yet."""
-    home = os.environ.get("U2NET_HOME")
-    return _folder(home) if home else _default_cache()
+    """The folder for downloads, which may not exist yet: `U2NET_HOME` or else the platform's cache folder."""
+    return _folder(home) if (home := os.environ.get("U2NET_HOME")) else _default_cache()
 
 
 def find(name: str) -> Path | None:
-    """The file of a known model if this machine has a sound one, else None; opens no socket.
+    """The file of a known model if this machine has a sound one, else None; does not use the network.
 
-    Looks in the package, `U2NET_HOME`, our cache, then wherever rembg would have put it. A damaged file is
-    passed over with a logged warning. Raises UnknownModel for a name not in `MODELS`.
+    Looks in the package, `U2NET_HOME`, our cache, then rembg's folders. Skips a damaged file and logs a warning.
+    Raises UnknownModel for a name not in `MODELS`.
     """
     if name not in MODELS:
         raise UnknownModel(_advice(name))
@@ -129,41 +119,40 @@ def find(name: str) -> Path | None:
 
 
 def resolve(name_or_path: str | os.PathLike[str], *, progress: bool = False) -> Path:
-    """The file of a model named in `MODELS`, downloaded if need be, or the existing file of that path.
+    """The file of a model in `MODELS`, downloaded if necessary, or the existing file at that path.
 
-    Raises UnknownModel if it is neither, DownloadError if the file is needed and cannot be had.
+    Raises UnknownModel if it is neither, DownloadError if the file cannot be downloaded.
     """
     name = os.fspath(name_or_path)
     if name in MODELS:
         return download(name, progress=progress)
-    path = _folder(name)
-    if _is_file(path):
+    if _is_file(path := _folder(name)):
         return path
     raise UnknownModel(_advice(name))
 
 
 def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
-    """The file of a known model, fetched unless this machine has it; `force` fetches what can be fetched.
+    """Download a known model unless this machine has it, and return its file; `force` downloads it again.
 
-    Of many processes one fetches, the others wait and share. The file gets its name when its sum is right; three
-    tries are made. `progress` draws a bar on stderr. Raises UnknownModel for a name not in `MODELS`, and
-    DownloadError, with every file as it was.
+    One of several processes downloads, the others wait for the file. It gets its name after its checksum was found
+    right; there are three tries. `progress` shows a bar on stderr. Raises UnknownModel for a name not in `MODELS`, and
+    DownloadError, which leaves every file as it was.
     """
     path, model = find(name), MODELS[name]
     if path and not (force and model.url):
         return path
-    if model.url is None:
+    if not model.url:
         raise DownloadError(f"{name} is missing from the package: reinstall u2net")
     if os.environ.get("U2NET_OFFLINE", "") not in ("", "0"):
-        looked_in = ", ".join(map(str, _folders(model)))
-        raise DownloadError(f"cannot download {name}: U2NET_OFFLINE is set; looked for it in {looked_in}")
+        places = ", ".join(map(str, _folders(model)))
+        raise DownloadError(f"cannot download {name}: U2NET_OFFLINE is set; looked for it in {places}")
 
     from filelock import FileLock
 
     target = cache_folder() / model.file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The system frees the lock of a process that dies; the empty file that stays behind means nothing.
+        # The system frees the lock of a process that dies; its empty file means nothing.
         with FileLock(target.with_name(f".{model.file}.lock")):
             if force or not (_is_file(target) and _is_sound(target, model, ours=True)):
                 _fetch(model, target, progress)
@@ -173,27 +162,32 @@ def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
 
 
 def verify(name: str) -> Path:
-    """The file that `find` gives, hashed and compared with the published sum; so are packaged integers beside it.
+    """Compare the file that `find` gives, and packaged integers beside it, with their checksums; return the file.
 
-    Raises UnknownModel if the model is not on this machine, InvalidModel if the sum is wrong.
+    Raises UnknownModel if the model is not on this machine, InvalidModel if a checksum is wrong.
     """
     path, model = find(name), MODELS[name]
     path = path or next(filter(_is_file, (folder / model.file for folder in _folders(model))), None)
     if path is None:
         raise UnknownModel(f"{name} is not on this machine")
-    sums = {path: model.checksum or _sum_beside(path)}
-    if (integers := integers_beside(path)).with_name(f"{integers.name}.sha256").exists():
-        sums[integers] = _sum_beside(integers)
+    sums = {path: model.checksum or _written_sum(path)}
+    if _written_sum(integers := integers_beside(path)):
+        sums[integers] = _written_sum(integers)
     for file, checksum in sums.items():
         if not _matches(file, checksum):
             raise InvalidModel(f"{name} is damaged or unreadable: the checksum of {file.name} is wrong")
     return path
 
 
-def _sum_beside(path: Path) -> str:
-    """What sha256sum wrote beside a file; matches nothing if it did not."""
+def integers_beside(path: Path) -> Path:
+    """The place of the same network in integers, whether there is one or not."""
+    return path.with_name(f"{path.stem}-int8.onnx")
+
+
+def _written_sum(path: Path) -> str:
+    """What sha256sum wrote beside a file, or nothing, which no file matches."""
     beside = path.with_name(f"{path.name}.sha256")
-    return f"sha256:{beside.read_text()[:64] if _is_file(beside) else ''}"
+    return f"sha256:{beside.read_text()[:64]}" if _is_file(beside) else ""
 
 
 def _advice(name: str) -> str:
@@ -209,11 +203,10 @@ def _advice(name: str) -> str:
 
 
 def _folders(model: Model) -> dict[Path, bool]:
-    """Where a model may lie, the preferred first, and whether the folder is ours."""
+    """The folders that may hold a model, whether each is ours; rembg has one per model, and had one for all before."""
     if model.url is None:
         return {_WEIGHTS: True}
     u2net_home, rembg_home, data = map(os.environ.get, ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"))
-    # rembg has a folder per model, and still reads the single one that it had before.
     per_model = [u2net_home, rembg_home, data and f"{data}/rembg", "~/.rembg"]
     single = [data and f"{data}/.u2net", "~/.u2net"]
     folders = {cache_folder(): not u2net_home, _default_cache(): True}
@@ -238,23 +231,22 @@ def _folder(text: str) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a forbidden folder or an impossible name: nothing that could be used
+    except OSError:  # a forbidden folder or an impossible name
         return False
 
 
 def _is_sound(path: Path, model: Model, *, ours: bool) -> bool:
     """Whether a file is the published one.
 
-    Ours had the right sum when they got their name: their length is enough. Others are hashed each time: it takes
-    0.3 s at most, less than loading them, and leaves no note to keep true.
+    Our files had the right checksum when they got their names: their length is enough. Others are hashed each time,
+    which takes 0.3 s at most, less than loading them.
     """
-    if ours and (model.url is None or path.stat().st_size == model.num_bytes):
-        return True
-    return _matches(path, model.checksum)
+    is_ours = ours and (model.url is None or path.stat().st_size == model.num_bytes)
+    return is_ours or _matches(path, model.checksum)
 
 
 def _matches(path: Path, checksum: str) -> bool:
-    algorithm, _, expected = checksum.partition(":")
+    algorithm, _, expected = (checksum or "sha256:").partition(":")
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
@@ -264,12 +256,12 @@ def _matches(path: Path, checksum: str) -> bool:
 
 
 def _fetch(model: Model, target: Path, progress: bool) -> None:
-    """Put the published file in place of `target`; the caller holds the lock."""
+    """Download the published file to `target`; the caller holds the lock."""
     import pooch  # type: ignore[import-untyped, unused-ignore]
     from requests.exceptions import InvalidSchema
 
-    pooch.get_logger().setLevel("WARNING")  # at INFO it tells every step on stderr
-    workshop = target.with_name(f".{model.file}.part")  # one name, so that what a killed process left goes too
+    pooch.get_logger().setLevel("WARNING")  # at INFO it writes every step to stderr
+    workshop = target.with_name(f".{model.file}.part")  # always the same, so that leftovers of a killed process go too
     with contextlib.ExitStack() as cleaning:
         cleaning.callback(shutil.rmtree, workshop, ignore_errors=True)
 
@@ -279,13 +271,8 @@ def _fetch(model: Model, target: Path, progress: bool) -> None:
             if response.url.startswith("https:") and location.startswith("http:"):
                 raise InvalidSchema(response=response)
 
-        cache = pooch.create(
-            path=workshop,
-            base_url="",
-            registry={model.file: model.checksum},
-            urls={model.file: model.url},
-            retry_if_failed=_TRIES - 1,
-        )
+        registry, urls = {model.file: model.checksum}, {model.file: model.url}
+        cache = pooch.create(workshop, "", registry=registry, urls=urls, retry_if_failed=_TRIES - 1)
         client = pooch.HTTPDownloader(progress, 1 << 20, timeout=_TIMEOUTS_S, hooks={"response": watch})
         fetched = Path(cache.fetch(model.file, downloader=client))
         fetched.chmod(0o644)  # pooch keeps it for its owner, but root may fill the cache of a service
@@ -293,7 +280,7 @@ def _fetch(model: Model, target: Path, progress: bool) -> None:
 
 
 def _reason(error: Exception, url: str) -> str:
-    """What went wrong on the network or the disk, and with whom, without paths and objects."""
+    """One line for what went wrong on the network or the disk, with the host, without paths and objects."""
     from requests import exceptions
 
     request = getattr(error, "request", None)
@@ -307,8 +294,3 @@ def _reason(error: Exception, url: str) -> str:
     if isinstance(error, OSError):
         return f"the cache folder does not work ({error.strerror or type(error).__name__}); U2NET_HOME can name another"
     return f"what {host} sends is not the published file, its checksum is wrong"
-
-
-def integers_beside(path: Path) -> Path:
-    """Where the same network in integers would be."""
-    return path.with_name(f"{path.stem}-int8.onnx")
