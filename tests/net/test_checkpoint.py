@@ -560,11 +560,8 @@ def test_one_flipped_bit_of_an_onnx_file_is_refused_or_leaves_sound_numbers(tmp_
         assert all(value.isfinite().all() for value in network.state_dict().values())
 
 
-def test_a_state_dict_of_our_own_class_loads_as_it_was_saved(tmp_path):
-    from u2net.net import U2NETP, U2Net
-
-    torch.manual_seed(0)
-    network = U2Net(U2NETP, num_classes=2)
+def test_a_state_dict_of_our_own_class_loads_as_it_was_saved(tmp_path, new_network, thin_table):
+    network = new_network(thin_table, num_classes=2)
     torch.save(network.state_dict(), tmp_path / "own.pth")
     loaded = load_checkpoint(tmp_path / "own.pth").network
     assert loaded.num_classes == 2

@@ -1,13 +1,13 @@
-"""What is known of a set of weights; written into every model file, printed by `u2net models info`."""
+"""What is known about a set of weights. It is in every model file, and `u2net models info` prints it."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
-from u2net.models.transform import Transform
+from u2net.models.transform import Transform, read_fields, read_json
 
 METADATA_KEY = "u2net.card"
 """Under this key ONNX and safetensors files carry their card as JSON."""
@@ -60,18 +60,7 @@ class Card:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The Card that `to_json` wrote. Raises ValueError for anything else, unknown fields included."""
-        try:
-            values: Any = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"not a model card: {error}") from None
-        if not isinstance(values, dict):
-            raise ValueError("not a model card: expected a JSON object")
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"not a model card: unknown field {unknown[0]!r}")
-        if "transform" in values:
+        values = read_json(text, "model card")
+        if isinstance(values, dict) and "transform" in values:
             values["transform"] = Transform.from_dict(values["transform"])
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"not a model card: {error}") from None
+        return read_fields(cls, values, "model card")

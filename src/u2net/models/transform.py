@@ -1,6 +1,6 @@
-"""How a model is fed and read: the only place that resizes, normalises and stretches.
+"""How a picture becomes a network's input, and its output a map: the only place that resizes and normalises.
 
-A `Transform` travels with its weights, in ONNX metadata and in checkpoints: no weight file has its own code.
+A `Transform` is stored with its weights, in ONNX metadata and in checkpoints: no model has code of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from PIL import Image
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
+
+T = TypeVar("T")
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 
@@ -142,24 +144,12 @@ class Transform:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The Transform that `to_json` wrote. Raises ValueError for anything else."""
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"not a Transform: {error}") from None
-        return cls.from_dict(values)
+        return cls.from_dict(read_json(text, "Transform"))
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """The Transform of these fields, defaults for absent ones. Raises ValueError for unknown ones."""
-        if not isinstance(values, dict):
-            raise ValueError("not a Transform: expected a JSON object")
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ValueError(f"not a Transform: unknown field {unknown[0]!r}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"not a Transform: {error}") from None
+        """The Transform with these fields and defaults for the others. Raises ValueError for unknown ones."""
+        return read_fields(cls, values, "Transform")
 
     def _probabilities(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.output == "probabilities":
@@ -181,6 +171,27 @@ class Transform:
 
     def _resize(self, values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         return enlarge(values, size, Image.Resampling[self.upsample.upper()])
+
+
+def read_json(text: str, name: str) -> Any:
+    """What a JSON text holds. Raises ValueError, with the name of what was expected."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a {name}: {error}") from None
+
+
+def read_fields(kind: Callable[..., T], values: Any, name: str) -> T:
+    """A dataclass from a JSON object with some of its fields. Raises ValueError for anything else."""
+    if not isinstance(values, dict):
+        raise ValueError(f"not a {name}: expected a JSON object")
+    unknown = sorted(set(values) - {field.name for field in fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"not a {name}: unknown field {unknown[0]!r}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"not a {name}: {error}") from None
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -236,8 +247,8 @@ _MAX_THREADS = 4
 def enlarge(values: NDArray[Any], size: tuple[int, int], kernel: Image.Resampling) -> NDArray[Any]:
     """A map uint8 or float32 (h, w) at `size` = (width, height): (height, width), bit for bit as Pillow's resize.
 
-    Where both sides grow, Pillow resizes along rows first, then along columns, of which each has nothing to do with the
-    others.
+    If both sides grow, Pillow resizes along rows first, then along columns. Columns do not depend on each other, so
+    that threads can share them.
     """
     width, height = size
     image = Image.fromarray(values)

@@ -25,16 +25,10 @@ from u2net.net.steady import add_levels
 from u2net.net.weights import Checkpoint, build, describe, paper_table, skeleton
 
 _ACTIVATIONS = {"Sigmoid", "Softmax", "LogSoftmax"}  # may stand behind the fused map, or not
+_WINDOW = {"auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4, "strides": [1, 1]}
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "Conv": {"auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4, "strides": [1, 1], "group": 1},
-    "MaxPool": {
-        "auto_pad": b"NOTSET",
-        "ceil_mode": 0,
-        "dilations": [1, 1],
-        "kernel_shape": None,
-        "pads": [0] * 4,
-        "strides": [1, 1],
-    },
+    "Conv": {**_WINDOW, "group": 1},
+    "MaxPool": {**_WINDOW, "ceil_mode": 0, "kernel_shape": None},
     "Concat": {"axis": None},
     "Resize": {
         "antialias": 0,

@@ -58,7 +58,7 @@ def _translated(key: str) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a tensor whose numbers stand one behind the other in this file."""
+    """Whether it is an ordinary tensor with all of its numbers in this file."""
     return (
         isinstance(value, Tensor)
         and not value.is_nested
