@@ -61,7 +61,7 @@ FAULTS = (
     # models, inference
     Fault("weights in other files are read", "models/onnx_file.py",
           "(field == _TENSOR_LOCATION and value != _DEFAULT)", "False"),
-    Fault("a foreign file is trusted by its length", "models/zoo.py", "if ours and (", "if ("),
+    Fault("a foreign file is trusted by its length", "models/zoo.py", "is_ours = ours and (", "is_ours = ("),
     Fault("maps are not stretched", "models/transform.py", "if self.stretch and high > low", "if False"),
     Fault("the mirrored mask is turned upside down", "inference/session.py",
           "other.mask[:, ::-1]", "other.mask[::-1]", "inference/test_session.py cutout/test_remove.py"),
