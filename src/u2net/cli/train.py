@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable
-from u2net.cli.fields import field_docstrings
+from u2net.config import field_docstrings
 from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError
 from u2net.training.config import PRESETS, TrainConfig
 
