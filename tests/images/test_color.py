@@ -30,7 +30,9 @@ from pictures import (
 )
 from PIL import Image
 
+from u2net.images.color import from_srgb, to_srgb
 from u2net.images.load import LIMITS, Limits, load_image
+from u2net.images.picture import Picture
 from u2net.images.save import encode
 
 # ---- Modes of pixels -----------------------------------------------------------------------------------------
@@ -209,6 +211,25 @@ def test_the_network_sees_wide_colours_as_the_standards_say(primaries, white, de
     given, seen = (np.asarray(image)[8::16, 8::16] for image in (picture.rgb, picture.view()))
     assert np.abs(given - cube.astype(int)).max() <= (2 if kind == "JPEG" else 0)
     assert delta_e(seen, xyz_to_srgb(decode(given / 255) @ rgb_to_xyz(primaries, white).T)) < 2
+
+
+def _washed_out(encoded: np.ndarray) -> np.ndarray:
+    """The levels of a screen whose black shines."""
+    return 0.03 + 0.97 * srgb_decoded(encoded)
+
+
+def test_the_darkest_colour_of_a_profile_is_black():
+    profile = rgb_profile(DISPLAY_P3, decode=_washed_out)
+    black, white = (Picture(Image.new("RGB", (1, 1), name), None, profile).view() for name in ("black", "white"))
+    assert max(black.getpixel((0, 0))) <= 3
+    assert min(white.getpixel((0, 0))) >= 252
+
+
+def test_dark_colours_stay_apart_in_a_profile_whose_black_shines():
+    profile = rgb_profile(DISPLAY_P3, decode=_washed_out)
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2))
+    back = to_srgb(profile, "RGB").apply(from_srgb(ramp, profile))
+    assert np.abs(pixels(back) - pixels(ramp)).max() <= 4
 
 
 def test_a_profile_of_srgb_is_recognised_by_what_it_does():

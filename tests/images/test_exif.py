@@ -13,7 +13,13 @@ def _camera(**more: object) -> bytes:
     tags[ExifTags.Base.Make] = "Cam"
     tags[ExifTags.Base.Orientation] = 6
     tags.get_ifd(ExifTags.IFD.Exif).update(
-        {ExifTags.Base.FNumber: 2.5, ExifTags.Base.MakerNote: b"who knows", ExifTags.Base.ExifImageWidth: 4000}
+        {
+            ExifTags.Base.FNumber: 2.5,
+            ExifTags.Base.MakerNote: b"who knows",
+            ExifTags.Base.ExifImageWidth: 4000,
+            ExifTags.Base.ExifImageHeight: 3000,
+            ExifTags.Base.ColorSpace: 1,
+        }
     )
     tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 30.0, 1.0)
     return tags.tobytes()

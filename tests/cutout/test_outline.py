@@ -1,0 +1,63 @@
+"""Cut-outs are those that were recorded, whatever the processor; what each constant decides shows."""
+
+import numpy as np
+import pytest
+from golden.make_cutouts import GOLDEN, session_of
+
+from u2net import remove
+from u2net.cutout.outline import Matting, Outline
+from u2net.images.load import load_image
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN) as file:
+        return dict(file)
+
+
+def _cut_out(recorded: dict[str, np.ndarray], quality: str, **options: int) -> np.ndarray:
+    return remove(recorded["image"], session=session_of(recorded["outputs"]), quality=quality, **options)
+
+
+def _differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Mean and largest, in levels of 256."""
+    differences = np.abs(one.astype(float) - other)
+    return differences.mean(), differences.max()
+
+
+@pytest.mark.parametrize("quality", ["coarse", "fast", "balanced", "best"])
+def test_each_quality_gives_the_recorded_alpha(recorded, quality):
+    mean, most = _differences(_cut_out(recorded, quality)[..., 3], recorded[f"{quality} alpha"])
+    assert mean <= 0.01
+    assert most <= 2
+
+
+@pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
+def test_in_16_bits_too(recorded, quality):
+    mean, most = _differences(_cut_out(recorded, quality, bit_depth=16)[..., 3] / 257, recorded[f"{quality} alpha"])
+    assert mean <= 0.05  # what is rounded away of 8 bits
+    assert most <= 2
+
+
+@pytest.mark.parametrize("quality", ["balanced", "best"])
+def test_the_finer_qualities_give_the_recorded_colours(recorded, quality):
+    alpha = recorded[f"{quality} alpha"]
+    mixed = _cut_out(recorded, quality)[(alpha > 0) & (alpha < 255), :3]
+    mean, most = _differences(mixed, recorded[f"{quality} colors"])
+    assert mean <= 0.05
+    assert most <= 6
+
+
+@pytest.mark.parametrize("quality", ["coarse", "fast"])
+def test_the_quicker_qualities_keep_the_pictures_colours(recorded, quality):
+    cutout = _cut_out(recorded, quality)
+    seen = cutout[..., 3] > 0
+    np.testing.assert_array_equal(cutout[seen, :3], recorded["image"][seen])
+
+
+def test_matting_in_16_bits_is_refused():
+    session = session_of(np.zeros((2, 1, 80, 80)))
+    picture = load_image(np.zeros((8, 8, 3), np.uint8), bit_depth=16)
+    outline = Outline(matting=Matting())
+    with pytest.raises(ValueError, match="8 bits: for one of 16 give a quality"):
+        outline.alpha(picture, outline.predict(picture, session), session.card.transform)
