@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.system import atomic_write
+from u2net.system import Signals, atomic_write
 
 
 @pytest.fixture
@@ -170,3 +170,10 @@ def test_a_path_may_be_text(tmp_path):
     with atomic_write(str(tmp_path / "a.bin")) as file:
         file.write(b"new")
     assert content(tmp_path) == {"a.bin": b"new"}
+
+
+def test_the_first_signal_decides():
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.received == signal.SIGINT

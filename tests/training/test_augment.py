@@ -276,6 +276,25 @@ def test_every_change_keeps_the_shape_and_what_can_be_seen(change, shape):
         assert np.corrcoef(grey, changed_grey)[0, 1] > 0.85
 
 
+@pytest.mark.parametrize("table", ["_GEOMETRY", "_APPEARANCE"])
+def test_every_variation_is_seen_now_and_then(table, monkeypatch):
+    seen = set()
+
+    def noted(vary):
+        def vary_and_note(*given):
+            seen.add(vary)
+            return vary(*given)
+
+        return vary_and_note
+
+    rows = getattr(augment, table)
+    monkeypatch.setattr(augment, table, tuple((chance, noted(vary)) for chance, vary in rows))
+    image, mask = torch.zeros(3, 16, 16, dtype=torch.uint8), torch.zeros(1, 16, 16, dtype=torch.uint8)
+    for seed in range(800):
+        augment.augment(image, mask, "modern", 8, _rng(seed))
+    assert seen == {vary for _, vary in rows}
+
+
 @pytest.mark.gpu
 def test_a_gpu_varies_as_a_cpu_does(monkeypatch):
     if not torch.cuda.is_available():
