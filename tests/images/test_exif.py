@@ -49,13 +49,6 @@ def test_where_it_was_taken_stays_on_request_alone():
     assert b"\0\0\0\x34" not in kept_exif(_camera())
 
 
-def test_the_colour_space_that_the_camera_noted_goes():
-    """A cut-out says by its profile which space it is in; the note may be wrong by then."""
-    tags = Image.Exif()
-    tags.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.FNumber: 2.5, ExifTags.Base.ColorSpace: 1})
-    assert _read(kept_exif(tags.tobytes())).get_ifd(ExifTags.IFD.Exif) == {ExifTags.Base.FNumber: 2.5}
-
-
 @pytest.mark.parametrize(
     "broken", [None, b"", b"Exif\0\0", b"nonsense", exif(6)[:-7], b"Exif\0\0MM\0*" + bytes(70_000)]
 )
