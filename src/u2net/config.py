@@ -6,7 +6,7 @@ import ast
 import inspect
 import itertools
 import math
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -34,8 +34,15 @@ def check_fields(config: Any) -> None:
         _check_type(known.name, value, hints[known.name])
         low, high = known.metadata.get("low"), known.metadata.get("high")
         if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
-            wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
-            raise ValueError(f"{known.name} is {wanted}, got {value}")
+            raise ValueError(f"{known.name} is {range_of(known)}, got {value}")
+
+
+def range_of(known: Field[Any]) -> str:
+    """The range of a field of `option` in words; empty if it has none."""
+    low, high = known.metadata.get("low"), known.metadata.get("high")
+    if low is None:
+        return ""
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
 @cache

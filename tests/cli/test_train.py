@@ -163,7 +163,7 @@ def test_what_came_of_it_is_told_in_one_line(told, tmp_path, root, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--lr", "-1"], "lr is from 0"),
+        (["--lr", "-1"], "lr is 0 to"),
         (["--crop", "400"], "crop is at most size"),
         (["--side-weights", "1,2"], "side_weights are seven"),
         (["--side-weights", "1,x"], "side_weights are numbers with commas"),

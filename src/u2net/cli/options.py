@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from u2net.config import field_docstrings, field_types
+from u2net.config import field_docstrings, field_types, range_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,11 +20,14 @@ def config_options(
     skip: Collection[str] = (),
     names: Mapping[str, tuple[str, ...]] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    is_changed: bool = False,
 ) -> Callable[[Command], Command]:
     """Give a command one option for each field of a dataclass but those in `skip`; the docstring is the help.
 
     An option that is not given has the value None, or () where it may be repeated. The flag follows the field's name,
-    after the metadata's "short"; `names` replaces both, and `settings` adds to the arguments of `click.option`.
+    after the metadata's "short"; `names` replaces both, and `settings` adds to the arguments of `click.option`. Where
+    the options change a configuration that has values already, `is_changed`, no defaults are shown, and what is on can
+    be turned off.
     """
 
     def decorate(command: Command) -> Command:
@@ -38,6 +41,10 @@ def config_options(
                 f"--{field.name.replace('_', '-')}",
             )
             arguments = _settings(field, hints[field.name], helps.get(field.name, ""))
+            if is_changed:
+                arguments["help"] = helps.get(field.name)
+                if hints[field.name] is bool:
+                    flags = (f"{flags[-1]}/--no-{flags[-1].removeprefix('--')}",)
             command = click.option(*flags, field.name, **{**arguments, **(settings or {}).get(field.name, {})})(command)
         return command
 
@@ -46,7 +53,7 @@ def config_options(
 
 def given_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those options of `config_options` that stood on the command line."""
-    return {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
+    return {name: value for name, value in given.items() if value is not None and value != ()}
 
 
 def _settings(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:
@@ -54,11 +61,12 @@ def _settings(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {"default": None, "help": text}
     kind = get_args(hint)[0] if NoneType in get_args(hint) else hint
     if kind is bool:
-        return {"default": False, "is_flag": True, "help": text}
+        return {"default": None, "is_flag": True, "help": text}
     shown = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    if (limits := range_of(field)) and "[default" not in text:
+        arguments["help"] = text = f"{text}  [{limits}]"
     if shown not in (None, "") and "[default" not in text:
         arguments["help"] = f"{text}  [default: {shown}]"
-    low, high = field.metadata.get("low"), field.metadata.get("high")
     if get_origin(kind) is Literal:
         arguments["type"] = click.Choice([str(choice) for choice in get_args(kind)])
         if isinstance(field.default, int):
@@ -68,8 +76,8 @@ def _settings(field: Field[Any], hint: Any, text: str) -> dict[str, Any]:
         arguments["metavar"] = "NAME"
     elif kind is int:
         arguments["metavar"] = "N"
-        arguments["type"] = int if low is high is None else click.IntRange(low, high)
+        arguments["type"] = int
     elif kind is float:
         arguments["metavar"] = "X"
-        arguments["type"] = float if low is high is None else click.FloatRange(low, high)
+        arguments["type"] = float
     return arguments

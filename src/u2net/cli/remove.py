@@ -133,7 +133,8 @@ def _config(given: dict[str, Any], bgcolor: str | None) -> CutoutConfig:
         config = CutoutConfig(**given)
         _ = config.outline, config.finish  # which know more of what makes no sense together
     except ValueError as error:
-        raise Refusal(re.sub(r"`(\w+)`", lambda name: f"--{name[1].replace('_', '-')}", str(error))) from None
+        named = re.sub(r"^(\w+)(?= is )", lambda name: f"`{name[1]}`", str(error))
+        raise Refusal(re.sub(r"`(\w+)`", lambda name: f"--{name[1].replace('_', '-')}", named)) from None
     return config
 
 

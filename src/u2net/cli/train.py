@@ -6,47 +6,28 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable
-from u2net.config import field_docstrings
+from u2net.cli.options import config_options, given_options
+from u2net.config import field_types
 from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError
 from u2net.training.config import PRESETS, TrainConfig
 
 _LINE_EVERY_S = 30.0  # between lines of progress where there is no terminal
-_PATHS = {"validation", "images", "masks"}
-_ONE_BY_ONE = {"validation", "freeze"}  # lists whose items are given by repeating the option
-
-
-def _config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of TrainConfig but `data`, with the field's docstring as help."""
-    helps, hints = field_docstrings(TrainConfig), get_type_hints(TrainConfig)
-    for field in reversed(fields(TrainConfig)):
-        if field.name == "data":
-            continue
-        flag, kind = field.name.replace("_", "-"), hints[field.name]
-        options: dict[str, Any] = {"default": None, "help": helps.get(field.name)}
-        declaration = f"--{flag}"
-        if kind is bool:
-            declaration = f"--{flag}/--no-{flag}"
-        elif field.name in _PATHS:
-            options["type"] = click.Path(exists=True)
-        elif kind in (int, float):
-            options["type"] = kind
-        elif get_origin(kind) is Literal:
-            options["type"] = click.Choice(get_args(kind))
-        elif get_origin(kind) is tuple:
-            options["metavar"] = "NAME" if field.name in _ONE_BY_ONE else "A,B,…"
-        if field.name in _ONE_BY_ONE:
-            options["multiple"] = True
-        command = click.option(declaration, field.name, **options)(command)
-    return command
+_PATH = {"type": click.Path(exists=True), "metavar": "PATH"}
+_LIST = {"multiple": False, "metavar": "A,B,…"}
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "images": _PATH,
+    "masks": _PATH,
+    "validation": _PATH,
+    **dict.fromkeys(("weights", "classes", "teachers", "looks", "side_weights", "class_weights"), _LIST),
+}
 
 
 @click.command()
@@ -60,7 +41,7 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
     help="The same from a file, as a run's config.json.",
 )
 @click.option("--find-batch", is_flag=True, help="Take the largest batch that memory has room for.")
-@_config_options
+@config_options(TrainConfig, skip={"data"}, settings=_SETTINGS, is_changed=True)
 def train(
     run: Path, data: tuple[str, ...], preset: str | None, config_path: Path | None, find_batch: bool, **given: Any
 ) -> None:
@@ -122,7 +103,7 @@ def _configured(
         config_path = begun
     try:
         config = _read(config_path) if config_path else PRESETS[preset or "modern"]
-        changes = {name: _value(name, value) for name, value in given.items() if value not in (None, ())}
+        changes = {name: _value(name, value) for name, value in given_options(given).items()}
         if data:
             changes["data"] = data
         return replace(config, **changes)
@@ -147,7 +128,7 @@ def _read(path: Path) -> TrainConfig:
 
 def _value(name: str, value: Any) -> Any:
     """What a field takes, from what its option gave. Raises ValueError for lists of numbers that are none."""
-    kind = get_type_hints(TrainConfig)[name]
+    kind = field_types(TrainConfig)[name]
     if get_origin(kind) is not tuple or not isinstance(value, str):
         return value
     items = tuple(item.strip() for item in value.split(","))

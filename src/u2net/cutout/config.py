@@ -55,7 +55,7 @@ class CutoutConfig:
     """Crop to the subject."""
     crop_margin: float | None = option(None, 0, 10)
     """Crop, and leave this much space around the subject, as a share of its longer side, for example 0.05."""
-    crop_aspect: float | None = option(None, 0.01, 100)
+    crop_aspect: float | None = option(None)
     """Crop to this ratio of width to height, for example 1:1 or 4:3."""
     shadow: bool = option(False)
     """Add a soft shadow below the subject."""
@@ -88,6 +88,8 @@ class CutoutConfig:
         check_fields(self)
         if self.bit_depth == 16 and self.format != "tiff":
             raise ValueError(f"16 bits per channel are written as tiff, not as {self.format}")
+        if self.crop_aspect is not None and not 0.01 <= self.crop_aspect <= 100:
+            raise ValueError(f"crop_aspect is 1:100 to 100:1, got {self.crop_aspect}")
         if self.invert and self.shadow:
             raise ValueError("what surrounds the subject has no shadow: give `invert` or `shadow`")
         if self.lossy_quality is not None and self.format not in ("webp", "jpg", "avif"):

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self, get_origin
 
+from u2net.config import check_fields, field_types, option
 from u2net.inference.runtimes import Runtime
 from u2net.models import DEFAULT
 from u2net.system import num_processors
@@ -28,9 +29,9 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     """Address to listen on. The default serves this machine only; 0.0.0.0 serves the network."""
-    port: int = 7000
+    port: int = option(7000, 0, 65535)
     """Port to listen on; 0 picks a free one, which the log names."""
-    workers: int = 1
+    workers: int = option(1, 1)
     """Number of processes that share the port. More of them answer more requests a second, and each needs memory."""
 
     models: tuple[str, ...] = (DEFAULT,)
@@ -38,56 +39,56 @@ class ServerConfig:
     name without the ending; the first is used if they choose none."""
     runtime: Runtime = "auto"
     """Library that runs the models. auto uses OpenVINO if it is installed, in integers if the model has them."""
-    threads: int = 0
+    threads: int = option(0, 0)
     """Threads of the runtime in each process; 0 shares the processors out among the processes."""
-    max_batch: int = 0
+    max_batch: int = option(0, 0)
     """Pictures that go through the network together, at most. 0 means 8 on a GPU, and 1 on a processor, where a batch
     saves no time and each picture takes 290 MB."""
-    max_delay_ms: float = 5.0
+    max_delay_ms: float = option(5.0, 0)
     """Longest time, in milliseconds, that a picture waits for others to fill a batch."""
 
-    max_bytes: int = 25 * _MIB
+    max_bytes: int = option(25 * _MIB, 1)
     """Largest picture file, in bytes; larger ones are refused with 413."""
-    max_pixels: int = 50_000_000
+    max_pixels: int = option(50_000_000, 1)
     """Largest picture, in pixels; larger ones are refused with 422."""
-    max_side: int = 16_384
+    max_side: int = option(16_384, 1)
     """Longest side of a picture, in pixels; longer ones are refused with 422."""
-    max_matting_pixels: int = 4_000_000
+    max_matting_pixels: int = option(4_000_000, 0)
     """Largest picture for alpha matting (a=true), in pixels. It takes a second for each million; 0 turns it off."""
     pixels_at_once: int = 100_000_000
     """Pixels that a process works on at the same time, in all pictures together; each takes up to 18 bytes of memory.
     Lower it to save memory, but not below max_pixels."""
     bodies_at_once: int = 256 * _MIB
     """Bytes of requests that a process keeps in memory, and as many again for answers. Further requests wait."""
-    pool: int = 0
+    pool: int = option(0, 0)
     """Threads in each process that decode and encode pictures. 0 means two for each processor that the process has."""
-    queue: int = 64
+    queue: int = option(64, 0)
     """Pictures that may wait in a process, besides those in the pool's threads; more are refused with 429."""
 
-    read_timeout_s: float = 10.0
+    read_timeout_s: float = option(10.0, 0.001)
     """Longest time for the head of a request; then the connection is closed. Its body has the same time, and a second
     more for every min_rate bytes; then the answer is 408."""
-    min_rate: int = 16 * 1024
+    min_rate: int = option(16 * 1024, 1)
     """Lowest rate, in bytes a second, at which clients must send a body and read an answer after read_timeout_s."""
-    timeout_s: float = 30.0
+    timeout_s: float = option(30.0, 0.001)
     """Longest time from the end of a request to the start of its answer; then the answer is 504."""
-    keep_alive_s: float = 10.0
+    keep_alive_s: float = option(10.0, 0.001)
     """Time that an idle connection stays open."""
-    max_connections: int = 1024
+    max_connections: int = option(1024, 1)
     """Connections that a process keeps open; more are closed at once."""
-    drain_delay_s: float = 1.0
+    drain_delay_s: float = option(1.0, 0)
     """Shortest time between the signal to end and the end; new requests get 503 meanwhile. Set it to the time that your
     load balancer takes to notice."""
-    drain_timeout_s: float = 18.0
+    drain_timeout_s: float = option(18.0, 0)
     """Longest time that requests may take to finish after the signal to end."""
 
     api_keys: tuple[str, ...] = ()
     """Client keys as NAME:SHA256, the hexadecimal SHA-256 of the key; without any, the service needs no key."""
     api_keys_file: str | None = None
     """File of client keys, a NAME:SHA256 on each line; lines that begin with # are comments."""
-    key_rate: float = 10.0
+    key_rate: float = option(10.0, 0)
     """Requests a second that each key may make of a process in the long run; 0 is no limit."""
-    key_burst: int = 40
+    key_burst: int = option(40, 1)
     """Requests that each key may make at once."""
 
     fetch_hosts: tuple[str, ...] = ()
@@ -102,22 +103,11 @@ class ServerConfig:
             if not holds:
                 raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
-        for name in ("workers", "max_bytes", "max_pixels", "max_side", "min_rate", "max_connections", "key_burst"):
-            check(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("threads", "max_batch", "max_delay_ms", "max_matting_pixels", "pool", "queue", "key_rate"):
-            check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("drain_delay_s", "drain_timeout_s"):
-            check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("read_timeout_s", "timeout_s", "keep_alive_s"):
-            check(name, getattr(self, name) > 0, "more than 0")
-        check("port", 0 <= self.port <= 65535, "0 to 65535")
+        check_fields(self)
         check("models", bool(self.models) and all(self.models), "at least one name")
         check("models", len(self.offered) == len(self.models), "different names")
         check("pixels_at_once", self.pixels_at_once >= self.max_pixels, "at least max_pixels")
         check("bodies_at_once", self.bodies_at_once >= self.max_body, "room for one body")
-        for name in ("runtime", "log_level"):
-            choices = get_args(get_type_hints(type(self))[name])
-            check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         for key in self.api_keys:
             # The message does not repeat the value: it may be a key that someone forgot to hash.
             if not re.fullmatch(r"[\w.-]{1,64}:[0-9a-f]{64}", key):
@@ -163,7 +153,7 @@ class ServerConfig:
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise ValueError(f"{unknown[0]} is not a setting of the service")
-        hints = get_type_hints(cls)
+        hints = field_types(ServerConfig)
         return cls(**{known[name]: _parse(name, text, hints[known[name]]) for name, text in given.items() if text})
 
 

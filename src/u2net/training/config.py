@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, Self
+
+from u2net.config import check_fields, option
 
 Augmentation = Literal["none", "paper", "modern"]
 Feeding = Literal["authors", "antialiased", "checkpoint"]
@@ -26,14 +27,14 @@ class TrainConfig:
     """Folder or tar archive of the masks of `images`."""
     validation: tuple[str, ...] = ()
     """Folder or tar archive to validate on. The first one decides which weights are best."""
-    holdout: float = 0.05
+    holdout: float = option(0.05, 0, 0.9)
     """Share of each of `data` that is kept for validation when `validation` is empty. Nothing is kept of data
     with a weight below 1."""
     on_bad: Literal["fail", "skip"] = "fail"
     """What to do with pairs that cannot be read: stop and list them, or list them and train without them."""
     classes: tuple[str, ...] = ("background", "subject")
     """Names of the classes, background first. With three or more, masks contain class indices."""
-    ignore_index: int = 255
+    ignore_index: int = option(255, 0, 255)
     """Index in masks of several classes whose pixels are not trained on."""
 
     model: Literal["u2netp", "u2net"] = "u2netp"
@@ -52,20 +53,20 @@ class TrainConfig:
 
     feeding: Feeding = "authors"
     """How pictures are resized and scaled: as the paper's authors do, anti-aliased, or as `init` requires."""
-    size: int = 320
+    size: int = option(320, 32, 4096)
     """Width and height in pixels to which pictures are resized."""
-    crop: int = 288
+    crop: int = option(288, 32, 4096)
     """Width and height in pixels of the part that the network sees in training."""
     augment: Augmentation = "paper"
     """How pictures are varied: not at all; flips and crops as in the paper; or geometry, colour and quality too."""
 
-    bce: float = 1.0
+    bce: float = option(1.0, 0)
     """Weight of cross-entropy in the loss (binary; categorical for several classes)."""
-    iou: float = 0.0
+    iou: float = option(0.0, 0)
     """Weight of the soft intersection over union in the loss."""
-    ssim: float = 0.0
+    ssim: float = option(0.0, 0)
     """Weight of structural similarity in the loss."""
-    edge: float = 0.0
+    edge: float = option(0.0, 0)
     """How much more pixels near outlines count in the cross-entropy."""
     side_weights: tuple[float, ...] = (1.0,) * 7
     """Weights of the fused map and of side outputs 1 to 6 in the loss."""
@@ -74,29 +75,29 @@ class TrainConfig:
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """Adam, or Adam with decoupled weight decay."""
-    lr: float = 1e-3
+    lr: float = option(1e-3, 0, 100)
     """Highest learning rate."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up: constant, or falling to zero along a cosine."""
-    warmup_steps: int = 0
+    warmup_steps: int = option(0, 0)
     """Steps in which the learning rate rises from zero."""
-    weight_decay: float = 0.0
+    weight_decay: float = option(0.0, 0, 1)
     """Weight decay of convolutions; biases and normalisation have none."""
-    clip_norm: float = 0.0
+    clip_norm: float = option(0.0, 0)
     """Largest gradient norm; larger gradients are scaled down. 0 for no limit."""
-    ema: float = 0.0
+    ema: float = option(0.0, 0, 0.999999)
     """Decay of the moving average of weights that is validated and exported. 0 for the weights themselves."""
-    batch_size: int = 12
+    batch_size: int = option(12, 1, 65536)
     """Pictures per batch and device."""
-    accumulate: int = 1
+    accumulate: int = option(1, 1, 65536)
     """Batches whose gradients are added up for one step."""
-    epochs: float = 100.0
+    epochs: float = option(100.0, 1e-6, 1e6)
     """Number of times that every picture is used."""
-    max_steps: int = 0
+    max_steps: int = option(0, 0)
     """Stop after this many steps even if `epochs` are not done. 0 for no limit."""
-    patience: int = 0
+    patience: int = option(0, 0)
     """Stop after this many validations without a better result. 0 for no limit."""
-    seed: int = 0
+    seed: int = option(0, 0, 2**63 - 1)
     """Seed of initialisation, order and augmentation."""
 
     device: str = "auto"
@@ -111,34 +112,24 @@ class TrainConfig:
     """Compute stages again in the backward pass instead of storing them: less memory, more time."""
     deterministic: bool = False
     """Make runs on a GPU repeatable, with slower steps. Runs on the CPU always are."""
-    workers: int = 2
+    workers: int = option(2, 0, 256)
     """Processes that decode and augment pictures; 0 for none besides the training process."""
     cache: Literal["none", "memory", "disk", "device"] = "none"
     """Where to keep decoded and resized pictures: nowhere, in shared memory, in the run's folder, on the GPU."""
 
     best_by: Literal["maxF", "MAE", "Fw", "Sm", "mIoU"] = "maxF"
     """Score on the first validation set that decides which weights are best; always mIoU for several classes."""
-    validate_every: int = 0
+    validate_every: int = option(0, 0)
     """Steps between validations; 0 for once an epoch."""
-    checkpoint_every: int = 500
+    checkpoint_every: int = option(500, 1)
     """Steps between checkpoints."""
-    sample_every: int = 500
+    sample_every: int = option(500, 1)
     """Steps between sheets of sample predictions."""
-    keep: int = 3
+    keep: int = option(3, 1, 1000)
     """Number of newest checkpoints to keep, in addition to the best weights."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):  # JSON knows lists only
-                value = tuple(value)
-                object.__setattr__(self, field.name, value)
-            _check_kind(field.name, value, hints[field.name])
-        for low, high, names in _RANGES:
-            for name in names:
-                if not low <= getattr(self, name) <= high:
-                    raise ValueError(f"{name} is from {low:g} to {high:g}, got {getattr(self, name)}")
+        check_fields(self)
         if self.crop > self.size:
             raise ValueError(f"crop is at most size, {self.size}, got {self.crop}")
         if self.batch_size == 1 and self.crop == 32 and not self.freeze_norm:
@@ -208,23 +199,6 @@ class TrainConfig:
         ]
 
 
-_RANGES: tuple[tuple[float, float, tuple[str, ...]], ...] = (
-    (0, math.inf, ("bce", "iou", "ssim", "edge", "clip_norm")),
-    (0, math.inf, ("warmup_steps", "max_steps", "patience", "validate_every")),
-    (1, math.inf, ("checkpoint_every", "sample_every")),
-    (1, 65536, ("batch_size", "accumulate")),
-    (32, 4096, ("size", "crop")),
-    (0, 0.9, ("holdout",)),
-    (0, 255, ("ignore_index",)),
-    (0, 100, ("lr",)),
-    (0, 1, ("weight_decay",)),
-    (0, 0.999999, ("ema",)),
-    (1e-6, 1e6, ("epochs",)),
-    (0, 2**63 - 1, ("seed",)),
-    (0, 256, ("workers",)),
-    (1, 1000, ("keep",)),
-)
-
 _MAY_CHANGE = {"workers", "cache", "checkpoint_every", "sample_every", "keep", "patience"}
 """Fields that do not change the result of a run; they may differ when it goes on."""
 
@@ -233,27 +207,6 @@ _LENGTH = {"epochs", "max_steps"}
 
 _RETIRED = {"sync_norm": False, "skip_nonfinite": 0, "positive_weight": 1.0}
 """Fields of 0.1.0 that are gone, by the value at which they did nothing."""
-
-
-def _check_kind(name: str, value: object, kind: Any) -> None:
-    """Raise ValueError unless a value is of a field's type; whole numbers pass for others, true and false do not."""
-    choices = get_args(kind)
-    if kind in (bool, int, str):
-        fits = type(value) is kind
-    elif kind is float:
-        fits = type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
-    elif choices and choices[-1] is Ellipsis:
-        fits = isinstance(value, tuple)
-        for item in value if isinstance(value, tuple) else ():
-            _check_kind(name, item, choices[0])
-    elif choices and type(None) in choices:
-        fits = value is None or isinstance(value, str)
-    else:
-        fits = value in choices
-        if not fits:
-            raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, got {value!r}")
-    if not fits:
-        raise ValueError(f"{name} is of type {getattr(kind, '__name__', kind)}, got {value!r}")
 
 
 PAPER = TrainConfig(holdout=0.0, epochs=682.0, checkpoint_every=2000, sample_every=2000)
