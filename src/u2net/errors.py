@@ -70,7 +70,7 @@ class ConfigMismatch(U2NetError, ValueError):
 
     def __init__(self, run: str, differences: list[str]) -> None:
         self.differences = differences
-        super().__init__(f"{run} was begun otherwise: {'; '.join(differences)}")
+        super().__init__(f"{run} was started with another configuration: {'; '.join(differences)}")
 
 
 class FolderInUse(U2NetError, RuntimeError):

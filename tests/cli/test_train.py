@@ -215,7 +215,7 @@ def test_a_run_that_was_begun_otherwise_is_told_with_what_differs(root, tmp_path
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
     first, *lines = result.output.splitlines()
-    assert "was begun otherwise" in first
+    assert "was started with another configuration" in first
     assert lines == ["  lr: 0.001 -> 0.5", "  seed: 3 -> 0", "  precision: 'auto' -> 'fp32'"]
 
 

@@ -298,7 +298,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_pictures(con
 def test_a_changed_configuration_is_refused_with_what_differs(configured, tmp_path):
     train(configured(max_steps=1), tmp_path / "run")
     config = (tmp_path / "run" / "config.json").read_bytes()
-    with pytest.raises(ConfigMismatch, match="was begun otherwise") as caught:
+    with pytest.raises(ConfigMismatch, match="was started with another configuration") as caught:
         train(configured(max_steps=1, lr=0.5, seed=7), tmp_path / "run")
     assert caught.value.differences == ["lr: 0.001 -> 0.5", "seed: 0 -> 7"]
     assert (tmp_path / "run" / "config.json").read_bytes() == config

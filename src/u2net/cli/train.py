@@ -38,17 +38,17 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--config",
     "config_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The same from a file, as a run's config.json.",
+    help="Start from this configuration instead, e.g. another run's config.json.",
 )
-@click.option("--find-batch", is_flag=True, help="Take the largest batch that memory has room for.")
+@click.option("--find-batch", is_flag=True, help="Use the largest batch that fits into memory.")
 @config_options(TrainConfig, skip={"data"}, settings=_SETTINGS, is_changed=True)
 def train(
     run: Path, data: tuple[str, ...], preset: str | None, config_path: Path | None, find_batch: bool, **given: Any
 ) -> None:
     """Train on DATA, folders or tar archives with pictures and masks, in the folder RUN.
 
-    The same command again goes on where it was cut off; so does RUN alone. Ctrl-C and SIGTERM end it with a
-    checkpoint at the end of a step, and exit codes 130 and 143. Needs the extra train.
+    If training was interrupted, the same command continues it, and so does `u2net train RUN` alone. Ctrl-C and SIGTERM
+    finish the step and write a checkpoint; the exit code is 130 or 143. Needs the extra train.
     """
     with one_line_errors():
         config = _configured(run, data, preset, config_path, given)
@@ -57,7 +57,7 @@ def train(
         from u2net.training import train as train_
 
         logging.basicConfig(format="u2net: %(message)s")
-        leads = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+        leads = os.environ.get("RANK", "0") == "0"  # of several processes only one writes messages
         try:
             if find_batch:
                 config = replace(config, batch_size=_largest_batch(run, config))
@@ -67,9 +67,8 @@ def train(
                 opening = partial(tqdm, desc="looking at the data", unit="pair", leave=False, disable=quiet)
                 result = train_(config, run, watch=progress, progress=opening)
         except ConfigMismatch as error:
-            click.echo(
-                f"u2net: {printable(run)} was begun otherwise; it can go on as it was, or name another:", err=True
-            )
+            told = f"{printable(run)} was started with another configuration; keep that, or name another folder"
+            click.echo(f"u2net: {told}:", err=True)
             for line in error.differences:
                 click.echo(f"  {printable(line)}", err=True)
             sys.exit(2)
@@ -95,7 +94,7 @@ def train(
 def _configured(
     run: Path, data: tuple[str, ...], preset: str | None, config_path: Path | None, given: dict[str, Any]
 ) -> TrainConfig:
-    """The configuration that the command line asks for: a recipe, or the run's own, and what is given beside it."""
+    """The configuration of the command line: a recipe or the run's own, changed by the options that are given."""
     begun = run / "config.json"
     if preset and config_path:
         raise Refusal("give --preset or --config, not both")
@@ -112,7 +111,7 @@ def _configured(
 
 
 def _largest_batch(run: Path, config: TrainConfig) -> int:
-    """What memory has room for; a run that was begun keeps what was found then."""
+    """The batch size that fits into memory; a run that is continued keeps its own."""
     if (run / "config.json").exists():
         return _read(run / "config.json").batch_size
     if os.environ.get("WORLD_SIZE", "1") != "1":
@@ -127,7 +126,7 @@ def _read(path: Path) -> TrainConfig:
 
 
 def _value(name: str, value: Any) -> Any:
-    """What a field takes, from what its option gave. Raises ValueError for lists of numbers that are none."""
+    """The value of a field, from its option's. Raises ValueError for a list with items that are no numbers."""
     kind = field_types(TrainConfig)[name]
     if get_origin(kind) is not tuple or not isinstance(value, str):
         return value
@@ -141,7 +140,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 class _Progress:
-    """A bar on a terminal, else a line now and then; validations are always told."""
+    """A bar on a terminal, else a line from time to time; validations are always shown."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -155,7 +154,7 @@ class _Progress:
             self._bar.close()
 
     def __call__(self, num_steps: int, row: dict[str, Any]) -> None:
-        """Tell of a row of metrics.jsonl."""
+        """Show a row of metrics.jsonl."""
         from tqdm import tqdm
 
         if self._bar is None:

@@ -1,4 +1,4 @@
-"""Training: configurations need nothing, `train` needs the extra `train`."""
+"""Training. `train` needs the extra `train`; configurations need nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FINETUNE", "MODERN", "PAPER", "PRESETS", "SMOKE", "TrainConfig", "tr
 
 
 def __getattr__(name: str) -> Any:
-    """Load `train`, and torch with it, when it is first asked for. Raises MissingExtra without them."""
+    """Import `train`, and torch with it, on first use. Raises MissingExtra without the extra `train`."""
     if name != "train":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
