@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ def train(
         place.check(config)
         if config.deterministic:
             stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses matrix products on a GPU
             torch.use_deterministic_algorithms(True)
         training = _Training(config, place, world, signals, progress)
         if world.leads:
