@@ -233,6 +233,7 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
         (["--bit-depth", "16", "--shadow", "{cup}", "out.tif"], ["16", "shadow", "8 bits"]),
         (["--bit-depth", "16", "--background", "red", "{cup}", "out.tif"], ["16", "background", "8 bits"]),
         (["--bit-depth", "16", "-a", "{cup}", "out.tif"], ["16", "alpha_matting", "8 bits"]),
+        (["--runtime", "onnxruntime", "--precision", "bf16", "{cup}"], ["bf16", "openvino", "onnxruntime"]),
         (["--lossy-quality", "50", "{cup}"], ["--lossy-quality", "webp"]),
         (["--alpha-quality", "50", "{cup}", "out.jpg"], ["--alpha-quality"]),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.server.region import margins, region
+from u2net.server.removebg import margins, region
 
 from .running import opener, picture, running
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
-from u2net.errors import InvalidModel
+from u2net.errors import InvalidModel, UnusableRuntime
 from u2net.inference.runtimes import PROVIDERS, RUNTIMES, Number, Precision, Runtime, processor_numbers
 from u2net.models.onnx_file import OnnxFile
 from u2net.models.zoo import integers_beside
@@ -30,11 +30,11 @@ def choose(file: OnnxFile, size: tuple[int, int], runtime: Runtime, precision: P
     if chosen == "auto":
         chosen = "openvino" if find_spec("openvino") and not has_gpu() else "onnxruntime"
     if file.is_int8 and precision not in ("auto", "int8"):
-        raise ValueError(f"{file.path.name} computes with integers, not in {precision}")
+        raise UnusableRuntime(f"{file.path.name} computes with integers, not in {precision}")
     wanted = "int8" if file.is_int8 else precision
     if wanted not in ("auto", *RUNTIMES[chosen].precisions):
         able = [name for name, row in RUNTIMES.items() if wanted in row.precisions]
-        raise ValueError(f"{wanted} needs the runtime {' or '.join(able)}, not {chosen}")
+        raise UnusableRuntime(f"{wanted} needs the runtime {' or '.join(able)}, not {chosen}")
     if file.is_int8 or wanted in ("fp32", "bf16"):
         return file.path, chosen, wanted  # type: ignore[return-value]
     beside = integers_beside(file.path)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from u2net.errors import UnusableRuntime
 from u2net.inference.choose import choose
 from u2net.inference.runtimes import RUNTIMES, Options, Precision, Runtime
 from u2net.inference.session import Session
@@ -55,7 +56,7 @@ def new_session(
     path = resolve(model_name, progress=progress)
     if path.suffix.lower() in _TORCH_SUFFIXES:
         if runtime != "auto" or precision not in ("auto", "fp32") or threads or providers or sess_opts:
-            raise ValueError(
+            raise UnusableRuntime(
                 f"{path.name} is run by torch in fp32, which takes no runtime, threads, providers or options"
             )
         from u2net.net.backend import torch_backend

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from u2net.errors import InvalidModel, MissingExtra
+from u2net.errors import InvalidModel, MissingExtra, UnusableRuntime
 
 if TYPE_CHECKING:  # and numpy in the functions: the command line reads the names here, and starts without numpy
     import numpy as np
@@ -158,7 +158,7 @@ def open_openvino(path: Path, card: Card, options: Options) -> Backend:
 
     core = openvino_core()
     if options.precision == "bf16" and "BF16" not in processor_numbers():
-        raise ValueError("bf16 needs a processor that computes with it")
+        raise UnusableRuntime("bf16 needs a processor that computes with it")
     hint = "bf16" if options.precision == "bf16" else "f32"  # else OpenVINO rounds to what the processor likes best
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if options.threads is not None:
