@@ -1,0 +1,108 @@
+"""Weights on disk: reads `.pth`, `.onnx` and our own `.safetensors`, and writes the last.
+
+In every format weights are read as numbers alone: nothing is unpickled, no other file is opened, and every key, shape
+and value is checked before a network is returned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from u2net.errors import InvalidModel
+from u2net.models.card import METADATA_KEY, Card
+from u2net.net.model import Stage, U2Net
+from u2net.net.onnx_import import load_onnx
+from u2net.net.pth import load_pth
+from u2net.net.weights import NUM_NAMED, Checkpoint, build, describe, digest, portable
+from u2net.system import atomic_write
+
+TABLE_KEY = "u2net.table"
+"""Metadata key of our safetensors files: the network's stages and number of classes, as JSON."""
+
+_MAX_HEADER_BYTES = 2**20  # of a safetensors file; ours take a tenth of it
+_MAX_ROWS, _MAX_HEIGHT, _MAX_CHANNELS = 31, 16, 2**14  # of a table read from a file
+
+
+def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = None) -> Checkpoint:
+    """Read our `.safetensors`, the ONNX file of a U²-Net, or a `.pth` with the authors' keys or our own.
+
+    Widths are read from the shapes of the weights; `stages` gives the whole table for `.pth` and `.onnx` files whose
+    heights are not the paper's. A `.pth` may lack `num_batches_tracked` and may have `module.` before its keys.
+    Raises InvalidModel for a file that is damaged, unsafe or does not fit (with the first five wrong keys), OSError for
+    a file that cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".onnx":
+            return load_onnx(path, stages)
+        if path.suffix.lower() == ".safetensors":
+            return _load_safetensors(path)
+        return load_pth(path, stages)
+    except InvalidModel as error:
+        raise InvalidModel(f"{path.name}: {error}") from None
+
+
+def save_checkpoint(network: U2Net, path: str | PathLike[str], card: Card) -> Card:
+    """Write weights, table and card as safetensors, atomically; return the card as written (see `describe`).
+
+    Raises InvalidModel for weights that are not finite, OSError if `path` cannot be written; it is then as it was.
+    """
+    state = {key: portable(value) for key, value in network.state_dict().items()}
+    spoilt = [key for key, value in state.items() if not value.isfinite().all()]
+    if spoilt:
+        raise InvalidModel(f"weights that are not finite are not saved: {', '.join(spoilt[:NUM_NAMED])}")
+    card = describe(network, card)
+    table = json.dumps({"stages": network.stages, "num_classes": network.num_classes})
+    content = save(state, {METADATA_KEY: card.to_json(), TABLE_KEY: table})
+    with atomic_write(path) as file:
+        file.write(content)
+    return card
+
+
+def _load_safetensors(path: Path) -> Checkpoint:
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > _MAX_HEADER_BYTES:
+            raise InvalidModel("damaged, or not a safetensors file of ours")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError:
+        raise InvalidModel("damaged, or not a safetensors file") from None
+    if METADATA_KEY not in metadata or TABLE_KEY not in metadata:
+        raise InvalidModel("has no model card: it was not written by this package")
+    try:
+        card = Card.from_json(metadata[METADATA_KEY])
+        network = build(state, *_read_table(metadata[TABLE_KEY]))
+    except InvalidModel:
+        raise
+    except ValueError as error:
+        raise InvalidModel(str(error)) from None
+    if digest(state) != card.sha256:
+        raise InvalidModel("the weights are not those that were saved: their SHA-256 differs from the card's")
+    return Checkpoint(network, card)
+
+
+def _read_table(text: str) -> tuple[tuple[Stage, ...], int]:
+    """Stages and number of classes, small enough that building the network costs nothing to speak of."""
+    try:
+        table = json.loads(text)
+        stages = tuple(Stage(*row) for row in table["stages"])
+        num_classes = table["num_classes"]
+        numbers = [number for stage in stages for number in (stage.c_in, stage.c_mid, stage.c_out)]
+        fits = (
+            len(stages) <= _MAX_ROWS
+            and all(type(stage.height) is int and 2 <= stage.height <= _MAX_HEIGHT for stage in stages)
+            and all(type(n) is int and 1 <= n <= _MAX_CHANNELS for n in (*numbers, num_classes))
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        fits = False
+    if not fits:
+        raise InvalidModel("its table of stages is damaged")
+    return stages, num_classes
