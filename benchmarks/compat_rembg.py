@@ -207,7 +207,7 @@ def check_colours(answers: dict[str, NDArray[np.uint8]]) -> Check:
 
 def check_smoothing(masks: list[NDArray[np.uint8]], answers: dict[str, NDArray[np.uint8]]) -> Check:
     """`post_process_mask` of both on soft masks."""
-    from u2net.cutout.matting.trimap import smooth_mask
+    from u2net.cutout.matting.alpha_matting import smooth_mask
 
     num_different = sum(
         int(np.count_nonzero(smooth_mask(mask) != answers[f"smooth {index}"])) for index, mask in enumerate(masks)

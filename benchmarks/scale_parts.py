@@ -20,10 +20,10 @@ from typing import Any
 
 from sides import memory_mib
 
-from u2net.cutout.batch.folder import cut_out, look_up
 from u2net.cutout.batch.journal import Journal
 from u2net.cutout.batch.plan import Outcome, Task, plan
 from u2net.cutout.batch.pool import Pool
+from u2net.cutout.batch.tasks import cut_out, look_up
 from u2net.cutout.config import CutoutConfig
 from u2net.cutout.cutter import Cut, Cutter
 from u2net.cutout.finish import Finish

@@ -53,8 +53,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder):
         pytest.importorskip("tensorboard")
     if "u2net.net" in code:
         torch = pytest.importorskip("torch")
-        from u2net.net.checkpoint import load_checkpoint
-        from u2net.net.weights import to_authors_key
+        from u2net.net.checkpoint import to_authors_key
+        from u2net.net.weight_files import load_checkpoint
 
         state = load_checkpoint("u2netp.onnx").network.state_dict()
         torch.save({to_authors_key(key): value for key, value in state.items()}, "u2net.pth")

@@ -83,7 +83,7 @@ FAULTS = (
           "_MARGIN = 2 ", "_MARGIN = 1 ", "cutout/test_outline.py cutout/matting/test_refine.py"),
     Fault("the guided filter smooths low variances", "cutout/matting/guided.py",
           "_LEAST_VARIANCE = 1e-4", "_LEAST_VARIANCE = 1e-2", "cutout/test_outline.py cutout/matting/test_guided.py"),
-    Fault("the threshold itself counts as subject", "cutout/matting/trimap.py",
+    Fault("the threshold itself counts as subject", "cutout/matting/alpha_matting.py",
           "_eroded(mask > foreground_threshold", "_eroded(mask >= foreground_threshold"),
     Fault("a file that ends in a zero looks incomplete", "cutout/batch/watch.py", "_ZEROS = 64", "_ZEROS = 1"),
     Fault("pauses of a copy are not waited for", "cutout/batch/watch.py",
@@ -98,7 +98,8 @@ FAULTS = (
     Fault("pictures without a mask vanish", "evaluation/dataset.py",
           "images_by_stem.keys() | masks_by_stem.keys()", "images_by_stem.keys() & masks_by_stem.keys()"),
     # net, training
-    Fault("integers keep no level exactly", "net/steady.py", "or not torch.equal(bias - level + level, bias)", ""),
+    Fault("integers keep no level exactly", "net/constant_channels.py",
+          "or not torch.equal(bias - level + level, bias)", ""),
     Fault("resolution is never lost", "training/augment.py",
           "(0.30, appearance.lose_resolution)", "(0.00, appearance.lose_resolution)"),
     Fault("blurs are ten times as wide", "training/appearance.py",

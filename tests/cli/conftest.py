@@ -36,7 +36,7 @@ class _Inside:
         pass
 
     def run(self, tasks) -> Iterator:
-        from u2net.cutout.batch.folder import make
+        from u2net.cutout.batch.tasks import make
 
         return (make(self._cutter, task) for task in tasks if task)
 

@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 
 def test_the_authors_weights_become_a_file_that_cuts_out(tmp_path, photograph, u2netp):
-    from u2net.net.checkpoint import load_checkpoint
-    from u2net.net.weights import to_authors_key
+    from u2net.net.checkpoint import to_authors_key
+    from u2net.net.weight_files import load_checkpoint
 
     state = load_checkpoint(find("u2netp")).network.state_dict()
     torch.save({to_authors_key(key): value for key, value in state.items()}, tmp_path / "u2netp.pth")

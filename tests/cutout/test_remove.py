@@ -13,8 +13,8 @@ import u2net
 from u2net import Session, new_session, remove
 from u2net.cutout import remove as background
 from u2net.cutout.config import Quality
+from u2net.cutout.matting.alpha_matting import alpha_matte
 from u2net.cutout.matting.foreground import foreground
-from u2net.cutout.matting.trimap import alpha_matte
 from u2net.errors import InvalidImage, InvalidModel, UnknownModel
 from u2net.images.load import load_image
 from u2net.models.card import Card

@@ -31,7 +31,7 @@ def _open(runtime: str, transform: Transform | None = None) -> Iterator[Session]
         return
     torch = pytest.importorskip("torch")
     from u2net.net.backend import torch_backend
-    from u2net.net.checkpoint import load_checkpoint
+    from u2net.net.weight_files import load_checkpoint
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -8,8 +8,8 @@ import torch
 from u2net.errors import InvalidModel
 from u2net.models.card import Card
 from u2net.net import export_onnx, load_checkpoint
+from u2net.net.constant_channels import find_levels, subtract_levels
 from u2net.net.export import to_graph, to_onnx
-from u2net.net.steady import find_levels, subtract_levels
 
 CARD = Card("a")
 

@@ -19,8 +19,8 @@ from u2net.models.onnx_file import read_metadata
 from u2net.models.transform import Transform
 from u2net.models.zoo import find
 from u2net.net import U2NETP, Stage, U2Net, export_onnx
+from u2net.net.checkpoint import describe
 from u2net.net.export import to_onnx
-from u2net.net.weights import describe
 
 CARD = Card(name="a", transform=Transform(size=(64, 48), stretch=False), licence="MIT", scores={"maxF": 0.5})
 

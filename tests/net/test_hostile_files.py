@@ -22,8 +22,8 @@ from u2net.inference.open import new_session
 from u2net.inference.runtimes import RUNTIMES
 from u2net.models.onnx_file import read_metadata
 from u2net.net import Stage, U2Net, load_checkpoint
+from u2net.net.checkpoint import to_authors_key
 from u2net.net.export import to_onnx
-from u2net.net.weights import to_authors_key
 
 MAX_MEGABYTES = 200
 MARKER = "ran"

@@ -17,7 +17,7 @@ from u2net.errors import InvalidModel
 from u2net.models.card import Card
 from u2net.models.transform import Transform
 from u2net.net import U2NET, U2NETP, Stage, U2Net, export_onnx, load_checkpoint, save_checkpoint
-from u2net.net.weights import digest, to_authors_key
+from u2net.net.checkpoint import digest, to_authors_key
 
 Shapes = dict[str, tuple[int, ...]]
 

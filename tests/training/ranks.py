@@ -13,8 +13,8 @@ import torch
 
 from training.conftest import TINY
 from u2net.errors import TrainingInterrupted, U2NetError
+from u2net.net.checkpoint import digest
 from u2net.net.model import VARIANTS
-from u2net.net.weights import digest
 from u2net.training import TrainConfig, loop
 
 

@@ -21,7 +21,7 @@ from u2net.training.examples import Order, open_examples
 from u2net.training.loader import Batch, Loader, positions
 from u2net.training.loop import train
 from u2net.training.objective import normalise
-from u2net.training.run import read_rows
+from u2net.training.run_folder import read_rows
 from u2net.training.store import open_store
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ from torch.nn.functional import binary_cross_entropy
 
 from training.pairs import write_pairs
 from u2net.errors import ConfigMismatch, TrainingDiverged, U2NetError
-from u2net.net.checkpoint import load_checkpoint
 from u2net.net.model import VARIANTS, U2Net
+from u2net.net.weight_files import load_checkpoint
 from u2net.training import loop, snapshot
 from u2net.training.config import TrainConfig
 from u2net.training.loop import train
-from u2net.training.run import read_rows
+from u2net.training.run_folder import read_rows
 from u2net.training.snapshot import load_newest
 
 pytestmark = pytest.mark.usefixtures("lean")

@@ -83,7 +83,7 @@ def test_a_run_from_folded_norms_reopens_them_unless_they_are_frozen(configured,
 def folded(tmp_path, tiny):
     """A file of the tiny network whose norms do nothing."""
     from u2net.models.card import Card
-    from u2net.net.checkpoint import save_checkpoint
+    from u2net.net.weight_files import save_checkpoint
 
     network = U2Net(VARIANTS["u2netp"])
     for module in network.modules():

@@ -11,7 +11,7 @@ from u2net import new_session
 from u2net.errors import InvalidModel
 from u2net.models.transform import Transform
 from u2net.models.zoo import resolve
-from u2net.net.checkpoint import load_checkpoint
+from u2net.net.weight_files import load_checkpoint
 from u2net.training import TrainConfig, objective
 from u2net.training.loop import train
 from u2net.training.objective import Teachers

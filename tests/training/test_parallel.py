@@ -15,7 +15,7 @@ import pytest
 from training.pairs import write_pairs
 from u2net.training import TrainConfig
 from u2net.training.loop import train
-from u2net.training.run import read_rows
+from u2net.training.run_folder import read_rows
 from u2net.training.snapshot import load_newest
 
 SCRIPT = str(Path(__file__).with_name("ranks.py"))

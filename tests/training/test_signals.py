@@ -10,10 +10,10 @@ import torch
 
 from training.pairs import write_pairs
 from u2net.errors import TrainingInterrupted
-from u2net.net.checkpoint import load_checkpoint
+from u2net.net.weight_files import load_checkpoint
 from u2net.training import TrainConfig
 from u2net.training.loop import Watch, train
-from u2net.training.run import read_rows
+from u2net.training.run_folder import read_rows
 from u2net.training.snapshot import Snapshot, load_newest
 from u2net.training.validation import Validator
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from training.pairs import write_pairs
-from u2net.net.checkpoint import load_checkpoint
-from u2net.net.weights import digest
+from u2net.net.checkpoint import digest
+from u2net.net.weight_files import load_checkpoint
 from u2net.training import TrainConfig
-from u2net.training.run import read_rows
+from u2net.training.run_folder import read_rows
 from u2net.training.snapshot import load_newest
 
 SCRIPT = Path(__file__).with_name("survive.py")

@@ -20,9 +20,9 @@ from u2net.cli.failure import Refusal, printable, quiet_decoders
 from u2net.errors import ConfigMismatch
 
 if TYPE_CHECKING:
-    from u2net.cutout.batch.folder import Engine
     from u2net.cutout.batch.plan import Outcome, Task
     from u2net.cutout.batch.report import Gallery
+    from u2net.cutout.batch.tasks import Engine
     from u2net.cutout.config import CutoutConfig
     from u2net.system import Signals
 
@@ -54,10 +54,10 @@ class FolderOptions:
 
 def remove_folder(source: Path, target: Path, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out the pictures below a folder; gives the exit code. Raises Refusal, and what the library raises."""
-    from u2net.cutout.batch.folder import cut_out, look_up, sweep
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
     from u2net.cutout.batch.report import Gallery
+    from u2net.cutout.batch.tasks import cut_out, look_up, sweep
     from u2net.cutout.batch.watch import Arrivals
     from u2net.errors import ConfigMismatch
     from u2net.system import Signals
@@ -198,7 +198,7 @@ def is_terminal() -> bool:
 
 def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
-    from u2net.cutout.batch.cluster import begin, cut_out, end, open_storage
+    from u2net.cutout.batch.ray_cluster import begin, cut_out, end, open_storage
     from u2net.cutout.cutter import Cutter
 
     if options.watch or options.report:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.cutout.config import Quality
+from u2net.cutout.matting.alpha_matting import alpha_matte, smooth_mask
 from u2net.cutout.matting.refine import refine
-from u2net.cutout.matting.trimap import alpha_matte, smooth_mask
 from u2net.images.picture import Levels, Picture, to_8_bits, to_16_bits
 from u2net.inference.session import Prediction, Session, with_mirrored
 from u2net.models.transform import Transform

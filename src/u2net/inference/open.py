@@ -60,7 +60,7 @@ def new_session(
                 f"{path.name} is run by torch in fp32, which takes no runtime, threads, providers or options"
             )
         from u2net.net.backend import torch_backend
-        from u2net.net.checkpoint import load_checkpoint
+        from u2net.net.weight_files import load_checkpoint
 
         network, card = load_checkpoint(path)
         return Session(torch_backend(network), replace(card, transform=transform) if transform else card)

@@ -31,7 +31,7 @@ class Card:
     source: str = "unknown"
     """Where the weights come from: who trained them, on what, where they were published."""
     sha256: str = ""
-    """Hex digest of the weights before any folding (`u2net.net.weights.digest`); empty when unknown."""
+    """Hex digest of the weights before any folding (`u2net.net.checkpoint.digest`); empty when unknown."""
     num_parameters: int = 0
     """Learnt numbers of the network before any folding; 0 when unknown."""
     scores: dict[str, float] = field(default_factory=dict)

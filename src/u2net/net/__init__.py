@@ -9,10 +9,10 @@ try:
 except ImportError as error:
     raise MissingExtra("u2net.net needs more packages: pip install 'u2net[torch]'") from error
 
-from u2net.net.checkpoint import load_checkpoint, save_checkpoint
+from u2net.net.checkpoint import Checkpoint
 from u2net.net.export import export_onnx
 from u2net.net.model import RSU, U2NET, U2NETP, Stage, U2Net
-from u2net.net.weights import Checkpoint
+from u2net.net.weight_files import load_checkpoint, save_checkpoint
 
 __all__ = [
     "RSU",

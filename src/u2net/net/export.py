@@ -24,9 +24,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
+from u2net.net.checkpoint import describe
+from u2net.net.constant_channels import find_levels, subtract_levels
 from u2net.net.model import ConvBlock, U2Net
-from u2net.net.steady import find_levels, subtract_levels
-from u2net.net.weights import describe
 from u2net.system import atomic_write
 
 OPSET = 18

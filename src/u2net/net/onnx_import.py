@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from u2net.errors import InvalidModel
 from u2net.models.card import Card
 from u2net.models.onnx_file import OnnxFile
+from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
+from u2net.net.constant_channels import add_levels
 from u2net.net.export import to_graph, widen
 from u2net.net.model import U2NETP, Stage
-from u2net.net.steady import add_levels
-from u2net.net.weights import Checkpoint, build, describe, paper_table, skeleton
 
 _ACTIVATIONS = {"Sigmoid", "Softmax", "LogSoftmax"}  # may stand behind the fused map, or not
 _WINDOW = {"auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4, "strides": [1, 1]}

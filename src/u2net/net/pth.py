@@ -19,8 +19,8 @@ from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.models.card import Card
+from u2net.net.checkpoint import Checkpoint, build, describe, differences, paper_table, skeleton, to_authors_key
 from u2net.net.model import VARIANTS, Stage
-from u2net.net.weights import Checkpoint, build, describe, differences, paper_table, skeleton, to_authors_key
 
 
 def load_pth(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:

@@ -3,7 +3,7 @@
 Maps are unsigned with one scale each, weights signed with one scale per output channel (Krishnamoorthi 2018, arXiv
 1806.08342), written as pairs of QuantizeLinear and DequantizeLinear between which runtimes compute with integers. Maps
 that are joined, halved or resized share their scale, so that nothing is converted on the way. The six side maps, their
-fusion and the probabilities stay in float32. Levels must have been taken out before (`u2net.net.steady`).
+fusion and the probabilities stay in float32. Levels must have been taken out before (`u2net.net.constant_channels`).
 """
 
 from __future__ import annotations

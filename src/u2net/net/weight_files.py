@@ -16,10 +16,10 @@ from safetensors.torch import save
 
 from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
+from u2net.net.checkpoint import NUM_NAMED, Checkpoint, build, describe, digest, portable
 from u2net.net.model import Stage, U2Net
 from u2net.net.onnx_import import load_onnx
 from u2net.net.pth import load_pth
-from u2net.net.weights import NUM_NAMED, Checkpoint, build, describe, digest, portable
 from u2net.system import atomic_write
 
 TABLE_KEY = "u2net.table"

@@ -22,7 +22,7 @@ from torch import nn
 
 from u2net.errors import ConfigMismatch, NotEnoughRoom, TrainingDiverged, TrainingInterrupted, U2NetError
 from u2net.evaluation.report import save_text
-from u2net.net.checkpoint import save_checkpoint
+from u2net.net.weight_files import save_checkpoint
 from u2net.system import Signals
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Progress
@@ -31,7 +31,7 @@ from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels
 from u2net.training.objective import Objective, find_precision, new_network, normalise
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import Later, World, joined, with_shared_gradients
-from u2net.training.run import Record, Run
+from u2net.training.run_folder import Record, Run
 from u2net.training.snapshot import State, load_newest, save_snapshot
 from u2net.training.validation import Validator
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from u2net.net.constant_channels import find_levels
 from u2net.net.model import RSU, ConvBlock, U2Net
-from u2net.net.steady import find_levels
 
 
 def has_folded_norms(network: U2Net) -> bool:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from u2net.errors import InvalidModel
 from u2net.models.transform import AUTHORS, Transform
 from u2net.models.zoo import resolve
-from u2net.net.checkpoint import load_checkpoint
 from u2net.net.model import VARIANTS, U2Net
+from u2net.net.weight_files import load_checkpoint
 from u2net.training.config import Look, TrainConfig
 from u2net.training.loss import Loss, LossValue
 from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels

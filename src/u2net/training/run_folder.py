@@ -18,9 +18,9 @@ from u2net import __version__
 from u2net.errors import ConfigMismatch, U2NetError
 from u2net.models.card import Card
 from u2net.models.transform import Transform
-from u2net.net.checkpoint import load_checkpoint, save_checkpoint
 from u2net.net.export import export_onnx
 from u2net.net.model import U2Net
+from u2net.net.weight_files import load_checkpoint, save_checkpoint
 from u2net.system import atomic_write
 from u2net.training.config import TrainConfig
 

@@ -22,7 +22,7 @@ from u2net.errors import ConfigMismatch
 
 pytest.importorskip("ray", reason="u2net[ray] is not installed")
 
-from u2net.cutout.batch.cluster import Remover, Storage, actor_options, begin, end, open_storage
+from u2net.cutout.batch.ray_cluster import Remover, Storage, actor_options, begin, end, open_storage
 
 OPEN = {"RAY_AUTH_MODE": "disabled"}
 QUICK = CutoutConfig(runtime="onnxruntime", threads=1)
@@ -215,8 +215,8 @@ def test_a_picture_that_kills_its_process_has_failed_and_the_others_are_done(tmp
         import sys
         from pathlib import Path
         from cutout.batch.folders import QuickCutter
-        from u2net.cutout.batch.cluster import cut_out
-        from u2net.cutout.batch.cluster import open_storage
+        from u2net.cutout.batch.ray_cluster import cut_out
+        from u2net.cutout.batch.ray_cluster import open_storage
         told = cut_out(*map(open_storage, sys.argv[1:3]), QuickCutter(), overwrite=False, workers=2)
         lines = sorted(f"{one.source.stem} {one.status} {one.reason}" for one in told)
         Path(sys.argv[3]).write_text("\\n".join(lines))"""

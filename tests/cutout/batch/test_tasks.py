@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cutout.batch.folders import QuickCutter, digest
-from u2net.cutout.batch.folder import cut_out, look_up, make, sweep
 from u2net.cutout.batch.journal import Journal
 from u2net.cutout.batch.plan import Outcome, Task
+from u2net.cutout.batch.tasks import cut_out, look_up, make, sweep
 
 
 class Place:
@@ -182,7 +182,7 @@ def test_a_picture_that_breaks_later_leaves_its_file_and_may_replace_it_when_men
 
 
 def test_a_picture_that_grows_while_it_is_read_is_not_cut_out(task, monkeypatch):
-    from u2net.cutout.batch import folder as module
+    from u2net.cutout.batch import tasks as module
 
     def read(path: Path) -> bytes:
         content = path.read_bytes()

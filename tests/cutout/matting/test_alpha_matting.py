@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pictures import ROOT
 
-from u2net.cutout.matting import trimap as matte
-from u2net.cutout.matting.trimap import alpha_matte, estimate_alpha, smooth_mask, trimap
+from u2net.cutout.matting import alpha_matting as matte
+from u2net.cutout.matting.alpha_matting import alpha_matte, estimate_alpha, smooth_mask, trimap
 
 GOLDEN = ROOT / "tests/golden" / "rembg_post_process.npz"
 PYMATTING = ROOT / "tests/golden" / "pymatting.npz"

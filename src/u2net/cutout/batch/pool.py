@@ -15,8 +15,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self
 
-from u2net.cutout.batch.folder import make
 from u2net.cutout.batch.plan import Outcome, Task
+from u2net.cutout.batch.tasks import make
 from u2net.cutout.cutter import Cutter
 from u2net.errors import WorkersDied
 from u2net.system import available_memory, bound_heaps, num_processors

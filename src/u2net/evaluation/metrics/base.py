@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,6 +167,10 @@ class Sums(ABC):
 
 class Measure(Sums):
     """Scores pairs one by one."""
+
+    in_tables: ClassVar[tuple[str, ...]] = ()
+    """Those of its scores that tables show; files hold all."""
+    lower_is_better: ClassVar[bool] = False
 
     @abstractmethod
     def step(self, pair: Pair) -> dict[str, float]:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from u2net.evaluation.metrics.base import HALF, Measure, Pair, PictureMeasure
 from u2net.evaluation.metrics.f_measure import f_score
-from u2net.evaluation.metrics.measure import HALF, Measure, Pair, PictureMeasure
 from u2net.images.morphology import boundary, grow_by_disc, thin_by_square
 
 
@@ -19,6 +19,8 @@ class RelaxedF(Measure):
     If one outline is missing, precision or recall is 0; if both are missing, they are 1.
     Ehrig and Euzenat, Relaxed precision and recall for ontology matching, 2005; Qin et al., BASNet, CVPR 2019.
     """
+
+    in_tables = ("relaxF",)
 
     SLACK = 3
 
@@ -45,6 +47,8 @@ class BoundaryIoU(PictureMeasure):
     Cheng et al., Boundary IoU: improving object-centric image segmentation evaluation, CVPR 2021. Two empty masks
     score 1.
     """
+
+    in_tables = ("BIoU",)
 
     def score(self, pair: Pair) -> dict[str, float]:
         """Boundary IoU."""

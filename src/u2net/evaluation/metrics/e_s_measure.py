@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.evaluation.metrics.base import EPSILON, Levels, Pair, PictureMeasure
 from u2net.evaluation.metrics.f_measure import CurveMeasure
-from u2net.evaluation.metrics.measure import EPSILON, Levels, Pair, PictureMeasure
 
 
 class EMeasure(CurveMeasure):
@@ -16,6 +16,8 @@ class EMeasure(CurveMeasure):
 
     Fan et al., Enhanced-alignment measure for binary foreground map evaluation, IJCAI 2018.
     """
+
+    in_tables = ("maxE",)
 
     name = "E"
 
@@ -43,6 +45,8 @@ class SMeasure(PictureMeasure):
 
     Fan et al., Structure-measure: a new way to evaluate foreground maps, ICCV 2017.
     """
+
+    in_tables = ("Sm",)
 
     def score(self, pair: Pair) -> dict[str, float]:
         """Sm. Of an empty or full mask it is how little, or how much, of the map is subject."""

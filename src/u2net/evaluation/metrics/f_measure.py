@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from u2net.evaluation.metrics.base import EPSILON, Levels, Measure, Pair, PictureMeasure, cumulate
 from u2net.evaluation.metrics.distance import FARTHEST, combine, end_to_end, nearest, squared_distances
-from u2net.evaluation.metrics.measure import EPSILON, Levels, Measure, Pair, PictureMeasure, cumulate
 
 BETA2 = 0.3
 """Weight of precision in F-measures of saliency (Achanta et al. 2009)."""
@@ -43,6 +43,8 @@ class FMeasure(Measure):
     Maps are divided by their maximum. There are 255 thresholds: the two highest levels share one, as in the authors'
     tool. Achanta et al., Frequency-tuned salient region detection, CVPR 2009.
     """
+
+    in_tables = ("maxF",)
 
     def __init__(self) -> None:
         self._curves = np.zeros((2, 255))
@@ -124,6 +126,8 @@ class WeightedF(PictureMeasure):
     empty mask scores 0. If several pixels of the mask are equally near, the definition does not say whose error counts;
     `nearest` does. Distances beyond 80 pixels are not exact, which changes a weight of 2 by at most 0.000015.
     """
+
+    in_tables = ("Fw",)
 
     def score(self, pair: Pair) -> dict[str, float]:
         """Fw."""

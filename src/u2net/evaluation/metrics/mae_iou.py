@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidDataset
-from u2net.evaluation.metrics.measure import HALF, Pair, PictureMeasure, Sums
+from u2net.evaluation.metrics.base import HALF, Pair, PictureMeasure, Sums
 
 
 class MAE(PictureMeasure):
@@ -14,6 +14,9 @@ class MAE(PictureMeasure):
 
     Perazzi et al., Saliency filters: contrast based filtering for salient region detection, CVPR 2012.
     """
+
+    in_tables = ("MAE stretched", "MAE")
+    lower_is_better = True
 
     def score(self, pair: Pair) -> dict[str, float]:
         """Both errors; published tables print the stretched one."""
@@ -29,6 +32,8 @@ class Overlap(PictureMeasure):
 
     Two empty masks overlap fully.
     """
+
+    in_tables = ("IoU",)
 
     def score(self, pair: Pair) -> dict[str, float]:
         """IoU and Dice."""

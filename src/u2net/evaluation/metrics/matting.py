@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from u2net.evaluation.metrics.measure import Pair, PictureMeasure
+from u2net.evaluation.metrics.base import Pair, PictureMeasure
 from u2net.images.morphology import Mask, largest_part
 
 Errors = NDArray[np.float64]
@@ -26,6 +26,8 @@ class _MattingError(PictureMeasure):
     A region, boolean (H, W), is most often the unknown part of a trimap, as in published tables. Errors are computed on
     the whole picture and summed inside the region; an empty region has no error.
     """
+
+    lower_is_better = True
 
     name: str
 
@@ -53,6 +55,8 @@ class _MattingError(PictureMeasure):
 class SAD(_MattingError):
     """Sum of absolute differences of alphas in [0, 1], in thousands of pixels, 0 to H × W / 1000."""
 
+    in_tables = ("SAD",)
+
     name = "SAD"
 
     def errors(self, pair: Pair) -> Errors:
@@ -62,6 +66,8 @@ class SAD(_MattingError):
 
 class MSE(_MattingError):
     """Mean, not sum, of squared differences of alphas in [0, 1], 0 to 1; tables often print it in thousandths."""
+
+    in_tables = ("MSE",)
 
     name = "MSE"
 
@@ -80,6 +86,8 @@ class GradientError(_MattingError):
     filter's weights sum to 1; border pixels are repeated beyond the border. The published code first stretches each
     alpha to fill [0, 1]; we do not, which changes nothing for an alpha that holds both 0 and 255.
     """
+
+    in_tables = ("Grad",)
 
     name = "Grad"
 
@@ -100,6 +108,8 @@ class ConnectivityError(_MattingError):
     parts the first in reading order is taken (MATLAB: by columns). Thresholds are compared in whole numbers: Python
     ports in floating point find level 153 below 0.6.
     """
+
+    in_tables = ("Conn",)
 
     name = "Conn"
 
