@@ -55,7 +55,7 @@ def measure(path: str | PathLike[str], size: tuple[int, int]) -> Cost:
             raise InvalidModel(f"{Path(path).name} does not run at {size[0]}×{size[1]}") from error
         events = json.loads(Path(session.end_profiling()).read_bytes())
     kernels = [event for event in events if event.get("name", "").endswith("_kernel_time")]
-    # What `u2net.net.constant_channels` adds knows only the picture's size: no work on the picture, but it holds biases.
+    # `u2net.net.constant_channels` adds what knows only the picture's size: it holds biases, but is no work on it.
     levels = [event["args"] for event in kernels if event["name"].endswith(".level_kernel_time")]
     steps = [event["args"] for event in kernels if event["args"] not in levels]
     convolutions = [step for step in steps if "Conv" in step["op_name"]]

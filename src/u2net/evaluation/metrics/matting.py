@@ -42,7 +42,7 @@ class _MattingError(PictureMeasure):
             if region.dtype != np.bool_ or region.shape != errors.shape:
                 raise ValueError(f"a region is boolean {errors.shape}, not {region.dtype} {region.shape}")
             errors = errors[region]
-        return {self.name: self._total(errors)}
+        return {self.in_tables[0]: self._total(errors)}
 
     def step(self, pair: Pair, region: Mask | None = None) -> dict[str, float]:
         """Add a pair; return its error."""
@@ -57,8 +57,6 @@ class SAD(_MattingError):
 
     in_tables = ("SAD",)
 
-    name = "SAD"
-
     def errors(self, pair: Pair) -> Errors:
         """Absolute differences, 0 to 1."""
         return np.asarray(np.abs(pair.saliency.astype(np.int16) - pair.truth) / 255)
@@ -68,8 +66,6 @@ class MSE(_MattingError):
     """Mean, not sum, of squared differences of alphas in [0, 1], 0 to 1; tables often print it in thousandths."""
 
     in_tables = ("MSE",)
-
-    name = "MSE"
 
     def errors(self, pair: Pair) -> Errors:
         """Squared differences, 0 to 1."""
@@ -88,8 +84,6 @@ class GradientError(_MattingError):
     """
 
     in_tables = ("Grad",)
-
-    name = "Grad"
 
     def errors(self, pair: Pair) -> Errors:
         """Squared differences of gradient magnitudes."""
@@ -110,8 +104,6 @@ class ConnectivityError(_MattingError):
     """
 
     in_tables = ("Conn",)
-
-    name = "Conn"
 
     def errors(self, pair: Pair) -> Errors:
         """Absolute differences of connectedness, 0 to 1."""

@@ -8,7 +8,7 @@ import { Retouching } from "./retouching.js";
 import { askAbout, cutOut } from "./service.js";
 import { Stage } from "./stage.js";
 import { drawEntry, newEntry } from "./strip.js";
-import { takingTurns } from "./turns.js";
+import { takingTurns } from "./queue.js";
 import { zip } from "./zip.js";
 
 const AT_ONCE = 2;

@@ -1,6 +1,6 @@
 /** The matte where a brush was, and the matte that was retouched on a small picture at the full one's size. */
 
-import { fitted, unfogged } from "./linear.js";
+import { fitted, unfogged } from "./guided.js";
 
 const CORE = 0.5; // of the brush's radius: nearer to its path, what it says is certain
 const HINT = 0.02; // weight of a soft brush where colours must tell; it decides where they do not

@@ -2,7 +2,7 @@
 
 import { alphaOf, drawBackground, drawOver, encoded, newCanvas, pixelsOf, withAlpha } from "./canvas.js";
 import { Retouching } from "./retouching.js";
-import { solve } from "./solver.js";
+import { solve } from "./matte-client.js";
 
 const ENDINGS = { "image/png": "png", "image/webp": "webp", "image/jpeg": "jpg" };
 

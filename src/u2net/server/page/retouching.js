@@ -1,7 +1,7 @@
 /** A picture that is open: its pixels on the screen's scale, the alpha that strokes change, and the way back. */
 
 import { alphaOf, pixelsOf, withAlpha } from "./canvas.js";
-import { solve } from "./solver.js";
+import { solve } from "./matte-client.js";
 
 const LONGER_SIDE = 1280;
 
