@@ -105,7 +105,9 @@ def steps(content: bytes) -> list[Step]:
         ),
         Step("one decode for network and output, not two", call, decode_twice(content, call)),
         Step("outlines as the network gives them, not refined", coarse, call, "the other is the default"),
-        Step("the picture becomes the cut-out, and is not copied", call, without(finish, "cut_out", cut_out_of_a_copy)),
+        Step(
+            "the picture becomes the cut-out, and is not copied", call, without(finish, "with_alpha", cut_out_of_a_copy)
+        ),
     ]
 
 
@@ -139,7 +141,7 @@ def decode_twice(content: bytes, call: Way) -> Way:
 def cut_out_of_a_copy(rgb: Image.Image, alpha: NDArray[np.uint8], *, keep_hidden: bool, in_place: bool) -> Image.Image:
     """The cut-out beside its picture, which stays."""
     assert in_place
-    return cutout.cut_out(rgb, alpha, keep_hidden=keep_hidden)
+    return cutout.with_alpha(rgb, alpha, keep_hidden=keep_hidden)
 
 
 def wide_profile() -> bytes:

@@ -89,7 +89,7 @@ def run_stage(side: str, stage: str, name: str) -> None:
 def our_work(stage: str, folder: Path) -> tuple[Work, str]:
     """What a stage of ours does, with its input read; and the name of what it makes."""
     from u2net import new_session
-    from u2net.cutout.compose import cut_out
+    from u2net.cutout.compose import with_alpha
     from u2net.cutout.matting.foreground import foreground
     from u2net.cutout.matting.refine import refine
     from u2net.images.load import load_image
@@ -112,7 +112,7 @@ def our_work(stage: str, folder: Path) -> tuple[Work, str]:
     if stage == "colours":
         pixels = np.asarray(rgb)
         return lambda: foreground(pixels, alpha), ""
-    return lambda: cut_out(rgb, alpha, in_place=True), "cutout"
+    return lambda: with_alpha(rgb, alpha, in_place=True), "cutout"
 
 
 def their_work(stage: str, folder: Path) -> tuple[Work, str]:

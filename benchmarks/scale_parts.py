@@ -23,7 +23,7 @@ from sides import memory_mib
 from u2net.cutout.batch.journal import Journal
 from u2net.cutout.batch.plan import Outcome, Task, plan
 from u2net.cutout.batch.pool import Pool
-from u2net.cutout.batch.tasks import cut_out, look_up
+from u2net.cutout.batch.tasks import do_tasks, look_up
 from u2net.cutout.config import CutoutConfig
 from u2net.cutout.cutter import Cut, Cutter
 from u2net.cutout.finish import Finish
@@ -85,9 +85,9 @@ def pool(name: str, num: str) -> dict[str, float]:
         source.write_bytes(b"a picture")
     tasks = [Task(source, folder / "out" / f"{source.stem}.png") for source in sources]
     with Journal(folder / "out", folder / "in", _ASKED) as journal, Pool(Nothing(), 2) as workers:  # type: ignore[arg-type]
-        cut_out(tasks[:100], journal, workers.run, str)  # until all have started
+        do_tasks(tasks[:100], journal, workers.run, str)  # until all have started
         before = process_time()
-        cut_out(tasks[100:], journal, workers.run, str)
+        do_tasks(tasks[100:], journal, workers.run, str)
         return {"seconds_a_picture": (process_time() - before) / len(tasks[100:])}
 
 

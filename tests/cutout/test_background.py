@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from u2net.cutout.background import blur, is_opaque, put_over, read_background
-from u2net.cutout.compose import cut_out
+from u2net.cutout.compose import with_alpha
 from u2net.images.picture import Picture
 
 BLACK, WHITE = (0, 0, 0, 255), (255, 255, 255, 255)
@@ -62,7 +62,7 @@ def test_the_blurred_background_has_none_of_the_subjects_colours():
     rgb, alpha = Image.new("RGB", (80, 80), (40, 90, 40)), Image.new("L", (80, 80))
     rgb.paste((250, 0, 250), (30, 30, 50, 50))
     alpha.paste(255, (30, 30, 50, 50))
-    pixels = np.asarray(_blurred(cut_out(rgb, np.asarray(alpha)), rgb, 6))
+    pixels = np.asarray(_blurred(with_alpha(rgb, np.asarray(alpha)), rgb, 6))
     outside = np.asarray(alpha) == 0
     assert np.abs(pixels[outside].astype(int) - (40, 90, 40, 255)).max() <= 8
     assert (pixels[~outside] == (250, 0, 250, 255)).all()

@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from u2net.cutout.compose import (
-    cut_out,
     keep_largest,
     subject_box,
+    with_alpha,
     with_shadow,
 )
 from u2net.images.picture import to_16_bits
@@ -18,13 +18,13 @@ def _soft_disc(size: int = 64) -> np.ndarray:
 
 def test_colours_are_straight():
     """rembg's default makes 100 of this 200 (its naive cut-out multiplies by alpha and stores it as straight)."""
-    cutout = cut_out(Image.new("RGB", (1, 1), (200, 200, 200)), np.full((1, 1), 128, np.uint8))
+    cutout = with_alpha(Image.new("RGB", (1, 1), (200, 200, 200)), np.full((1, 1), 128, np.uint8))
     assert cutout.getpixel((0, 0)) == (200, 200, 200, 128)
 
 
 def test_the_removed_background_is_gone_from_the_file():
     picture = Image.new("RGB", (64, 64), "red")
-    pixels = np.asarray(cut_out(picture, _soft_disc()))
+    pixels = np.asarray(with_alpha(picture, _soft_disc()))
     assert (pixels[:8, :8] == 0).all()
 
 
@@ -32,27 +32,27 @@ def test_the_removed_background_is_gone_from_the_file():
 def test_colours_survive_wherever_anything_shows_within_eight_pixels(shape):
     rng = np.random.default_rng(0)
     alpha = (rng.random(shape) < 0.01).astype(np.uint8) * rng.integers(1, 256, shape, dtype=np.uint8)
-    pixels = np.asarray(cut_out(Image.new("RGB", shape[::-1], "white"), alpha))
+    pixels = np.asarray(with_alpha(Image.new("RGB", shape[::-1], "white"), alpha))
     for y, x in np.argwhere(alpha):
         assert (pixels[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9, :3] == 255).all()
 
 
 def test_scaling_straight_colours_makes_no_dark_rim():
     """As programs do that ignore alpha while they scale."""
-    cutout = cut_out(Image.new("RGB", (64, 64), "white"), np.where(_soft_disc() > 127, np.uint8(255), np.uint8(0)))
+    cutout = with_alpha(Image.new("RGB", (64, 64), "white"), np.where(_soft_disc() > 127, np.uint8(255), np.uint8(0)))
     scaled = np.asarray(Image.merge("RGBA", [c.resize((160, 160), Image.Resampling.BICUBIC) for c in cutout.split()]))
     assert scaled[scaled[..., 3] > 0, :3].min() == 255
 
 
 def test_colours_can_be_kept_under_transparent_pixels():
     picture = Image.new("RGB", (64, 64), "red")
-    pixels = np.asarray(cut_out(picture, np.zeros((64, 64), np.uint8), keep_hidden=True))
+    pixels = np.asarray(with_alpha(picture, np.zeros((64, 64), np.uint8), keep_hidden=True))
     assert (pixels == (255, 0, 0, 0)).all()
 
 
 def test_the_picture_given_is_not_changed():
     picture = Image.new("RGB", (64, 64), "red")
-    cut_out(picture, _soft_disc())
+    with_alpha(picture, _soft_disc())
     assert picture.mode == "RGB"
     assert (np.asarray(picture) == (255, 0, 0)).all()
 

@@ -57,7 +57,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
     from u2net.cutout.batch.report import Gallery
-    from u2net.cutout.batch.tasks import cut_out, look_up, sweep
+    from u2net.cutout.batch.tasks import do_tasks, look_up, sweep
     from u2net.cutout.batch.watch import Arrivals
     from u2net.errors import ConfigMismatch
     from u2net.system import Signals
@@ -95,7 +95,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
                 if arrivals.settle(outcome):
                     results.add(outcome)
 
-            cut_out(_until(signals, arrivals), journal, engine, add)
+            do_tasks(_until(signals, arrivals), journal, engine, add)
         else:
             items = [*failures, *map(known, jobs)]
             tasks = [item for item in items if not isinstance(item, Outcome)]
@@ -105,7 +105,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
                     know(item)
             if tasks:
                 engine = _engine(stack, config, options.workers, len(tasks))
-                cut_out(_until(signals, tasks), journal, engine, results.add)
+                do_tasks(_until(signals, tasks), journal, engine, results.add)
         if signals.received and not options.watch:
             click.echo("u2net: interrupted; give the same command again to continue", err=True)
             return 128 + signals.received
@@ -198,7 +198,7 @@ def is_terminal() -> bool:
 
 def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
-    from u2net.cutout.batch.ray_cluster import begin, cut_out, end, open_storage
+    from u2net.cutout.batch.ray_cluster import begin, cut_out_by_ray, end, open_storage
     from u2net.cutout.cutter import Cutter
 
     if options.watch or options.report:
@@ -223,7 +223,7 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
     try:
         # Ray reports dead nodes on stdout, where --json prints.
         with quiet_decoders(), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
-            for outcome in cut_out(*places, cutter, overwrite=options.overwrite, workers=options.workers):
+            for outcome in cut_out_by_ray(*places, cutter, overwrite=options.overwrite, workers=options.workers):
                 results.add(outcome)
         end(places[1], asked)
     except KeyboardInterrupt:

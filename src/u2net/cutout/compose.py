@@ -13,7 +13,7 @@ _SEEN = 13  # of 255; fainter alpha neither joins parts nor widens a crop
 _BLOCK = 8  # pixels, and bytes of a uint64; colours survive this far around what is visible, at least
 
 
-def cut_out(
+def with_alpha(
     rgb: Image.Image | Levels, alpha: Levels, *, keep_hidden: bool = False, in_place: bool = False
 ) -> Image.Image | NDArray[np.uint16]:
     """The cut-out of a picture by an alpha of its size: "RGBA", or in 16 bits uint16 (H, W, 4).

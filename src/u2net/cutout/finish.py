@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.cutout.background import Background, put_over
-from u2net.cutout.compose import cut_out, keep_largest, multiplied, subject_box, with_shadow
+from u2net.cutout.compose import keep_largest, multiplied, subject_box, with_alpha, with_shadow
 from u2net.cutout.matting.foreground import foreground
 from u2net.errors import ImageTooLarge
 from u2net.images.limits import LIMITS
@@ -84,7 +84,7 @@ class Finish:
             rgb = colors if in_16 else Image.fromarray(colors)
         # A background still reads the picture's own pixels.
         in_place = rgb is not picture.rgb or (in_place and self.background is None)
-        cutout = cut_out(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place)
+        cutout = with_alpha(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place)
         if isinstance(cutout, Image.Image):
             if self.shadow:
                 cutout = with_shadow(cutout)

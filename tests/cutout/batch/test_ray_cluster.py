@@ -215,9 +215,9 @@ def test_a_picture_that_kills_its_process_has_failed_and_the_others_are_done(tmp
         import sys
         from pathlib import Path
         from cutout.batch.folders import QuickCutter
-        from u2net.cutout.batch.ray_cluster import cut_out
+        from u2net.cutout.batch.ray_cluster import cut_out_by_ray
         from u2net.cutout.batch.ray_cluster import open_storage
-        told = cut_out(*map(open_storage, sys.argv[1:3]), QuickCutter(), overwrite=False, workers=2)
+        told = cut_out_by_ray(*map(open_storage, sys.argv[1:3]), QuickCutter(), overwrite=False, workers=2)
         lines = sorted(f"{one.source.stem} {one.status} {one.reason}" for one in told)
         Path(sys.argv[3]).write_text("\\n".join(lines))"""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

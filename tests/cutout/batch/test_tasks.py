@@ -8,7 +8,7 @@ import pytest
 from cutout.batch.folders import QuickCutter, digest
 from u2net.cutout.batch.journal import Journal
 from u2net.cutout.batch.plan import Outcome, Task
-from u2net.cutout.batch.tasks import cut_out, look_up, make, sweep
+from u2net.cutout.batch.tasks import do_tasks, look_up, make, sweep
 
 
 class Place:
@@ -28,7 +28,7 @@ class Place:
         with self.journal(overwrite=overwrite) as journal:
             item = look_up(self.task, journal, overwrite=overwrite)
             tasks = [item] if isinstance(item, Task) else []
-            cut_out(tasks, journal, lambda tasks: (make(QuickCutter(), task) for task in tasks if task), [].append)
+            do_tasks(tasks, journal, lambda tasks: (make(QuickCutter(), task) for task in tasks if task), [].append)
             journal.end()
         return item
 

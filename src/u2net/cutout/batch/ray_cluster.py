@@ -130,7 +130,7 @@ def _write_request(output: Storage, asked: dict[str, Any], *, is_overwriting: bo
     output.write(NAME, f"{json.dumps({'is_overwriting': is_overwriting, 'asked': asked}, indent=1)}\n".encode())
 
 
-def cut_out(
+def cut_out_by_ray(
     source: Storage, output: Storage, cutter: Cutter, *, overwrite: bool, workers: int | None
 ) -> Iterator[Outcome]:
     """The outcome of each picture of a folder or of Parquet files, as Ray gives them; paths are relative.

@@ -37,7 +37,7 @@ def look_up(task: Task, journal: Journal, *, overwrite: bool) -> Task | Outcome:
     return Task(task.source, target, before)
 
 
-def cut_out(tasks: Iterable[Task | None], journal: Journal, engine: Engine, tell: Callable[[Outcome], object]) -> None:
+def do_tasks(tasks: Iterable[Task | None], journal: Journal, engine: Engine, tell: Callable[[Outcome], object]) -> None:
     """Have an engine do tasks. The journal notes each start and each outcome; then `tell` gets the outcome."""
 
     def begun() -> Iterator[Task | None]:

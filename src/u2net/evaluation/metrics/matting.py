@@ -29,8 +29,6 @@ class _MattingError(PictureMeasure):
 
     lower_is_better = True
 
-    name: str
-
     @abstractmethod
     def errors(self, pair: Pair) -> Errors:
         """The error at each pixel."""
