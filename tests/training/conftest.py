@@ -3,7 +3,7 @@ import torch
 
 from training.pairs import write_pairs
 from u2net.net.model import VARIANTS, Stage
-from u2net.training import TrainConfig, run
+from u2net.training import TrainConfig, run_folder
 from u2net.training.validation import Validator
 
 TINY = (
@@ -27,8 +27,8 @@ def tiny(monkeypatch):
 @pytest.fixture
 def lean(tiny, monkeypatch):
     """Leave out of runs what takes longest and has tests of its own: pictures, and the content of the ONNX file."""
-    monkeypatch.setattr(run, "export_onnx", lambda _network, path, _card: path.write_bytes(b""))
-    monkeypatch.setattr(run, "save_curves", lambda *_: None)
+    monkeypatch.setattr(run_folder, "export_onnx", lambda _network, path, _card: path.write_bytes(b""))
+    monkeypatch.setattr(run_folder, "save_curves", lambda *_: None)
     monkeypatch.setattr(Validator, "draw", lambda *_: None)
 
 
