@@ -280,7 +280,7 @@ def test_another_request_does_not_mix_with_what_is_there(folder_here, tmp_path):
     before = digest(tmp_path / "in.out/0000.png")
     result = folder_here("remove", tmp_path / "in", *QUICK, "--mask")
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
-    assert b"finish.only_mask was false and now is true" in result.stderr
+    assert b"only_mask was false and now is true" in result.stderr
     assert b"--overwrite" in result.stderr
     assert digest(tmp_path / "in.out/0000.png") == before
     assert folder_here("remove", tmp_path / "in", *QUICK, "--mask", "--overwrite").returncode == 0

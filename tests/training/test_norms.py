@@ -115,7 +115,7 @@ def image(photograph) -> Tensor:
 
 
 @torch.no_grad()
-def _map(network: U2Net, image: Tensor, *, bf16: bool = False) -> Tensor:
+def _probability(network: U2Net, image: Tensor, *, bf16: bool = False) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return network.saliency(image).float()
 
@@ -123,7 +123,7 @@ def _map(network: U2Net, image: Tensor, *, bf16: bool = False) -> Tensor:
 def _gradient(network: U2Net, image: Tensor, *, bf16: bool = False) -> Tensor:
     """Of the error against the network's own map, cut to black and white."""
     network = copy.deepcopy(network)
-    truth = (_map(network, image) > 0.5).float()
+    truth = (_probability(network, image) > 0.5).float()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits = network(image)[0]
     torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), truth).backward()
@@ -131,7 +131,7 @@ def _gradient(network: U2Net, image: Tensor, *, bf16: bool = False) -> Tensor:
 
 
 def test_lowered_levels_leave_the_map_nearly_as_it_is(official, lowered, image):
-    difference = (_map(lowered, image) - _map(official, image)).abs()
+    difference = (_probability(lowered, image) - _probability(official, image)).abs()
     assert 0 < difference.mean() < 1e-3
 
 
@@ -140,7 +140,7 @@ def test_no_channel_between_two_blocks_of_a_decoder_stays_far_above_the_others(o
         seen = []
         block = network.get_submodule("decoder.1.decoder.1")
         hook = block.register_forward_hook(lambda _module, _args, maps: seen.append(maps.amin((0, 2, 3)).max()))
-        _map(network, image)
+        _probability(network, image)
         hook.remove()
         return float(seen[0])
 
@@ -151,7 +151,7 @@ def test_no_channel_between_two_blocks_of_a_decoder_stays_far_above_the_others(o
 @pytest.mark.slow
 def test_lowered_levels_leave_bfloat16_the_map_and_the_gradient(official, lowered, image):
     def error(network: U2Net) -> tuple[float, float]:
-        maps = _map(network, image, bf16=True) - _map(network, image)
+        maps = _probability(network, image, bf16=True) - _probability(network, image)
         exact = _gradient(network, image)
         return float(maps.abs().mean()), float((_gradient(network, image, bf16=True) - exact).norm() / exact.norm())
 
