@@ -1,8 +1,24 @@
+import gc
 import os
 from pathlib import Path
 
 import pytest
 from pictures import PHOTOGRAPH
+
+from u2net.system import bound_heaps, trim_heaps
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bounded_heaps():
+    """As in the service and the pool: without it, what runtimes and large pictures freed adds up to gigabytes."""
+    bound_heaps()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trimmed_heaps():
+    yield
+    gc.collect()
+    trim_heaps()
 
 
 @pytest.fixture(scope="session")
