@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,21 +72,33 @@ def published(pixels):
     return 255 * torch.from_numpy(np.asarray(session.backend(pixels.numpy())))
 
 
+_load_once = cache(load_checkpoint)
+
+
+@pytest.fixture
+def read_once(monkeypatch):
+    """Teachers only read their weights: each file is opened once for all tests."""
+    monkeypatch.setattr(objective, "load_checkpoint", _load_once)
+
+
 def _taught(pixels, *teachers):
     return Teachers(TrainConfig(teachers=teachers))(pixels)
 
 
+@pytest.mark.usefixtures("read_once")
 def test_one_teacher_says_what_its_map_says(pixels, published):
     assert published.std() > 50
     assert (_taught(pixels, "u2netp") - published).abs().mean() < 0.25
 
 
+@pytest.mark.usefixtures("read_once")
 def test_a_model_named_twice_is_averaged_with_its_mirror_image(pixels, published):
     twice, of_mirrored = (_taught(seen, "u2netp", "u2netp") for seen in (pixels, pixels.flip(3)))
     torch.testing.assert_close(of_mirrored.flip(3), twice, atol=0.05, rtol=0)
     assert (twice - published).abs().max() > 5  # which one look at it is not
 
 
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize("axis", [2, 3])
 def test_looks_at_both_sides_make_a_map_that_turns_with_the_picture(pixels, published, axis):
     other = {2: "upside-down", 3: "mirrored"}[axis]
@@ -95,6 +108,7 @@ def test_looks_at_both_sides_make_a_map_that_turns_with_the_picture(pixels, publ
     assert (seen - published).abs().max() > 5
 
 
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize(("look", "flipped"), [("smaller", []), ("smaller-mirrored", [3])])
 def test_a_smaller_look_is_what_the_network_says_of_a_smaller_picture(pixels, look, flipped):
     session = onnxruntime.InferenceSession(resolve("u2netp"), providers=["CPUExecutionProvider"])
@@ -107,6 +121,7 @@ def test_a_smaller_look_is_what_the_network_says_of_a_smaller_picture(pixels, lo
     assert (reduced - published).abs().mean() < 0.005
 
 
+@pytest.mark.usefixtures("read_once")
 def test_teachers_take_looks_in_turn(pixels):
     once = Teachers(TrainConfig(teachers=("u2netp", "u2netp", "u2netp"), looks=("plain", "mirrored")))(pixels)
     plain, mirrored = (Teachers(TrainConfig(teachers=("u2netp",), looks=(look,)))(pixels) for look in _TWO)

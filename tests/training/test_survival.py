@@ -59,10 +59,11 @@ def _assert_same(folder: Path, undisturbed: Path) -> None:
         assert ours[part] == theirs[part], part
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(root, tmp_path):
     config = _config(root)
     _train(tmp_path / "a" / "run", config, [])
-    points = [["step", 1], ["step", 7], ["save", 2], ["validate", 2], ["step", 3], ["save", 5]]
+    points = [["step", 7], ["save", 2], ["validate", 2]]
     assert _train(tmp_path / "b" / "run", config, points) == [f"{kind} killed" for kind, _ in points]
     _assert_same(tmp_path / "b" / "run", tmp_path / "a" / "run")
 
