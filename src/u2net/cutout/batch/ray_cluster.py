@@ -13,8 +13,6 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pyarrow import fs
-
 from u2net.cutout.batch.journal import differences
 from u2net.cutout.batch.plan import Outcome, assign_targets, plan
 from u2net.cutout.batch.pool import Attempts
@@ -28,6 +26,7 @@ from u2net.system import bound_heaps, num_processors
 
 try:
     import ray
+    from pyarrow import fs
     from ray.data import DataContext, Dataset
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
