@@ -84,6 +84,6 @@ def _check_type(name: str, value: object, kind: Any) -> None:
     elif kind is float:
         fits = type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
     else:
-        fits = type(value) is kind
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not fits:
         raise ValueError(f"{name} is of type {getattr(kind, '__name__', kind)}, got {value!r}")

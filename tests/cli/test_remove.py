@@ -235,7 +235,10 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
         (["--bit-depth", "16", "--background", "red", "{cup}", "out.tif"], ["16", "background", "8 bits"]),
         (["--bit-depth", "16", "-a", "{cup}", "out.tif"], ["16", "alpha_matting", "8 bits"]),
         (["--runtime", "onnxruntime", "--precision", "bf16", "{cup}"], ["bf16", "openvino", "onnxruntime"]),
-        (["--lossy-quality", "50", "{cup}"], ["--lossy-quality", "webp"]),
+        (["--workers", "0", "{folder}"], ["--workers is 1 to 1024"]),
+        (["--workers", "1025", "{folder}"], ["--workers is 1 to 1024"]),
+        (["--keep-largest", "0", "{cup}"], ["--keep-largest is 1 or more"]),
+        (["--lossy-quality", "50", "{cup}"], ["u2net: png is exact: --lossy-quality", "webp"]),
         (["--alpha-quality", "50", "{cup}", "out.jpg"], ["--alpha-quality"]),
     ],
 )

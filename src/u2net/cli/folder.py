@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from u2net.cli.failure import Refusal, printable, quiet_decoders
+from u2net.config import check_fields, option
 from u2net.errors import ConfigMismatch
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class FolderOptions:
     """Replace files that exist already."""
     engine: Literal["pool", "ray"] = "pool"
     """What works on a folder: processes on this machine (pool), or the Ray cluster at RAY_ADDRESS (ray)."""
-    workers: int | None = field(default=None, metadata={"low": 1, "high": 1024})
+    workers: int | None = option(None, 1, 1024)
     """Number of processes for a folder.  [default: as many as processors and memory allow]"""
     watch: bool = False
     """Keep running, and cut out every picture that is put into the folder. Ctrl-C ends it."""
@@ -45,6 +46,9 @@ class FolderOptions:
     """Exit with 1 if any picture of a folder failed."""
     as_json: bool = False
     """Print what came of every picture as JSON."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def names(cls) -> list[str]:

@@ -7,6 +7,9 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +98,8 @@ def remove(input: str, output: str | None, bgcolor: str | None, **values: Any) -
     """  # noqa: D301
     with one_line_errors():
         given = given_options(values)
-        options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
+        with _flags_named():
+            options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
         folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
         source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
         if options.engine != "ray":
@@ -129,13 +133,22 @@ def _config(given: dict[str, Any], bgcolor: str | None) -> CutoutConfig:
     for name, flag in _MATTING.items():
         if name in given and "alpha_matting" not in given:
             raise Refusal(f"{flag} is a parameter of -a: give both")
-    try:
+    with _flags_named():
         config = CutoutConfig(**given)
         _ = config.outline, config.finish  # which know more of what makes no sense together
-    except ValueError as error:
-        named = re.sub(r"^(\w+)(?= is )", lambda name: f"`{name[1]}`", str(error))
-        raise Refusal(re.sub(r"`(\w+)`", lambda name: f"--{name[1].replace('_', '-')}", named)) from None
     return config
+
+
+@contextmanager
+def _flags_named() -> Iterator[None]:
+    """Refuse what a configuration refuses, with flags where its message names fields."""
+    try:
+        yield
+    except ValueError as error:
+        fields = "|".join((*(known.name for known in dataclass_fields(CutoutConfig)), *FolderOptions.names()))
+        named = rf"^({fields})(?= is )|`({fields})`"
+        text = re.sub(named, lambda name: f"--{(name[1] or name[2]).replace('_', '-')}", str(error))
+        raise Refusal(text) from None
 
 
 def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bool) -> int:

@@ -71,6 +71,7 @@ class Asked(BaseModel):
 _NAMES = {field.name: field.metadata["short"] or field.name for field in fields(CutoutConfig)} | {"model": "model"}
 """What requests call the fields of `CutoutConfig`: by rembg's short names, where it has any."""
 _SHORT = {short: name for name, short in _NAMES.items()}
+_AT_MOST = {"alpha_matting_erode_size": 255}  # of strangers; for one's own pictures more is allowed
 
 
 def _with_parameters(*names: str) -> Callable[[type[Parameters]], type[Parameters]]:
@@ -81,7 +82,7 @@ def _with_parameters(*names: str) -> Callable[[type[Parameters]], type[Parameter
     def add(kind: type[Parameters]) -> type[Parameters]:
         parameters: dict[str, Any] = {}
         for name in names:
-            limits = {"ge": known[name].metadata["low"], "le": known[name].metadata["high"]}
+            limits = {"ge": known[name].metadata["low"], "le": _AT_MOST.get(name, known[name].metadata["high"])}
             text = texts.get(name, "").partition("  [default")[0]
             parameters[_NAMES[name]] = (types[name], Field(known[name].default, description=text, **limits))
         return create_model(kind.__name__, __base__=kind, __doc__=kind.__doc__, **parameters)

@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from u2net.cutout.background import Background, put_over
-from u2net.cutout.finish import Finish
+from u2net.cutout.finish import Box, Finish
 from u2net.cutout.outline import Outline
 from u2net.cutout.remove import cut_out
 from u2net.images import Format
@@ -256,9 +256,6 @@ def _zipped(image: Image.Image, icc_profile: bytes | None) -> Made:
         archive.writestr("alpha.png", encode(image.getchannel("A"), "png"))
     return Made(file.getvalue(), "application/zip")
 
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom lie outside."""
 
 _LENGTH = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(px|%)", re.ASCII)
 
