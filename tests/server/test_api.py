@@ -118,7 +118,7 @@ REFUSED = {
     "a colour of letters": ({"bgc": "abc"}, 400),
     "a colour of three": ({"bgc": "1,2,3"}, 400),
     "a colour too bright": ({"bgc": "1,2,3,256"}, 400),
-    "erosion past reason": ({"ae": "1000000"}, 400),
+    "erosion past reason": ({"ae": "256"}, 400),
     "a threshold that is no number": ({"af": "x"}, 400),
     "extras": ({"extras": '{"session": 1}'}, 400),
     "a format that is none": ({"format": "bmp"}, 400),
