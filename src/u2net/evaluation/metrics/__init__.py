@@ -3,9 +3,9 @@
 from u2net.evaluation.metrics.base import Measure, Pair, PictureMeasure, Sums
 from u2net.evaluation.metrics.boundary_iou import BoundaryIoU, RelaxedF
 from u2net.evaluation.metrics.e_s_measure import EMeasure, SMeasure
-from u2net.evaluation.metrics.f_measure import FMeasure, PictureFMeasure, WeightedF
-from u2net.evaluation.metrics.mae_iou import MAE, ClassIoU, Overlap
+from u2net.evaluation.metrics.f_e_s_measure import FMeasure, PictureFMeasure, WeightedF
 from u2net.evaluation.metrics.matting import MSE, SAD, ConnectivityError, GradientError
+from u2net.evaluation.metrics.overlap import MAE, ClassIoU, Overlap
 
 SALIENCY: tuple[type[Measure], ...] = (
     FMeasure,

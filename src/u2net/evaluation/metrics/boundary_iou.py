@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from u2net.evaluation.metrics.base import HALF, Measure, Pair, PictureMeasure
-from u2net.evaluation.metrics.f_measure import f_score
+from u2net.evaluation.metrics.f_e_s_measure import f_score
 from u2net.images.morphology import boundary, grow_by_disc, thin_by_square
 
 

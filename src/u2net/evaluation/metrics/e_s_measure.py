@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.evaluation.metrics.base import EPSILON, Levels, Pair, PictureMeasure
-from u2net.evaluation.metrics.f_measure import CurveMeasure
+from u2net.evaluation.metrics.f_e_s_measure import CurveMeasure
 
 
 class EMeasure(CurveMeasure):

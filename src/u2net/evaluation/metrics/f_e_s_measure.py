@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.evaluation.metrics.base import EPSILON, Levels, Measure, Pair, PictureMeasure, cumulate
-from u2net.evaluation.metrics.distance import FARTHEST, combine, end_to_end, nearest, squared_distances
+from u2net.evaluation.metrics.weighted_f import FARTHEST, combine, end_to_end, nearest, squared_distances
 
 BETA2 = 0.3
 """Weight of precision in F-measures of saliency (Achanta et al. 2009)."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.evaluation.metrics.distance import FARTHEST, REACH, RIM, combine, end_to_end, nearest, squared_distances
+from u2net.evaluation.metrics.weighted_f import FARTHEST, REACH, RIM, combine, end_to_end, nearest, squared_distances
 
 
 def random_mask(seed: int) -> np.ndarray:
