@@ -90,9 +90,9 @@ FAULTS = (
           "seen.is_taken, seen.is_doubtful = False, True", "seen.is_taken, seen.is_doubtful = True, True"),
     Fault("a journal decides where to write", "cutout/batch/journal.py", 'or ".." in Path(target).parts', ""),
     # evaluation
-    Fault("deviations divide by all", "evaluation/metrics/e_s_measure.py",
+    Fault("deviations divide by all", "evaluation/metrics/f_e_s_measure.py",
           "/ (num - 1)) if num > 1", "/ num) if num > 1"),
-    Fault("rims are rounded down", "evaluation/metrics/boundary_iou.py", "max(1, round(0.02", "max(1, int(0.02"),
+    Fault("rims are rounded down", "evaluation/metrics/overlap.py", "max(1, round(0.02", "max(1, int(0.02"),
     Fault("pictures that look less alike are copies", "evaluation/check/lookalikes.py",
           "_MIN_CORRELATION = 0.95", "_MIN_CORRELATION = 0.5"),
     Fault("pictures without a mask vanish", "evaluation/dataset.py",

@@ -1,11 +1,10 @@
 """One class for each measure of the field. A measure takes pairs of map and ground truth one by one."""
 
 from u2net.evaluation.metrics.base import Measure, Pair, PictureMeasure, Sums
-from u2net.evaluation.metrics.boundary_iou import BoundaryIoU, RelaxedF
-from u2net.evaluation.metrics.e_s_measure import EMeasure, SMeasure
-from u2net.evaluation.metrics.f_e_s_measure import FMeasure, PictureFMeasure, WeightedF
+from u2net.evaluation.metrics.f_e_s_measure import EMeasure, FMeasure, PictureFMeasure, SMeasure
 from u2net.evaluation.metrics.matting import MSE, SAD, ConnectivityError, GradientError
-from u2net.evaluation.metrics.overlap import MAE, ClassIoU, Overlap
+from u2net.evaluation.metrics.overlap import MAE, BoundaryIoU, ClassIoU, Overlap, RelaxedF
+from u2net.evaluation.metrics.weighted_f import WeightedF
 
 SALIENCY: tuple[type[Measure], ...] = (
     FMeasure,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-HALF = 128
-"""The lowest grey level of one half or more."""
 
 EPSILON = np.spacing(1.0)
 """Added where the original MATLAB code of a measure adds eps."""
@@ -127,11 +124,10 @@ class Pair:
         return cumulate(self.counts, (self.stretched.clip(0, 1) * 255).astype(np.intp), 256)
 
     @cached_property
-    def at_least_adaptive(self) -> tuple[int, int]:
-        """Pixels outside and inside the mask of at least twice the stretched map's mean (1 at most)."""
+    def at_least_adaptive(self) -> NDArray[np.int64]:
+        """int64 (2,): pixels, by mask, of at least twice the stretched map's mean (1 at most)."""
         mean = (self.counts.sum(axis=0) @ self.stretched) / self.num_pixels
-        outside, inside = self.counts[:, self.stretched >= min(2 * mean, 1)].sum(axis=1)
-        return int(outside), int(inside)
+        return np.asarray(self.counts[:, self.stretched >= min(2 * mean, 1)].sum(axis=1))
 
 
 def cumulate(counts: NDArray[np.int64], levels: NDArray[np.intp], num_thresholds: int) -> NDArray[np.int64]:
@@ -144,10 +140,11 @@ def cumulate(counts: NDArray[np.int64], levels: NDArray[np.intp], num_thresholds
 
 
 class Sums(ABC):
-    """Keeps sums only: memory does not grow with the number of pictures, and sums of parts can be merged.
+    """Keeps sums only: memory does not grow with the number of pictures, and sums of parts can be merged."""
 
-    Sums are the attributes whose names begin with an underscore; all other attributes are the same in every part.
-    """
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._num_pairs = 0
 
     @abstractmethod
     def results(self) -> dict[str, float]:
@@ -157,12 +154,15 @@ class Sums(ABC):
         """Add the sums of another part. Raises TypeError for one of another kind."""
         if type(self) is not type(other):
             raise TypeError(f"{type(other).__name__} cannot be merged into {type(self).__name__}")
-        for name in filter(lambda name: name.startswith("_"), vars(other)):
-            mine, added = getattr(self, name), getattr(other, name)
-            if isinstance(mine, Counter):
-                mine.update(added)  # since + would drop sums of 0
-            else:
-                setattr(self, name, mine + added)
+        self._add(other._sums, other._num_pairs)
+
+    def _add(self, values: Mapping[str, Any], num_pairs: int = 1) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+        self._num_pairs += num_pairs
+
+    def _mean(self, name: str) -> Any:
+        return self._sums[name] / self._num_pairs
 
 
 class Measure(Sums):
@@ -180,24 +180,16 @@ class Measure(Sums):
 class PictureMeasure(Measure):
     """A measure whose score of a set is the mean of the scores of its pairs."""
 
-    def __init__(self) -> None:
-        self._sums: Counter[str] = Counter()
-        self._num_pairs = 0
-
     @abstractmethod
     def score(self, pair: Pair) -> dict[str, float]:
         """The scores of one pair, by name."""
 
     def step(self, pair: Pair) -> dict[str, float]:
         """Add a pair; return its scores."""
-        return self._add(self.score(pair))
-
-    def _add(self, scores: dict[str, float]) -> dict[str, float]:
-        for name, value in scores.items():
-            self._sums[name] += value  # type: ignore[assignment]
-        self._num_pairs += 1
+        scores = self.score(pair)
+        self._add(scores)
         return scores
 
     def results(self) -> dict[str, float]:
         """Mean scores."""
-        return {name: total / self._num_pairs for name, total in self._sums.items()}
+        return {name: self._mean(name) for name in self._sums}

@@ -1,40 +1,34 @@
-"""F-measures: of a data set (maxF, meanF, adpF), averaged over pictures, and weighted (Fw).
+"""F-measures of a data set and averaged over pictures, E-measure (enhanced alignment), S-measure (structure).
 
-docs/evaluate.md says how conventions differ between tools, and what empty masks, full masks and flat maps score.
+All follow from counts of pixels. docs/evaluate.md says how conventions differ between tools, and what empty masks, full
+masks and flat maps score.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from u2net.evaluation.metrics.base import EPSILON, Levels, Measure, Pair, PictureMeasure, cumulate
-from u2net.evaluation.metrics.weighted_f import FARTHEST, combine, end_to_end, nearest, squared_distances
 
-BETA2 = 0.3
-"""Weight of precision in F-measures of saliency (Achanta et al. 2009)."""
+Counts = NDArray[np.int64]
+"""int64 (N,): pixels, for each of N thresholds."""
 
-_RADIUS, _SIGMA = 3, 5  # of the Gaussian over which errors spread, pixels
-_KERNEL = np.exp(-0.5 * (np.arange(_RADIUS + 1) / _SIGMA) ** 2)  # one half of it, from the middle
-_KERNEL = (_KERNEL / (2 * _KERNEL.sum() - _KERNEL[0])).astype(np.float32)
-_WEIGHTS = 2 - 0.5 ** (np.sqrt(np.arange(FARTHEST**2 + 1)) / 5)  # of false pixels by squared distance from the mask
-
-
-def precision_recall(
-    counted: Iterable[NDArray[np.int64] | int], num_subject: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall from pixels outside and inside the mask; 0 where nothing was found or is to be found."""
-    outside, inside = (np.atleast_1d(np.asarray(n, dtype=np.float64)) for n in counted)
-    return inside / np.maximum(outside + inside, 1), inside / max(num_subject, 1)
+_BETA2 = 0.3  # the weight of precision in F-measures of saliency (Achanta et al. 2009)
 
 
 def f_score(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
     """F with beta² of 0.3; 0 where both are 0."""
-    weighted = BETA2 * precision + recall
-    return np.asarray((1 + BETA2) * precision * recall / np.where(weighted == 0, 1, weighted))
+    weighted = _BETA2 * precision + recall
+    return np.asarray((1 + _BETA2) * precision * recall / np.where(weighted == 0, 1, weighted))
+
+
+def _precision_recall(pair: Pair, outside: Counts, inside: Counts) -> NDArray[np.float64]:
+    """(2, …) from pixels outside and inside the mask; 0 where nothing was found or is to be found."""
+    return np.stack((inside / np.maximum(outside + inside, 1), inside / max(pair.num_subject, 1)))
 
 
 class FMeasure(Measure):
@@ -46,29 +40,21 @@ class FMeasure(Measure):
 
     in_tables = ("maxF",)
 
-    def __init__(self) -> None:
-        self._curves = np.zeros((2, 255))
-        self._adaptive = np.zeros(2)
-        self._num_pairs = 0
-
     def step(self, pair: Pair) -> dict[str, float]:
         """Add a pair; return the maximum of its own curve."""
         levels = (np.arange(256) * 255 // max(int(pair.saliency.max()), 1)).clip(0, 254)
-        curves = np.stack(precision_recall(cumulate(pair.counts, levels, 255), pair.num_subject))
-        self._curves += curves
-        self._adaptive += np.ravel(precision_recall(pair.at_least_adaptive, pair.num_subject))
-        self._num_pairs += 1
+        curves = _precision_recall(pair, *cumulate(pair.counts, levels, 255))
+        self._add({"curves": curves, "adaptive": _precision_recall(pair, *pair.at_least_adaptive)})
         return {"maxF": float(f_score(*curves).max())}
 
     def results(self) -> dict[str, float]:
         """Maximum and mean over thresholds, and F at each map's adaptive threshold, which is twice its mean."""
-        curve = self.curves()["F"]
-        adaptive = f_score(*(self._adaptive / max(self._num_pairs, 1)))
+        curve, adaptive = self.curves()["F"], f_score(*self._mean("adaptive"))
         return {"maxF": float(curve.max()), "meanF": float(curve.mean()), "adpF": float(adaptive)}
 
     def curves(self) -> dict[str, Levels]:
         """Mean precision, mean recall and their F at each of the 255 thresholds, the lowest first."""
-        precision, recall = self._curves[:, ::-1] / max(self._num_pairs, 1)
+        precision, recall = self._mean("curves")[:, ::-1]
         return {"precision": precision, "recall": recall, "F": f_score(precision, recall)}
 
 
@@ -77,36 +63,25 @@ class CurveMeasure(Measure):
 
     name: str
 
-    def __init__(self) -> None:
-        self._curve = np.zeros(256)
-        self._adaptive = 0.0
-        self._num_pairs = 0
-
     @abstractmethod
-    def values(self, pair: Pair, outside: NDArray[np.int64], inside: NDArray[np.int64]) -> Levels:
+    def values(self, pair: Pair, outside: Counts, inside: Counts) -> Levels:
         """The measure of binary maps with so many pixels outside and inside the mask; arrays of any length."""
 
     def step(self, pair: Pair) -> dict[str, float]:
         """Add a pair; return the maximum of its own curve."""
         values = self.values(pair, *np.column_stack((pair.at_least, pair.at_least_adaptive)))
-        curve = values[:-1]
-        self._curve += curve
-        self._adaptive += float(values[-1])
-        self._num_pairs += 1
+        curve, adaptive = values[:-1], float(values[-1])
+        self._add({"curve": curve, "adaptive": adaptive})
         return {f"max{self.name}": float(curve.max())}
 
     def results(self) -> dict[str, float]:
         """Maximum and mean of the mean curve, and the mean at each map's adaptive threshold."""
-        curve, num_pairs = self.curve(), max(self._num_pairs, 1)
-        return {
-            f"max{self.name}": float(curve.max()),
-            f"mean{self.name}": float(curve.mean()),
-            f"adp{self.name}": self._adaptive / num_pairs,
-        }
+        found = {"max": self.curve().max(), "mean": self.curve().mean(), "adp": self._mean("adaptive")}
+        return {f"{kind}{self.name}": float(value) for kind, value in found.items()}
 
     def curve(self) -> Levels:
         """The mean curve, threshold 0 first."""
-        return self._curve[::-1] / max(self._num_pairs, 1)
+        return np.asarray(self._mean("curve")[::-1])
 
 
 class PictureFMeasure(CurveMeasure):
@@ -114,71 +89,88 @@ class PictureFMeasure(CurveMeasure):
 
     name = "F per picture"
 
-    def values(self, pair: Pair, outside: NDArray[np.int64], inside: NDArray[np.int64]) -> Levels:
+    def values(self, pair: Pair, outside: Counts, inside: Counts) -> Levels:
         """F of these counts."""
-        return f_score(*precision_recall((outside, inside), pair.num_subject))
+        return f_score(*_precision_recall(pair, outside, inside))
 
 
-class WeightedF(PictureMeasure):
-    """Weighted F-measure Fw, 0 to 1: scattered errors count less, errors far from the subject more.
+class EMeasure(CurveMeasure):
+    """Enhanced-alignment measure: agreement of map and mask, each minus its mean; about 0.25 to 1.
 
-    Margolin, Zelnik-Manor and Tal, How to evaluate foreground maps?, CVPR 2014, with beta 1, on stretched maps. An
-    empty mask scores 0. If several pixels of the mask are equally near, the definition does not say whose error counts;
-    `nearest` does. Distances beyond 80 pixels are not exact, which changes a weight of 2 by at most 0.000015.
+    Fan et al., Enhanced-alignment measure for binary foreground map evaluation, IJCAI 2018.
     """
 
-    in_tables = ("Fw",)
+    in_tables = ("maxE",)
+
+    name = "E"
+
+    def values(self, pair: Pair, outside: Counts, inside: Counts) -> Levels:
+        """E of these counts."""
+        num_map = outside + inside
+        if pair.num_subject == 0:
+            total = pair.num_pixels - num_map
+        elif pair.num_subject == pair.num_pixels:
+            total = num_map
+        else:
+            map_mean, mask_mean = num_map / pair.num_pixels, pair.num_subject / pair.num_pixels
+            # By map (in, out) and mask (in, out): pixels, and the values left when the means are taken away.
+            num_outside = pair.num_pixels - pair.num_subject
+            num = np.stack((inside, outside, pair.num_subject - inside, num_outside - outside))
+            a = np.stack((1 - map_mean, -map_mean)).repeat(2, axis=0)
+            b = np.array([[1 - mask_mean], [-mask_mean]] * 2)
+            alignment = 2 * a * b / (a * a + b * b + EPSILON) + 1
+            total = (num * (alignment * alignment)).sum(axis=0) / 4
+        return np.asarray(total / (pair.num_pixels - 1 + EPSILON))
+
+
+class SMeasure(PictureMeasure):
+    """Structure measure: half likeness of object and background, half likeness of four quadrants, 0 to 1.
+
+    Fan et al., Structure-measure: a new way to evaluate foreground maps, ICCV 2017.
+    """
+
+    in_tables = ("Sm",)
 
     def score(self, pair: Pair) -> dict[str, float]:
-        """Fw."""
-        if not pair.num_subject:
-            return {"Fw": 0.0}
+        """Sm. Of an empty or full mask it is how little, or how much, of the map is subject."""
+        values = pair.stretched
+        mean = float(pair.counts.sum(axis=0) @ values) / pair.num_pixels
+        share = pair.num_subject / pair.num_pixels
+        if share in (0, 1):
+            return {"Sm": mean if share else 1 - mean}
+        outside, inside = pair.counts
+        objects = share * _likeness(inside, values) + (1 - share) * _likeness(outside, 1 - values)
         low, high = pair.extremes
-        false, missed = _false(pair) / (high - low), _missed(pair) / (high - low)
-        recall = 1 - missed / pair.num_subject
-        precision = (pair.num_subject - missed) / (pair.num_subject - missed + false + EPSILON)
-        return {"Fw": float(2 * recall * precision / (recall + precision + EPSILON))}
+        powers = (np.arange(256) - low)[:, None] ** np.arange(3)
+        quadrants = (pair.quadrant_counts.reshape(4, 2, 256) @ powers).tolist()
+        regions = sum(_similarity(out, in_, high - low) * (out[0] + in_[0]) for out, in_ in quadrants)
+        return {"Sm": max(0.0, float(objects + regions / pair.num_pixels) / 2)}
 
 
-def _false(pair: Pair) -> float:
-    """The sum of errors outside the mask, in grey levels, each with its weight: up to twice if far from the mask."""
-    errors = (pair.saliency - np.uint8(pair.extremes[0])) * ~pair.mask
-    wanted = np.flatnonzero(errors > 0)  # only here do distances matter
-    weights = _WEIGHTS.take(squared_distances(pair.mask, wanted))
-    return float((errors.take(wanted) * weights).sum())  # not @, for which BLAS may start threads
+def _likeness(counts: Counts, values: Levels) -> float:
+    """How near to 1, and to each other, the values of some pixels are."""
+    num = int(counts.sum())
+    mean = float(counts @ values) / num
+    deviation = math.sqrt(float(counts @ (values - mean) ** 2) / (num - 1)) if num > 1 else 0.0
+    return float(2 * mean / (mean**2 + 1 + deviation + EPSILON))
 
 
-def _missed(pair: Pair) -> float:
-    """The sum of errors inside the mask, in grey levels, each at most the mean of the errors around it.
+def _similarity(outside: list[int], inside: list[int], spread: int) -> float:
+    """Structural similarity (the measure's own form of SSIM) of stretched map and mask in one quadrant.
 
-    For that mean a pixel outside the mask has the error of the nearest pixel inside.
+    `outside` and `inside` hold number, sum and sum of squares of its pixels outside and inside the mask, of levels 0 to
+    `spread`: whole numbers, so that flat quadrants are found exactly. Two flat ones are alike, one alone is not.
     """
-    around = _surroundings(pair, _RADIUS)
-    mask = pair.mask[around]
-    errors = (np.uint8(pair.extremes[1]) - pair.saliency[around]) * mask
-    spread = errors.copy()
-    near = nearest(mask)
-    spread.ravel()[near.pixel] = errors.take(near.place)
-    return float(np.minimum(_blur(spread), errors).sum())
-
-
-def _blur(errors: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The 7×7 Gaussian of the definition; beyond the border there is no error."""
-    width = errors.shape[1]
-    padded = end_to_end(errors, _RADIUS, np.float32)
-    weighted = np.empty(padded.size, dtype=np.float32)
-    for pitch in (padded.shape[1], 1):
-        before = padded.ravel()
-        blurred = before * _KERNEL[0]
-        for step in range(1, _RADIUS + 1):
-            np.multiply(before, _KERNEL[step], out=weighted)
-            combine(np.add, blurred, weighted, step * pitch)
-            combine(np.add, blurred, weighted, -step * pitch)
-        padded = blurred.reshape(padded.shape)
-    return padded[:, :width]
-
-
-def _surroundings(pair: Pair, margin: int) -> tuple[slice, slice]:
-    """The part of the picture that holds the mask and so many pixels around it."""
-    rows, columns = np.flatnonzero(pair.num_in_rows), np.flatnonzero(pair.num_in_columns)
-    return tuple(slice(max(0, used[0] - margin), used[-1] + 1 + margin) for used in (rows, columns))  # type: ignore[return-value]
+    num_subject, common, _ = inside
+    num, total, squares = (a + b for a, b in zip(outside, inside, strict=True))
+    if num == 0:
+        return 0.0
+    map_mean, mask_mean = total / num / spread, num_subject / num
+    map_variance = (num * squares - total**2) / num / spread**2
+    mask_variance = num_subject * (num - num_subject) / num
+    covariance = (num * common - total * num_subject) / num / spread
+    likeness = 4 * map_mean * mask_mean * covariance
+    difference = (map_mean**2 + mask_mean**2) * (map_variance + mask_variance)
+    if likeness != 0:
+        return float(likeness / (difference + (num - 1) * EPSILON))
+    return 1.0 if difference == 0 else 0.0

@@ -44,7 +44,9 @@ class _MattingError(PictureMeasure):
 
     def step(self, pair: Pair, region: Mask | None = None) -> dict[str, float]:
         """Add a pair; return its error."""
-        return self._add(self.score(pair, region))
+        scores = self.score(pair, region)
+        self._add(scores)
+        return scores
 
     def _total(self, errors: Errors) -> float:
         return float(errors.sum()) / 1000
