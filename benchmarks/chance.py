@@ -10,7 +10,6 @@ that holds it in 95 of 100 draws. That says how much pictures of this kind matte
 of how often the set was looked at while the models were chosen.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,19 +85,13 @@ def scores(session: Session, examples: list[Example], counts: NDArray[np.int64])
 
 def draws(measures: Sequence[Measure], counts: NDArray[np.int64]) -> list[Measure]:
     """For each draw a measure that has taken in what was drawn, some pictures never and others several times."""
-    kind = type(measures[0])
-    made = [kind() for _ in counts]
-    for name, value in vars(measures[0]).items():
-        if not name.startswith("_"):  # only these are sums (u2net.evaluation.metrics.Sums)
-            continue
-        if isinstance(value, Counter):
-            keys = sorted({key for measure in measures for key in getattr(measure, name)})
-            summed = counts @ np.array([[getattr(measure, name)[key] for key in keys] for measure in measures])
-            sums: list[Any] = [Counter(dict(zip(keys, row, strict=True))) for row in summed.tolist()]
-        else:
-            sums = list(np.tensordot(counts, np.array([getattr(measure, name) for measure in measures]), axes=1))
+    made = [type(measures[0])() for _ in counts]
+    for name in measures[0].sums:
+        sums = np.tensordot(counts, np.array([measure.sums[name] for measure in measures]), axes=1)
         for measure, total in zip(made, sums, strict=True):
-            setattr(measure, name, total)
+            measure.sums[name] = total
+    for measure, num in zip(made, counts.sum(axis=1), strict=True):
+        measure.num_pairs = num
     return made
 
 

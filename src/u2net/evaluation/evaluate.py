@@ -18,7 +18,6 @@ from u2net.errors import BadPictures, InvalidDataset, InvalidImage, reason
 from u2net.evaluation.dataset import (
     Dataset,
     Example,
-    Source,
     by_stem,
     list_sources,
     load_grey,
@@ -26,7 +25,7 @@ from u2net.evaluation.dataset import (
     open_dataset,
     open_pairs,
 )
-from u2net.evaluation.metrics import SALIENCY, ClassIoU, FMeasure, Measure, Pair, Sums
+from u2net.evaluation.metrics import SALIENCY, ClassIoU, FMeasure, Measure, Pair
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
 
@@ -160,16 +159,26 @@ def measure(
     if classes and measures is not None:
         raise ValueError("a model with several classes is measured by ClassIoU alone")
     kinds = SALIENCY if measures is None else measures
-    tally = Tally(
-        dataset.name, name, ClassIoU(classes, ignore_index) if classes else [kind() for kind in kinds], threshold
-    )
+    tally = Tally(dataset.name, name, [ClassIoU(classes, ignore_index)] if classes else [kind() for kind in kinds])
+
+    def step(example: Example, found: NDArray[np.uint8]) -> None:
+        assert example.mask is not None
+        with tally.noting_failure(example):
+            truth = (load_indices if classes else load_grey)(example.mask)
+            if truth.shape != found.shape:
+                (height, width), (h, w) = found.shape, truth.shape
+                raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
+            pair = Pair(found, truth, threshold)
+            scores = {key: value for one in tally.measures for key, value in one.step(pair).items()}
+            tally.rows.append({"name": example.name} | scores)
+
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as pool:  # measures one picture while the network has the next
         for example in progress(dataset):
             with tally.noting_failure(example):
                 if example.mask is None:
                     raise InvalidDataset("has no mask")
-                waiting.append(pool.submit(tally.step, example, example.mask, predict(example)))
+                waiting.append(pool.submit(step, example, predict(example)))
             if len(waiting) > _IN_FLIGHT:
                 waiting.popleft().result()
         for future in waiting:
@@ -205,35 +214,15 @@ def as_predict(
     return ModelMaps(model), model.card.name
 
 
+@dataclass
 class Tally:
     """What was measured so far of one data set: sums, rows and failures. Can be pickled and merged."""
 
-    def __init__(self, dataset: str, model: str, measures: Sequence[Measure] | ClassIoU, threshold: int) -> None:
-        self.dataset = dataset
-        self.model = model
-        self.measures = measures
-        self.threshold = threshold
-        self.rows: list[dict[str, Any]] = []
-        self.failures: list[tuple[str, str]] = []
-
-    @property
-    def sums(self) -> Sequence[Sums]:
-        """All measures."""
-        return [self.measures] if isinstance(self.measures, ClassIoU) else self.measures
-
-    def step(self, example: Example, mask: Source, found: NDArray[np.uint8]) -> None:
-        """Add the map of one example, or note why it cannot be measured."""
-        with self.noting_failure(example):
-            truth = (load_indices if isinstance(self.measures, ClassIoU) else load_grey)(mask)
-            if truth.shape != found.shape:
-                (height, width), (h, w) = found.shape, truth.shape
-                raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
-            if isinstance(self.measures, ClassIoU):
-                scores = self.measures.step(found, truth)
-            else:
-                pair = Pair(found, truth, self.threshold)
-                scores = {key: value for one in self.measures for key, value in one.step(pair).items()}
-            self.rows.append({"name": example.name} | scores)
+    dataset: str
+    model: str
+    measures: Sequence[Measure]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
     def noting_failure(self, example: Example) -> Iterator[None]:
@@ -245,7 +234,7 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """Add what was measured of another part of the data set, in the same way."""
-        for mine, added in zip(self.sums, other.sums, strict=True):
+        for mine, added in zip(self.measures, other.measures, strict=True):
             mine.merge(added)
         self.rows += other.rows
         self.failures += other.failures
@@ -257,7 +246,7 @@ class Tally:
             raise BadPictures(failures)
         if not self.rows:
             raise InvalidDataset(f"{self.dataset}: nothing could be measured")
-        scores = {key: float(value) for one in self.sums for key, value in one.results().items()}
-        curves = next((one.curves() for one in self.sums if isinstance(one, FMeasure)), {})
+        scores = {key: float(value) for one in self.measures for key, value in one.results().items()}
+        curves = next((one.curves() for one in self.measures if isinstance(one, FMeasure)), {})
         rows = sorted(self.rows, key=lambda row: str(row["name"]))
         return Evaluation(self.dataset, self.model, len(rows), scores, curves, rows, failures)

@@ -18,21 +18,17 @@ from PIL import Image, ImageDraw
 from u2net.errors import MissingExtra
 from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices
 from u2net.evaluation.evaluate import Evaluation, Predict, classes_of
-from u2net.evaluation.metrics import MATTING, SALIENCY
+from u2net.evaluation.metrics import MATTING, SALIENCY, ClassIoU, Measure
 from u2net.images.load import load_image
 from u2net.images.save import save_image
 from u2net.system import atomic_write
 
-COLUMNS = tuple(name for measure in SALIENCY for name in measure.in_tables)
-"""Scores of salient object detection in a table, if measured: those of the paper first."""
-
 CURVE_KINDS = ("png", "pdf", "svg")
 """Kinds of files for curves, by suffix."""
 
-_CLASS_COLUMNS = ("mIoU", "accuracy")
-
-_MATTING_COLUMNS = tuple(name for measure in MATTING for name in measure.in_tables)
-_LOWER_IS_BETTER = {name for measure in SALIENCY + MATTING if measure.lower_is_better for name in measure.in_tables}
+_MEASURES: tuple[type[Measure], ...] = (*SALIENCY, ClassIoU, *MATTING)
+_COLUMNS = [name for measure in _MEASURES for name in measure.in_tables]  # if measured: those of the paper first
+_LOWER_IS_BETTER = {name for measure in _MEASURES if measure.lower_is_better for name in measure.in_tables}
 _TILE = (240, 180)  # width and height of a picture on a contact sheet
 
 
@@ -42,7 +38,7 @@ def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "late
     Each class has a column. A missing score is a dash.
     """
     measured = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.scores))
-    columns = [name for name in COLUMNS + _CLASS_COLUMNS + _MATTING_COLUMNS if name in measured]
+    columns = [name for name in _COLUMNS if name in measured]
     columns += [name for name in measured if name.startswith("IoU ")]
     bold = "**{}**" if style == "markdown" else r"\textbf{{{}}}"
     rows = []

@@ -47,8 +47,8 @@ def test_parts_of_several_classes_score_as_the_whole():
     whole, *parts = (ClassIoU(("a", "b", "c"), ignore_index=9) for _ in range(3))
     for i in range(6):
         labels, truth = random.integers(0, 3, (2, 8, 9), np.uint8)
-        whole.step(labels, truth)
-        parts[i % 2].step(labels, truth)
+        whole.step(Pair(labels, truth))
+        parts[i % 2].step(Pair(labels, truth))
     parts[0].merge(parts[1])
     assert parts[0].results() == whole.results()
     assert (parts[0].classes, parts[0].ignore_index) == (("a", "b", "c"), 9)

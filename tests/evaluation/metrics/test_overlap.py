@@ -187,14 +187,14 @@ def _random(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_scores_by_hand():
     # sky: 3 right of 3 true and 4 found; cat: 2 right of 4 true and 2 found; dog: 1 of 1 and 2; no hat anywhere.
-    scores = ClassIoU(CLASSES).step(LABELS, TRUTH)
+    scores = ClassIoU(CLASSES).step(Pair(LABELS, TRUTH))
     assert scores == pytest.approx(
         {"mIoU": (3 / 4 + 2 / 4 + 1 / 2) / 3, "accuracy": 6 / 8, "IoU sky": 3 / 4, "IoU cat": 2 / 4, "IoU dog": 1 / 2}
     )
 
 
 def test_a_class_that_is_found_but_nowhere_true_counts_as_missed():
-    scores = ClassIoU(CLASSES).step(np.array([[0, 3]], np.uint8), np.zeros((1, 2), np.uint8))
+    scores = ClassIoU(CLASSES).step(Pair(np.array([[0, 3]], np.uint8), np.zeros((1, 2), np.uint8)))
     assert scores == {"mIoU": 0.25, "accuracy": 0.5, "IoU sky": 0.5, "IoU hat": 0.0}
 
 
@@ -202,7 +202,7 @@ def test_pixels_are_counted_over_the_whole_set():
     measure = ClassIoU(CLASSES)
     pairs = [_random(seed) for seed in range(5)]
     for labels, truth in pairs:
-        measure.step(labels, truth)
+        measure.step(Pair(labels, truth))
     labels, truth = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     expected = []
     for index in range(4):
@@ -215,16 +215,16 @@ def test_pixels_are_counted_over_the_whole_set():
 
 
 def test_any_index_can_be_the_ignored_one():
-    scores = ClassIoU(CLASSES, ignore_index=0).step(LABELS, np.where(TRUTH == 255, 0, TRUTH).astype(np.uint8))
+    scores = ClassIoU(CLASSES, ignore_index=0).step(Pair(LABELS, np.where(TRUTH == 255, 0, TRUTH).astype(np.uint8)))
     assert scores["accuracy"] == 3 / 5
 
 
 def test_nothing_to_measure_is_nothing_wrong():
-    assert ClassIoU(CLASSES).step(LABELS, np.full_like(TRUTH, 255)) == {"mIoU": 1.0, "accuracy": 1.0}
+    assert ClassIoU(CLASSES).step(Pair(LABELS, np.full_like(TRUTH, 255))) == {"mIoU": 1.0, "accuracy": 1.0}
 
 
 def test_an_unknown_index_is_refused_and_nothing_counted():
     measure = ClassIoU(CLASSES)
     with pytest.raises(InvalidDataset, match="index 7 in its mask, classes are 0 to 3"):
-        measure.step(LABELS, np.full_like(TRUTH, 7))
+        measure.step(Pair(LABELS, np.full_like(TRUTH, 7)))
     assert measure.results() == {"mIoU": 1.0, "accuracy": 1.0}

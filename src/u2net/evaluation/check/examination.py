@@ -6,15 +6,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from u2net.errors import InvalidImage
-from u2net.evaluation.check.example import Checked, check_example, load_labels
-from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report, Role
+from u2net.evaluation.check.example import check_example, load_labels
+from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report
 from u2net.evaluation.check.lookalikes import find_lookalikes
 from u2net.evaluation.dataset import Dataset, Example, Source, named_uniquely
 
@@ -27,18 +26,6 @@ _MIN_AGREEMENT = 0.8
 """Overlap by union of two masks of one picture: of the 21 such in DUTS-TR, 20 have 0.92 or more, and one 0.18."""
 _MIN_MASKS = 5
 """Fewer masks say nothing about a whole data set."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One data set, and what the check of each of its examples found."""
-
-    dataset: Dataset
-    role: Role
-    checked: list[Checked]
-
-    def finding(self, kind: str, example: Example, detail: str, other: Example | None = None) -> Finding:
-        return Finding(kind, self.dataset.name, example.name, detail, example, other)
 
 
 def examine(
@@ -63,72 +50,71 @@ def examine(
         raise ValueError(f"classes are 2 to 256, got {len(names)}")
     check = partial(check_example, num_classes=len(names), ignore_index=ignore_index)
     training = [dataset] if isinstance(dataset, Dataset) else list(dataset)
-    named = named_uniquely([*training, *validation])
-    parts = []
+    examined = []
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         try:
-            for index, one in enumerate(named):
+            for index, one in enumerate(named_uniquely([*training, *validation])):
                 found = zip(progress(one), pool.map(check, one), strict=True)
-                role: Role = "training" if index < len(training) else "validation"
-                parts.append(_Part(one, role, [checked for _, checked in found]))
+                checked = [checked for _, checked in found]
+                examined.append(Examined(one, "training" if index < len(training) else "validation", checked))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the end of the block would wait for all of them
             raise
-    findings = [finding for part in parts for finding in _of_examples(part)]
-    findings += _of_lookalikes(parts, len(names))
+    findings = [finding for one in examined for finding in _of_examples(one)]
+    findings += _of_lookalikes(examined, len(names))
     shares: dict[str, float] = {}
     if len(names) == 2:
-        findings += [finding for part in parts for finding in _of_majority(part)]
+        findings += [finding for one in examined for finding in _of_majority(one)]
     else:
-        shares = _class_shares(parts, names, ignore_index)
-        trained = ", ".join(part.dataset.name for part in parts if part.role == "training")
+        shares = _class_shares(examined, names, ignore_index)
+        trained = ", ".join(one.dataset.name for one in examined if one.role == "training")
         findings += [
-            Finding("absent", trained, "", f"class {index}" + (f", {name}" if name != str(index) else ""))
+            Finding("absent", trained, f"class {index}" + (f", {name}" if name != str(index) else ""))
             for index, name in enumerate(names)
             if shares.get(name) == 0
         ]
     order = list(KINDS)
     findings.sort(key=lambda finding: order.index(finding.kind))
-    return Report([_count(part) for part in parts], findings, names, shares)
+    return Report(examined, findings, names, shares)
 
 
-def _of_examples(part: _Part) -> Iterator[Finding]:
-    for example, kind, detail in check_names(part.dataset):
-        yield part.finding(kind, example, detail)
-    for example, checked in zip(part.dataset, part.checked, strict=True):
+def _of_examples(examined: Examined) -> Iterator[Finding]:
+    for example, kind, detail in check_names(examined.dataset):
+        yield examined.finding(kind, example, detail)
+    for example, checked in zip(examined.dataset, examined.checked, strict=True):
         for kind, detail in checked.faults:
-            yield part.finding(kind, example, detail)
+            yield examined.finding(kind, example, detail)
 
 
-def _of_majority(part: _Part) -> Iterator[Finding]:
+def _of_majority(examined: Examined) -> Iterator[Finding]:
     """Whether white means background in the whole data set.
 
     It does if, on average over five masks or more that have two levels, more than half of the border is white, and less
     than half of the middle ninth. In DUTS-TR 2 % of the border and 74 % of the middle are white, in ECSSD 3 % and 66 %.
     """
-    seen = [(one.border, one.centre) for one in part.checked if one.border is not None]
+    seen = [checked.white for checked in examined.checked if checked.white]
     if len(seen) >= _MIN_MASKS:
-        border, centre = np.array(seen, np.float64).mean(axis=0)
+        border, centre = np.mean(seen, axis=0)
         if border > 0.5 > centre:
             detail = f"on average {border:.0%} of the border is white, {centre:.0%} of the middle"
-            yield Finding("mostly-inverted", part.dataset.name, "", detail)
+            yield Finding("mostly-inverted", examined.dataset.name, detail)
 
 
-def _of_lookalikes(parts: list[_Part], num_classes: int) -> Iterator[Finding]:
+def _of_lookalikes(sets: list[Examined], num_classes: int) -> Iterator[Finding]:
     """Pictures that occur twice in training, or in training and validation, and those of them whose masks differ."""
-    seen = [(part, e, one.thumbnail) for part in parts for e, one in zip(part.dataset, part.checked, strict=True)]
-    trained = [(part, e, t) for part, e, t in seen if part.role == "training" and t is not None]
-    held = [(part, e, t) for part, e, t in seen if part.role == "validation" and t is not None]
+    seen = [(one, e, c.thumbnail) for one in sets for e, c in zip(one.dataset, one.checked, strict=True)]
+    trained = [(one, e, t) for one, e, t in seen if one.role == "training" and t is not None]
+    held = [(one, e, t) for one, e, t in seen if one.role == "validation" and t is not None]
     thumbnails = [thumbnail for _, _, thumbnail in trained]
     for kind, pictures, among in (("duplicate", trained, None), ("leak", held, thumbnails)):
         for alike in find_lookalikes([thumbnail for _, _, thumbnail in pictures], among):
-            (part, example, _), (other_part, other, _) = pictures[alike.index], trained[alike.other]
-            name = other.name if other_part is part else f"{other_part.dataset.name}/{other.name}"
+            (own, example, _), (others, other, _) = pictures[alike.index], trained[alike.other]
+            name = other.name if others is own else f"{others.dataset.name}/{other.name}"
             detail = f"{'mirrors' if alike.mirrored else 'is like'} {name}"
-            yield part.finding(kind, example, detail, other)
+            yield own.finding(kind, example, detail, other)
             agreement = _agreement(example, other, num_classes, mirrored=alike.mirrored)
             if agreement is not None and agreement < _MIN_AGREEMENT:
-                yield part.finding("unequal-masks", example, f"{detail}, masks overlap by {agreement:.0%}", other)
+                yield own.finding("unequal-masks", example, f"{detail}, masks overlap by {agreement:.0%}", other)
 
 
 def _agreement(one: Example, other: Example, num_classes: int, *, mirrored: bool) -> float | None:
@@ -145,49 +131,38 @@ def _agreement(one: Example, other: Example, num_classes: int, *, mirrored: bool
     return np.count_nonzero((a == b) & (a > 0)) / union if union else 1.0
 
 
-def _class_shares(parts: list[_Part], names: list[str], ignore_index: int) -> dict[str, float]:
-    counts = np.zeros(256, np.int64)
-    for part in parts:
-        for checked in part.checked:
-            if part.role == "training" and checked.counts is not None:
-                counts += checked.counts
+def _class_shares(sets: list[Examined], names: list[str], ignore_index: int) -> dict[str, float]:
+    training = [checked for one in sets if one.role == "training" for checked in one.checked]
+    counts = sum((one.counts for one in training if one.counts is not None), np.zeros(256, np.int64))
     indices = [index for index in range(len(names)) if index != ignore_index]
     total = max(int(counts[indices].sum()), 1)
     return {names[index]: float(counts[index] / total) for index in indices}
-
-
-def _count(part: _Part) -> Examined:
-    """Count the pairs of a data set, and those without errors."""
-    ambiguous = {first.name.stem for first, _ in part.dataset.duplicates}
-    pairs = [(e, one) for e, one in zip(part.dataset, part.checked, strict=True) if e.image and e.mask]
-    faulty = {e.name for e, one in pairs if any(KINDS[kind].severity == "error" for kind, _ in one.faults)}
-    return Examined(part.dataset, part.role, len(pairs), sum(e.name not in faulty | ambiguous for e, _ in pairs))
 
 
 def check_names(dataset: Dataset) -> Iterator[tuple[Example, str, str]]:
     """Example, kind and detail for each name that has no counterpart, or more than one file."""
     pictures = {_bare(e.name): e.image for e in dataset if e.image and not e.mask}
     masks = {_bare(e.name): e.mask for e in dataset if e.mask and not e.image}
-    examples = {example.name: example for example in dataset}
     for example in dataset:
         if example.image and not example.mask:
             yield example, "no-mask", _lonely(example.image, masks.get(_bare(example.name)))
         elif example.mask and not example.image:
             yield example, "no-picture", _lonely(example.mask, pictures.get(_bare(example.name)))
+    examples = {example.name: example for example in dataset}
     for first, further in dataset.duplicates:
-        yield examples[first.name.stem], "same-name", f"{shown(first)} and {shown(further)}"
+        yield examples[first.name.stem], "same-name", f"{_shown(first)} and {_shown(further)}"
 
 
-def shown(source: Source) -> str:
+def _lonely(source: Source, counterpart: Source | None) -> str:
+    hint = f" seems to belong to {_shown(counterpart)}: give both one name" if counterpart else ""
+    return _shown(source) + hint
+
+
+def _shown(source: Source) -> str:
     """A file's name with its folder."""
     return f"{source.name.parent.name or '.'}/{source.name.name}"
 
 
-def _lonely(source: Source, counterpart: Source | None) -> str:
-    hint = f" seems to belong to {shown(counterpart)}: give both one name" if counterpart else ""
-    return shown(source) + hint
-
-
 def _bare(name: str) -> str:
-    """A name without such an addition, in lower case."""
+    """A name without what programs add to it, in lower case."""
     return _ADDED.sub("", name).casefold()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from u2net.evaluation.check.example import Checked
 from u2net.evaluation.dataset import Dataset, Example
 
 Severity = Literal["error", "warning", "note"]
 """Training cannot use it; training uses it, but check it; training converts it correctly."""
-
-
-Role = Literal["training", "validation"]
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,16 @@ class Finding:
     kind: str
     """A name in `KINDS`."""
     dataset: str
-    name: str
-    """Of the example; empty if the finding is about the whole data set."""
     detail: str
     """What was found, in one line."""
-    example: Example | None = field(default=None, repr=False, compare=False)
-    other: Example | None = field(default=None, repr=False, compare=False)
+    example: Example | None = None
+    other: Example | None = None
     """The example that looks the same."""
+
+    @property
+    def name(self) -> str:
+        """That of the example; empty if the finding is about the whole data set."""
+        return self.example.name if self.example else ""
 
     @property
     def severity(self) -> Severity:
@@ -87,14 +88,31 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examined:
-    """One data set that was checked."""
+    """One data set, and what the check of each of its examples found."""
 
     dataset: Dataset
-    role: Role
-    num_pairs: int
-    """Examples with picture and mask."""
-    num_usable: int
-    """Pairs without an error of their own."""
+    role: Literal["training", "validation"]
+    checked: list[Checked]
+
+    @property
+    def num_pairs(self) -> int:
+        """Examples with picture and mask."""
+        return sum(bool(example.image and example.mask) for example in self.dataset)
+
+    @property
+    def num_usable(self) -> int:
+        """Pairs without an error of their own."""
+        ambiguous = {first.name.stem for first, _ in self.dataset.duplicates}
+        return sum(
+            bool(example.image and example.mask)
+            and example.name not in ambiguous
+            and all(KINDS[kind].severity != "error" for kind, _ in checked.faults)
+            for example, checked in zip(self.dataset, self.checked, strict=True)
+        )
+
+    def finding(self, kind: str, example: Example, detail: str, other: Example | None = None) -> Finding:
+        """A finding about one of its examples."""
+        return Finding(kind, self.dataset.name, detail, example, other)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ _GREY = (90, 90, 90)
 
 _OPACITY = 0.45
 _SUBJECT_COLOUR = (255, 0, 130)  # few subjects have it
-_IGNORED_COLOUR = (128, 128, 128)
 
 T = TypeVar("T")
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -110,12 +109,12 @@ def _titles(report: Report) -> list[tuple[str, tuple[int, int, int]]]:
 
 def _draw_legend(draw: ImageDraw.ImageDraw, classes: list[str], top: int, width: int) -> None:
     """Colours and names of classes, as many as fit into a line."""
-    left, font = _GAP, ImageFont.load_default(_FONT_SIZE)
+    left, font, colours = _GAP, ImageFont.load_default(_FONT_SIZE), _palette(len(classes)).tolist()
     for index, name in list(enumerate(classes))[1:]:
         text = _fit(name, font, _PANEL[0])
         if left + 20 + font.getlength(text) > width - _GAP:
             break
-        draw.rectangle((left, top + 2, left + 12, top + 14), class_colour(index, len(classes)))
+        draw.rectangle((left, top + 2, left + 12, top + 14), tuple(colours[index]))
         draw.text((left + 18, top), text, (0, 0, 0), font)
         left += 18 + round(font.getlength(text)) + _GAP
 
@@ -125,7 +124,7 @@ def _draw_tile(sheet: Image.Image, tile: _Tile, corner: tuple[int, int], num_cla
     panel = draw_example(tile.example, num_classes, _PANEL)
     other = next((finding.other for finding in tile.findings if finding.other), None)
     if other:
-        panel = side_by_side([panel, draw_example(other, num_classes, _PANEL)], _PANEL)
+        panel = _side_by_side([panel, draw_example(other, num_classes, _PANEL)], _PANEL)
     sheet.paste(panel, (left + (_PANEL[0] - panel.width) // 2, top + _PANEL[1] - panel.height))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
     lines = [(f"{tile.dataset}/{tile.example.name}", _GREY if not tile.findings else (0, 0, 0))]
@@ -174,21 +173,20 @@ def draw_example(example: Example, num_classes: int, size: tuple[int, int]) -> I
     picture = _loaded(example.image, lambda source: load_image(source.read()).view())
     labels = _loaded(example.mask, load_grey if num_classes == 2 else load_indices)  # levels or indices
     if picture is None or labels is None or picture.size != labels.shape[::-1]:
-        return side_by_side([picture or _crossed(size), _mask_panel(labels, num_classes, size)], size)
+        return _side_by_side([picture or _crossed(size), _mask_panel(labels, num_classes, size)], size)
     picture = ImageOps.contain(picture, size)
     resample = Image.Resampling.BOX if num_classes == 2 else Image.Resampling.NEAREST
     mask = np.asarray(Image.fromarray(labels).resize(picture.size, resample))
     return Image.fromarray(_laid_over(np.asarray(picture), mask, num_classes))
 
 
-def side_by_side(panels: list[Image.Image], size: tuple[int, int]) -> Image.Image:
+def _side_by_side(panels: list[Image.Image], size: tuple[int, int]) -> Image.Image:
     """Panels in a row within `size`, with a gap between them."""
     gap = 6
     width = (size[0] - gap * (len(panels) - 1)) // len(panels)
     panels = [ImageOps.contain(panel, (width, size[1])) for panel in panels]
-    row = Image.new(
-        "RGB", (sum(p.width for p in panels) + gap * (len(panels) - 1), max(p.height for p in panels)), "white"
-    )
+    width = sum(panel.width + gap for panel in panels) - gap
+    row = Image.new("RGB", (width, max(panel.height for panel in panels)), "white")
     left = 0
     for panel in panels:
         row.paste(panel, (left, (row.height - panel.height) // 2))
@@ -196,14 +194,16 @@ def side_by_side(panels: list[Image.Image], size: tuple[int, int]) -> Image.Imag
     return row
 
 
-def class_colour(index: int, num_classes: int) -> tuple[int, int, int]:
-    """The colour of a class: hues evenly apart, one for each class."""
-    if index >= num_classes:
-        return _IGNORED_COLOUR
+def _palette(num_classes: int) -> NDArray[np.uint8]:
+    """uint8 (256, 3): the background black, classes in hues evenly apart, indices that are no class grey."""
+    colours = np.full((256, 3), 128, np.uint8)
+    colours[0] = 0
+    for index in range(1, num_classes):
+        hue = (index - 1) / (num_classes - 1)
+        colours[index] = np.rint(np.multiply(255, colorsys.hsv_to_rgb(hue, 0.9, 1.0)))
     if num_classes == 2:
-        return _SUBJECT_COLOUR
-    r, g, b = colorsys.hsv_to_rgb((index - 1) / (num_classes - 1), 0.9, 1.0)
-    return round(255 * r), round(255 * g), round(255 * b)
+        colours[1] = _SUBJECT_COLOUR
+    return colours
 
 
 def _loaded(source: Source | None, load: Callable[[Source], T]) -> T | None:
@@ -217,9 +217,8 @@ def _loaded(source: Source | None, load: Callable[[Source], T]) -> T | None:
 def _laid_over(picture: NDArray[np.uint8], mask: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
     """The mask's colours over the picture, as strong as its levels, with a light outline."""
     labels = (mask >= SUBJECT).astype(np.uint8) if num_classes == 2 else mask
-    colours = np.array([class_colour(index, num_classes) for index in range(256)])
     strength = (mask / 255 if num_classes == 2 else labels > 0)[..., None] * _OPACITY
-    tinted = picture * (1 - strength) + colours[1 if num_classes == 2 else labels] * strength
+    tinted = picture * (1 - strength) + _palette(num_classes)[1 if num_classes == 2 else labels] * strength
     tinted[:, :-1][labels[:, :-1] != labels[:, 1:]] = 255  # pixels with another class to the right,
     tinted[:-1][labels[:-1] != labels[1:]] = 255  # and below
     return np.asarray(np.rint(tinted), np.uint8)
@@ -230,8 +229,7 @@ def _mask_panel(mask: NDArray[np.uint8] | None, num_classes: int, size: tuple[in
         return _crossed(size)
     if num_classes == 2:
         return Image.fromarray(mask).convert("RGB")
-    colours = np.array([(0, 0, 0), *(class_colour(index, num_classes) for index in range(1, 256))], np.uint8)
-    return Image.fromarray(colours[mask])
+    return Image.fromarray(_palette(num_classes)[mask])
 
 
 def _crossed(size: tuple[int, int]) -> Image.Image:

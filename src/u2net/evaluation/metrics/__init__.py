@@ -1,6 +1,6 @@
 """One class for each measure of the field. A measure takes pairs of map and ground truth one by one."""
 
-from u2net.evaluation.metrics.base import Measure, Pair, PictureMeasure, Sums
+from u2net.evaluation.metrics.base import Measure, Pair, PictureMeasure
 from u2net.evaluation.metrics.f_e_s_measure import EMeasure, FMeasure, PictureFMeasure, SMeasure
 from u2net.evaluation.metrics.matting import MSE, SAD, ConnectivityError, GradientError
 from u2net.evaluation.metrics.overlap import MAE, BoundaryIoU, ClassIoU, Overlap, RelaxedF
@@ -41,6 +41,5 @@ __all__ = [
     "PictureMeasure",
     "RelaxedF",
     "SMeasure",
-    "Sums",
     "WeightedF",
 ]

@@ -26,9 +26,9 @@ class Pair:
     """
 
     saliency: NDArray[np.uint8]
-    """uint8 (H, W): how much each pixel belongs to the subject, 0 to 255."""
+    """uint8 (H, W): how much each pixel belongs to the subject, 0 to 255; for `ClassIoU` its class."""
     truth: NDArray[np.uint8]
-    """uint8 (H, W): the ground truth, binary or soft."""
+    """uint8 (H, W): the ground truth, binary or soft; for `ClassIoU` classes."""
     threshold: int = 128
     """Measures of binary truth count a pixel as subject if its truth is above this."""
 
@@ -139,42 +139,38 @@ def cumulate(counts: NDArray[np.int64], levels: NDArray[np.intp], num_thresholds
     return np.array(moved, dtype=np.int64)[:, ::-1].cumsum(axis=1)
 
 
-class Sums(ABC):
-    """Keeps sums only: memory does not grow with the number of pictures, and sums of parts can be merged."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Any] = {}
-        self._num_pairs = 0
-
-    @abstractmethod
-    def results(self) -> dict[str, float]:
-        """Scores of all pictures so far, by name; there must be at least one."""
-
-    def merge(self, other: Self) -> None:
-        """Add the sums of another part. Raises TypeError for one of another kind."""
-        if type(self) is not type(other):
-            raise TypeError(f"{type(other).__name__} cannot be merged into {type(self).__name__}")
-        self._add(other._sums, other._num_pairs)
-
-    def _add(self, values: Mapping[str, Any], num_pairs: int = 1) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0) + value
-        self._num_pairs += num_pairs
-
-    def _mean(self, name: str) -> Any:
-        return self._sums[name] / self._num_pairs
-
-
-class Measure(Sums):
-    """Scores pairs one by one."""
+class Measure(ABC):
+    """Scores pairs one by one. Keeps only sums over them, so that parts of a data set can be measured apart."""
 
     in_tables: ClassVar[tuple[str, ...]] = ()
     """Those of its scores that tables show; files hold all."""
     lower_is_better: ClassVar[bool] = False
 
+    def __init__(self) -> None:
+        self.sums: dict[str, Any] = {}
+        self.num_pairs = 0
+
     @abstractmethod
     def step(self, pair: Pair) -> dict[str, float]:
         """Add a pair; return the scores of this pair alone, by name."""
+
+    @abstractmethod
+    def results(self) -> dict[str, float]:
+        """Scores of all pairs so far, by name; there must be at least one."""
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of another part. Raises TypeError for one of another kind."""
+        if type(self) is not type(other):
+            raise TypeError(f"{type(other).__name__} cannot be merged into {type(self).__name__}")
+        self._add(other.sums, other.num_pairs)
+
+    def _add(self, values: Mapping[str, Any], num_pairs: int = 1) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.num_pairs += num_pairs
+
+    def _mean(self, name: str) -> Any:
+        return self.sums[name] / self.num_pairs
 
 
 class PictureMeasure(Measure):
@@ -192,4 +188,4 @@ class PictureMeasure(Measure):
 
     def results(self) -> dict[str, float]:
         """Mean scores."""
-        return {name: self._mean(name) for name in self._sums}
+        return {name: self._mean(name) for name in self.sums}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidDataset
-from u2net.evaluation.metrics.base import Measure, Pair, PictureMeasure, Sums
+from u2net.evaluation.metrics.base import Measure, Pair, PictureMeasure
 from u2net.evaluation.metrics.f_e_s_measure import f_score
 from u2net.images.morphology import Mask, boundary, grow_by_disc, thin_by_square
 
@@ -97,7 +97,7 @@ def _share_near(outline: Mask, other: Mask) -> float:
     return np.count_nonzero(outline & grow_by_disc(other, _SLACK)) / num if num else float(not other.any())
 
 
-class ClassIoU(Sums):
+class ClassIoU(Measure):
     """Intersection over union of each class, their mean, and the share of right pixels (accuracy), 0 to 1.
 
     Pixels are counted over the whole data set before anything is divided, as in PASCAL VOC. A class that occurs neither
@@ -105,29 +105,31 @@ class ClassIoU(Sums):
     Everingham et al., The PASCAL visual object classes challenge: a retrospective, IJCV 2015.
     """
 
+    in_tables = ("mIoU", "accuracy")
+
     def __init__(self, classes: tuple[str, ...], ignore_index: int = 255) -> None:
         super().__init__()
         self.classes = classes
         self.ignore_index = ignore_index
+        self.sums = {"counts": np.zeros((len(classes), len(classes)), np.int64)}  # by truth, then label
 
-    def step(self, labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
-        """Add the labels of a picture and their truth, both uint8 (H, W) of indices; return this picture's scores.
+    def step(self, pair: Pair) -> dict[str, float]:
+        """Add a map and its truth, both of indices; return their scores.
 
         Raises InvalidDataset for an index in the truth that is neither a class nor ignored.
         """
         num = len(self.classes)
-        taken = truth != self.ignore_index
-        true = truth[taken].astype(np.intp)
+        taken = pair.truth != self.ignore_index
+        true = pair.truth[taken].astype(np.intp)
         if true.size and true.max() >= num:
             raise InvalidDataset(f"has the index {true.max()} in its mask, classes are 0 to {num - 1}")
-        counts = np.bincount(true * num + labels[taken], minlength=num**2).reshape(num, num)
-        self._add({"counts": counts})  # by truth, then label
+        counts = np.bincount(true * num + pair.saliency[taken], minlength=num**2).reshape(num, num)
+        self._add({"counts": counts})
         return self._scores(counts)
 
     def results(self) -> dict[str, float]:
         """Scores of the whole set: "mIoU", "accuracy", and "IoU" before the name of each class."""
-        num = len(self.classes)
-        return self._scores(self._sums.get("counts", np.zeros((num, num), np.int64)))
+        return self._scores(self.sums["counts"])
 
     def _scores(self, counts: NDArray[np.int64]) -> dict[str, float]:
         common, total = np.diagonal(counts), int(counts.sum())
