@@ -106,7 +106,8 @@ def fold_batch_norm(network: U2Net) -> U2Net:
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
         if isinstance(block, ConvBlock):
-            block.conv = fuse_conv_bn_eval(block.conv, block.norm)
+            if not block.conv.weight.is_meta:  # without numbers torch would load its compiler, for seconds, for nothing
+                block.conv = fuse_conv_bn_eval(block.conv, block.norm)
             block.norm = nn.Identity()  # type: ignore[assignment]
     return folded
 
