@@ -3,9 +3,19 @@ import os
 from pathlib import Path
 
 import pytest
+from networks import let_go_of_runtimes, remembered_session
 from pictures import PHOTOGRAPH
 
-from u2net.system import bound_heaps, trim_heaps
+from u2net.system import bound_heaps, num_processors, trim_heaps
+
+
+def pytest_configure():
+    """Processes of pytest-xdist share the machine: each, and what it starts, computes with its part of it.
+
+    Two that take all processors wait for each other's threads, and use up to three times the time.
+    """
+    if num := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_processors() // int(num))))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +27,7 @@ def _bounded_heaps():
 @pytest.fixture(scope="module", autouse=True)
 def _trimmed_heaps():
     yield
+    let_go_of_runtimes()
     gc.collect()
     trim_heaps()
 
@@ -37,15 +48,28 @@ def photograph() -> Path:
 
 @pytest.fixture(scope="session")
 def packaged():
-    """The default model, opened once, in the numbers that every runtime gives alike."""
-    from u2net import new_session
-
-    return new_session(runtime="onnxruntime")
+    """The default model; what it puts out for a picture is computed once."""
+    return remembered_session("u2netp_tuned")
 
 
 @pytest.fixture(scope="session")
 def u2netp():
-    """The authors' U²-Net†, packaged too, opened alike."""
-    from u2net import new_session
+    """The authors' U²-Net†, packaged too, likewise."""
+    return remembered_session("u2netp")
 
-    return new_session("u2netp", runtime="onnxruntime")
+
+@pytest.fixture
+def opened_before(monkeypatch, packaged, u2netp):
+    """Cutters that ask for a packaged model by its name, in numbers that all runtimes give alike, get those above."""
+    from u2net import Session
+    from u2net.cutout import cutter
+
+    known = {"u2netp_tuned": packaged, "u2netp": u2netp}
+    really_open = cutter.new_session
+
+    def new_session(model, *, runtime, precision, **options):
+        if model in known and runtime in ("auto", "onnxruntime") and precision in ("auto", "fp32"):
+            return Session(known[model].backend, known[model].card)
+        return really_open(model, runtime=runtime, precision=precision, **options)
+
+    monkeypatch.setattr(cutter, "new_session", new_session)

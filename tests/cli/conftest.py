@@ -1,5 +1,7 @@
+import io
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,13 +10,16 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture
-def here(capfdbinary, monkeypatch) -> Run:
+def here(capfdbinary, monkeypatch, opened_before) -> Run:
     """The command line in this process: quicker than `u2net`, for tests that are not about a process."""
     from u2net.cli import cli
 
-    def run(*arguments: str | os.PathLike[str], cwd: os.PathLike[str] | None = None) -> subprocess.CompletedProcess:
+    def run(
+        *arguments: str | os.PathLike[str], stdin: bytes = b"", cwd: os.PathLike[str] | None = None
+    ) -> subprocess.CompletedProcess:
         if cwd is not None:
             monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capfdbinary.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli(list(map(str, arguments)), prog_name="u2net")

@@ -49,32 +49,32 @@ def test_a_picture_becomes_a_cut_out_beside_it(tmp_path, photograph):
         ("a.tif", "TIFF"),
     ],
 )
-def test_the_format_follows_the_name(tmp_path, photograph, name, kind):
-    assert u2net("remove", photograph, tmp_path / name).returncode == 0
+def test_the_format_follows_the_name(here, tmp_path, photograph, name, kind):
+    assert here("remove", photograph, tmp_path / name).returncode == 0
     assert read_image(tmp_path / name).format == kind
 
 
-def test_jpeg_gets_a_white_background(tmp_path, photograph):
-    u2net("remove", photograph, tmp_path / "a.jpg")
+def test_jpeg_gets_a_white_background(here, tmp_path, photograph):
+    here("remove", photograph, tmp_path / "a.jpg")
     assert min(read_image(tmp_path / "a.jpg").getpixel((5, 395))) > 245
 
 
-def test_a_background_by_name_and_by_rembgs_numbers(tmp_path, photograph):
-    u2net("remove", photograph, tmp_path / "a.png", "--background", "#00ff00")
-    u2net("i", "-bgc", "0", "255", "0", "255", photograph, tmp_path / "b.png")
+def test_a_background_by_name_and_by_rembgs_numbers(here, tmp_path, photograph):
+    here("remove", photograph, tmp_path / "a.png", "--background", "#00ff00")
+    here("i", "-bgc", "0", "255", "0", "255", photograph, tmp_path / "b.png")
     a, b = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
     assert a.getpixel((5, 395)) == (0, 255, 0, 255)
     assert a.tobytes() == b.tobytes()
 
 
-def test_a_mask(tmp_path, photograph, packaged):
+def test_a_mask(here, tmp_path, photograph, packaged):
     for flag in ("--mask", "-om"):
-        u2net("remove", flag, "--quality", "coarse", *EXACT, photograph, tmp_path / "mask.png")
+        here("remove", flag, "--quality", "coarse", *EXACT, photograph, tmp_path / "mask.png")
         np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "mask.png")), packaged.mask(photograph))
 
 
-def test_rembgs_matting_flags_mean_what_its_parameters_mean(tmp_path, photograph, packaged):
-    u2net("i", "-a", "-af", "200", "-ab", "40", "-ae", "5", *EXACT, photograph, tmp_path / "a.png")
+def test_rembgs_matting_flags_mean_what_its_parameters_mean(here, tmp_path, photograph, packaged):
+    here("i", "-a", "-af", "200", "-ab", "40", "-ae", "5", *EXACT, photograph, tmp_path / "a.png")
     expected = remove(
         photograph,
         alpha_matting=True,
@@ -87,14 +87,14 @@ def test_rembgs_matting_flags_mean_what_its_parameters_mean(tmp_path, photograph
 
 
 @pytest.mark.parametrize("flags", [{"quality": "best"}, {"quality": "fast", "decontaminate": True}])
-def test_the_qualities_are_those_of_the_function(tmp_path, photograph, packaged, flags):
+def test_the_qualities_are_those_of_the_function(here, tmp_path, photograph, packaged, flags):
     arguments = ["--quality", flags["quality"], *(["-dc"] if "decontaminate" in flags else [])]
-    u2net("remove", *arguments, *EXACT, photograph, tmp_path / "a.png")
+    here("remove", *arguments, *EXACT, photograph, tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").tobytes() == remove(photograph, session=packaged, **flags).tobytes()
 
 
-def test_a_post_processed_mask(tmp_path, photograph):
-    u2net("i", "-om", "-ppm", photograph, tmp_path / "mask.png")
+def test_a_post_processed_mask(here, tmp_path, photograph):
+    here("i", "-om", "-ppm", photograph, tmp_path / "mask.png")
     assert set(np.unique(np.asarray(read_image(tmp_path / "mask.png")))) == {0, 255}
 
 
@@ -104,14 +104,14 @@ def test_from_stdin_to_stdout(photograph):
     assert result.stderr == b""
 
 
-def test_a_file_to_stdout_in_another_format(photograph):
-    result = u2net("remove", photograph, "-", "--format", "webp")
+def test_a_file_to_stdout_in_another_format(here, photograph):
+    result = here("remove", photograph, "-", "--format", "webp")
     assert Image.open(io.BytesIO(result.stdout)).format == "WEBP"
 
 
-def test_patience_makes_the_file_smaller_and_keeps_the_pixels(tmp_path, photograph):
+def test_patience_makes_the_file_smaller_and_keeps_the_pixels(here, tmp_path, photograph):
     for level in ("1", "9"):
-        assert u2net("remove", photograph, tmp_path / f"{level}.png", "--png-level", level).returncode == 0
+        assert here("remove", photograph, tmp_path / f"{level}.png", "--png-level", level).returncode == 0
     fast, small = tmp_path / "1.png", tmp_path / "9.png"
     assert small.stat().st_size < fast.stat().st_size
     assert read_image(small).tobytes() == read_image(fast).tobytes()
@@ -127,11 +127,11 @@ def _deep_tiff(path: Path, photograph: Path, **options: object) -> np.ndarray:
     return levels
 
 
-def test_16_bits_of_a_tiff_file_survive_where_it_is_opaque(tmp_path, photograph):
+def test_16_bits_of_a_tiff_file_survive_where_it_is_opaque(here, tmp_path, photograph):
     tifffile = pytest.importorskip("tifffile")
     profile, make = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), (271, "s", 0, "Cam", True)
     levels = _deep_tiff(tmp_path / "a.tif", photograph, iccprofile=profile, extratags=[make])
-    result = u2net("remove", tmp_path / "a.tif", tmp_path / "b.tif", "--bit-depth", "16", "--exif", "keep")
+    result = here("remove", tmp_path / "a.tif", tmp_path / "b.tif", "--bit-depth", "16", "--exif", "keep")
     assert (result.returncode, result.stderr) == (0, b"")
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         page = file.pages.first
@@ -143,41 +143,41 @@ def test_16_bits_of_a_tiff_file_survive_where_it_is_opaque(tmp_path, photograph)
     assert len(np.unique(cutout[:, :, 3])) > 1000
 
 
-def test_a_mask_of_16_bits_is_one_channel(tmp_path, photograph):
-    assert u2net("remove", photograph, tmp_path / "a.tif", "--mask", "--bit-depth", "16").returncode == 0
+def test_a_mask_of_16_bits_is_one_channel(here, tmp_path, photograph):
+    assert here("remove", photograph, tmp_path / "a.tif", "--mask", "--bit-depth", "16").returncode == 0
     mask = read_image(tmp_path / "a.tif")
     assert (mask.mode, mask.size) == ("I;16", (600, 400))
     assert len(np.unique(np.asarray(mask))) > 1000
 
 
-def test_16_bits_through_pipes(photograph):
-    result = u2net("remove", "--format", "tiff", "--bit-depth", "16", stdin=photograph.read_bytes())
+def test_16_bits_through_pipes(here, photograph):
+    result = here("remove", "--format", "tiff", "--bit-depth", "16", stdin=photograph.read_bytes())
     assert Image.open(io.BytesIO(result.stdout)).tag_v2[258] == (16, 16, 16, 16)
 
 
-def test_a_folder_in_16_bits_cuts_out_what_it_can(tmp_path, photograph):
+def test_a_folder_in_16_bits_cuts_out_what_it_can(here, tmp_path, photograph):
     (tmp_path / "in").mkdir()
     _deep_tiff(tmp_path / "in/a.tif", photograph)
     (tmp_path / "in/b.tif").write_bytes((tmp_path / "in/a.tif").read_bytes()[:-9000])
     shutil.copy(photograph, tmp_path / "in/c.jpg")
     command = ("remove", tmp_path / "in", tmp_path / "out", "--format", "tiff", "--bit-depth", "16", "--workers", "1")
-    result = u2net(*command, "--report", tmp_path / "report.html")
+    result = here(*command, "--report", tmp_path / "report.html")
     assert result.stdout == b"2 done, 0 skipped, 1 failed\n"
     assert result.stderr.count(b"\n") == 1
     assert b"broken TIFF picture" in result.stderr
     for name in ("a.tiff", "c.tiff"):
         assert read_image(tmp_path / "out" / name).tag_v2[258] == (16, 16, 16, 16)
-    other = u2net("remove", tmp_path / "in", tmp_path / "out", "--format", "tiff")
+    other = here("remove", tmp_path / "in", tmp_path / "out", "--format", "tiff")
     assert b"started with another configuration" in other.stderr
 
 
-def test_into_a_folder(tmp_path, photograph):
-    u2net("remove", photograph, f"{tmp_path}/new/")
+def test_into_a_folder(here, tmp_path, photograph):
+    here("remove", photograph, f"{tmp_path}/new/")
     assert (tmp_path / "new/coffee.png").exists()
 
 
-def test_a_report_in_json(tmp_path, photograph):
-    result = u2net("remove", photograph, tmp_path / "a.png", "--json")
+def test_a_report_in_json(here, tmp_path, photograph):
+    result = here("remove", photograph, tmp_path / "a.png", "--json")
     (row,) = json.loads(result.stdout)["pictures"]
     assert 0.8 < row.pop("confidence") < 1
     assert row == {"source": str(photograph), "target": str(tmp_path / "a.png"), "status": "done", "reason": ""}
@@ -242,25 +242,25 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
         (["--alpha-quality", "50", "{cup}", "out.jpg"], ["--alpha-quality"]),
     ],
 )
-def test_what_makes_no_sense_is_one_line_and_exit_code_2(tmp_path, photograph, arguments, words):
+def test_what_makes_no_sense_is_one_line_and_exit_code_2(here, tmp_path, photograph, arguments, words):
     places = {"cup": photograph, "folder": tmp_path}
-    result = u2net("remove", *(argument.format(**places) for argument in arguments), cwd=tmp_path)
+    result = here("remove", *(argument.format(**places) for argument in arguments), cwd=tmp_path)
     _assert_refused(result, 2, *words)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff\xe0"])
-def test_a_broken_picture_is_one_line_and_exit_code_1(tmp_path, content):
+def test_a_broken_picture_is_one_line_and_exit_code_1(here, tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    _assert_refused(u2net("remove", tmp_path / "a.jpg"), 1, "a.jpg: ")
+    _assert_refused(here("remove", tmp_path / "a.jpg"), 1, "a.jpg: ")
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
-    _assert_refused(u2net("remove", stdin=content), 1)
+    _assert_refused(here("remove", stdin=content), 1)
 
 
 def test_a_failure_leaves_the_file_that_was_there(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"broken")
     (tmp_path / "a.png").write_bytes(b"precious")
-    u2net("remove", tmp_path / "a.jpg", tmp_path / "a.png")
+    _assert_refused(u2net("remove", tmp_path / "a.jpg", tmp_path / "a.png", "--overwrite"), 1, "a.jpg: ")
     assert (tmp_path / "a.png").read_bytes() == b"precious"
 
 
@@ -281,25 +281,25 @@ def test_stdin_that_is_a_terminal_is_not_waited_for():
 
 
 @pytest.mark.parametrize("arguments", [["a.jpg"], ["a.jpg", "."], ["a.jpg", "b.jpg"]])
-def test_no_file_is_replaced_unasked(tmp_path, photograph, arguments):
+def test_no_file_is_replaced_unasked(here, tmp_path, photograph, arguments):
     for name in ("a.jpg", "b.jpg", "a.png", "a.out.png"):
         (tmp_path / name).write_bytes(photograph.read_bytes())
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    _assert_refused(u2net("remove", *arguments, cwd=tmp_path), 2, "--overwrite")
+    _assert_refused(here("remove", *arguments, cwd=tmp_path), 2, "--overwrite")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert u2net("remove", *arguments, "--overwrite", cwd=tmp_path).returncode == 0
+    assert here("remove", *arguments, "--overwrite", cwd=tmp_path).returncode == 0
 
 
-def test_a_file_called_minus_is_a_file(tmp_path, photograph):
+def test_a_file_called_minus_is_a_file(here, tmp_path, photograph):
     shutil.copy(photograph, tmp_path / "-")
-    assert u2net("remove", "./-", "a.png", cwd=tmp_path).returncode == 0
+    assert here("remove", "./-", "a.png", cwd=tmp_path).returncode == 0
     assert read_image(tmp_path / "a.png").size == (600, 400)
 
 
 @pytest.mark.parametrize("arguments", [["", "out/"], ["a.jpg", ""], [".", "."], ["/"]])
-def test_names_that_say_nothing_are_refused(tmp_path, photograph, arguments):
+def test_names_that_say_nothing_are_refused(here, tmp_path, photograph, arguments):
     shutil.copy(photograph, tmp_path / "a.jpg")
-    _assert_refused(u2net("remove", *arguments, cwd=tmp_path), 2)
+    _assert_refused(here("remove", *arguments, cwd=tmp_path), 2)
 
 
 def test_a_full_disk_behind_stdout_is_an_error(photograph):
@@ -317,16 +317,16 @@ def nothing(tmp_path) -> Path:
     return path
 
 
-def test_a_picture_without_a_subject_is_cut_out_unless_asked(nothing, tmp_path):
-    result = u2net("remove", nothing, tmp_path / "out.png", "--json")
+def test_a_picture_without_a_subject_is_cut_out_unless_asked(here, nothing, tmp_path):
+    result = here("remove", nothing, tmp_path / "out.png", "--json")
     (row,) = json.loads(result.stdout)["pictures"]
     assert (row["status"], (tmp_path / "out.png").exists()) == ("done", True)
     assert row["confidence"] < 0.1
 
 
 @pytest.mark.parametrize(("wish", "code", "status"), [("skip", 0, "skipped"), ("fail", 1, "failed")])
-def test_a_picture_without_a_subject_is_skipped_or_fails_on_request(nothing, tmp_path, wish, code, status):
-    result = u2net("remove", nothing, tmp_path / "out.png", "--on-empty", wish, "--json")
+def test_a_picture_without_a_subject_is_skipped_or_fails_on_request(here, nothing, tmp_path, wish, code, status):
+    result = here("remove", nothing, tmp_path / "out.png", "--on-empty", wish, "--json")
     (row,) = json.loads(result.stdout)["pictures"]
     assert (result.returncode, row["status"]) == (code, status)
     assert "no subject found" in row["reason"]
@@ -334,25 +334,25 @@ def test_a_picture_without_a_subject_is_skipped_or_fails_on_request(nothing, tmp
     assert not (tmp_path / "out.png").exists()
 
 
-def test_cropped_to_a_square_with_a_margin(tmp_path, photograph):
-    u2net("remove", photograph, tmp_path / "a.png", "--crop")
-    u2net("remove", photograph, tmp_path / "b.png", "--crop-margin", "0.1", "--crop-aspect", "1:1")
+def test_cropped_to_a_square_with_a_margin(here, tmp_path, photograph):
+    here("remove", photograph, tmp_path / "a.png", "--crop")
+    here("remove", photograph, tmp_path / "b.png", "--crop-margin", "0.1", "--crop-aspect", "1:1")
     tight, square = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
     assert tight.getchannel("A").point(lambda value: 255 * (value > 12)).getbbox() == (0, 0, *tight.size)
     assert square.width == square.height == max(tight.size) + 2 * round(0.1 * max(tight.size))
 
 
 @pytest.mark.parametrize("aspect", ["0:1", "1:0", "wide", "nan:1", "1000:1"])
-def test_an_aspect_that_is_none_is_refused(tmp_path, photograph, aspect):
-    result = u2net("remove", photograph, tmp_path / "a.png", "--crop-aspect", aspect)
+def test_an_aspect_that_is_none_is_refused(here, tmp_path, photograph, aspect):
+    result = here("remove", photograph, tmp_path / "a.png", "--crop-aspect", aspect)
     assert result.returncode == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_over_a_gradient_its_own_blur_and_another_picture(tmp_path, photograph):
+def test_over_a_gradient_its_own_blur_and_another_picture(here, tmp_path, photograph):
     read_image(photograph).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(tmp_path / "behind.png")
     for name, background in (("a", "white..navy"), ("b", "blur"), ("c", str(tmp_path / "behind.png"))):
-        assert u2net("remove", photograph, tmp_path / f"{name}.jpg", "--background", background).returncode == 0
+        assert here("remove", photograph, tmp_path / f"{name}.jpg", "--background", background).returncode == 0
     gradient, blur, picture = (read_image(tmp_path / f"{name}.jpg") for name in "abc")
     assert min(gradient.getpixel((5, 3))) > 240
     assert gradient.getpixel((5, 396))[2] > gradient.getpixel((5, 396))[0] + 60
@@ -361,15 +361,15 @@ def test_over_a_gradient_its_own_blur_and_another_picture(tmp_path, photograph):
     assert np.abs(np.subtract(picture.getpixel((5, 395)), behind.getpixel((5, 395)))).max() < 20
 
 
-def test_a_background_that_is_no_picture_is_one_line(tmp_path, photograph):
+def test_a_background_that_is_no_picture_is_one_line(here, tmp_path, photograph):
     (tmp_path / "notes.txt").write_text("not a picture")
-    result = u2net("remove", photograph, tmp_path / "a.png", "--background", tmp_path / "notes.txt")
+    result = here("remove", photograph, tmp_path / "a.png", "--background", tmp_path / "notes.txt")
     _assert_refused(result, 2, "notes.txt", "not a JPEG")
 
 
-def test_parts_inversion_and_shadow(tmp_path, photograph):
-    u2net("remove", photograph, tmp_path / "a.png", "--keep-largest", "1", "--shadow", "--crop-margin", "0.1")
-    u2net("remove", photograph, tmp_path / "b.png", "--invert")
+def test_parts_inversion_and_shadow(here, tmp_path, photograph):
+    here("remove", photograph, tmp_path / "a.png", "--keep-largest", "1", "--shadow", "--crop-margin", "0.1")
+    here("remove", photograph, tmp_path / "b.png", "--invert")
     shaded, inverted = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
     assert inverted.getpixel((300, 200))[3] == 0
     assert inverted.getpixel((5, 395))[3] == 255
@@ -381,19 +381,19 @@ def test_parts_inversion_and_shadow(tmp_path, photograph):
 @pytest.mark.parametrize(
     ("wish", "make", "place"), [("strip", False, False), ("keep", True, False), ("all", True, True)]
 )
-def test_what_the_camera_noted_is_written_on_request_alone(tmp_path, photograph, wish, make, place):
+def test_what_the_camera_noted_is_written_on_request_alone(here, tmp_path, photograph, wish, make, place):
     tags = Image.Exif()
     tags[ExifTags.Base.Make] = "Cam"
     tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 30.0, 1.0)
     read_image(photograph).save(tmp_path / "a.jpg", exif=tags)
-    u2net("remove", tmp_path / "a.jpg", tmp_path / "a.png", "--exif", wish)
+    here("remove", tmp_path / "a.jpg", tmp_path / "a.png", "--exif", wish)
     written = read_image(tmp_path / "a.png").getexif()
     assert (ExifTags.Base.Make in written, bool(written.get_ifd(ExifTags.IFD.GPSInfo))) == (make, place)
 
 
-def test_qualities_of_files(tmp_path, photograph):
+def test_qualities_of_files(here, tmp_path, photograph):
     for name, flags in (("a", []), ("b", ["--lossy-quality", "20"]), ("c", ["--alpha-quality", "10"])):
-        u2net("remove", photograph, tmp_path / f"{name}.webp", *flags)
+        here("remove", photograph, tmp_path / f"{name}.webp", *flags)
     sizes = {name: (tmp_path / f"{name}.webp").stat().st_size for name in "abc"}
     assert sizes["b"] < 0.5 * sizes["a"]
     assert sizes["c"] < sizes["a"]

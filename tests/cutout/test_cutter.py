@@ -16,6 +16,7 @@ from u2net.cutout.cutter import Cutter
 from u2net.errors import UnknownModel
 from u2net.images.tiff import to_tiff
 
+pytestmark = pytest.mark.usefixtures("opened_before")
 EXACT = CutoutConfig(runtime="onnxruntime", precision="fp32", threads=1)
 """What makes maps those of the fixture `packaged`."""
 

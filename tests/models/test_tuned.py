@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from pictures import read_image
 
-from u2net import evaluate, new_session
+from u2net import evaluate
 from u2net.models.transform import Transform
 
 TUNED = "u2netp_tuned"
 
 
 @pytest.fixture(scope="module")
-def tuned():
-    return new_session(TUNED, runtime="onnxruntime")
+def tuned(packaged):
+    return packaged
 
 
 def test_it_is_fed_anti_aliased_and_its_maps_are_not_stretched(tuned):

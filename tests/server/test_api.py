@@ -2,30 +2,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net import Session, remove
+from u2net import remove
 from u2net.models import DEFAULT
 
 from .running import opener, picture, running
 
 
 @pytest.fixture(scope="module")
-def session(packaged):
-    """The default model, which runs each input once: what is compared here is what becomes of its map."""
-    maps = {}
-
-    def network(batch):
-        key = batch.tobytes()
-        if key not in maps:
-            maps[key] = packaged.backend(batch)
-        return maps[key].copy()
-
-    return Session(network, packaged.card)
-
-
-@pytest.fixture(scope="module")
-def real(session):
+def real(packaged):
     """A service with the default model."""
-    with running(opener(session.backend, session.card), max_batch=1) as real:
+    with running(opener(packaged.backend, packaged.card), max_batch=1) as real:
         yield real
 
 
@@ -37,10 +23,10 @@ def test_a_cut_out_comes_back_as_png_of_the_pictures_size(place):
     assert reply.image().size == (8, 6)
 
 
-def test_the_cut_out_is_what_remove_gives(real, session, photograph):
+def test_the_cut_out_is_what_remove_gives(real, packaged, photograph):
     data = photograph.read_bytes()
     reply = real.post("/api/remove", {"file": data, "ppm": "true", "bgc": "10,20,30,255"})
-    assert reply.body == remove(data, session=session, post_process_mask=True, bgcolor=(10, 20, 30, 255))
+    assert reply.body == remove(data, session=packaged, post_process_mask=True, bgcolor=(10, 20, 30, 255))
 
 
 def test_a_picture_may_be_the_body_itself(place):
@@ -61,22 +47,22 @@ def test_clients_of_rembg_may_send_all_their_defaults(place):
 
 @pytest.mark.parametrize("path", ["/api/remove?om=true", "/api/mask"])
 @pytest.mark.parametrize("quality", ["coarse", "fast", "balanced", "best"])
-def test_outlines_are_of_the_quality_that_is_asked_for(photograph, real, session, path, quality):
-    expected = remove(photograph, session=session, only_mask=True, quality=quality)
+def test_outlines_are_of_the_quality_that_is_asked_for(photograph, real, packaged, path, quality):
+    expected = remove(photograph, session=packaged, only_mask=True, quality=quality)
     reply = real.post(path, {"file": photograph.read_bytes(), "quality": quality})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
 
-def test_old_backgrounds_are_taken_out_of_colours(photograph, real, session):
-    expected = remove(photograph, session=session, decontaminate=True)
+def test_old_backgrounds_are_taken_out_of_colours(photograph, real, packaged):
+    expected = remove(photograph, session=packaged, decontaminate=True)
     reply = real.post("/api/remove", {"file": photograph.read_bytes(), "dc": "true"})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
 
 
-def test_alpha_matting_is_rembgs_by_its_parameters(photograph, real, session):
+def test_alpha_matting_is_rembgs_by_its_parameters(photograph, real, packaged):
     thresholds = {"foreground_threshold": 230, "background_threshold": 20, "erode_size": 5}
     asked = {f"alpha_matting_{name}": value for name, value in thresholds.items()}
-    expected = remove(photograph, session=session, alpha_matting=True, **asked)
+    expected = remove(photograph, session=packaged, alpha_matting=True, **asked)
     fields = {"a": "true", "af": "230", "ab": "20", "ae": "5"}
     reply = real.post("/api/remove", {"file": photograph.read_bytes(), **fields})
     assert np.array_equal(np.asarray(reply.image()), np.asarray(expected))
