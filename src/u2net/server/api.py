@@ -12,7 +12,6 @@ from u2net.cutout.remove import cut_out
 from u2net.images.load import Picture
 from u2net.images.save import encode
 from u2net.inference.session import Session
-from u2net.server.about import service_of
 from u2net.server.fetch import fetch
 from u2net.server.forms import Form, read_form
 from u2net.server.parameters import (
@@ -26,9 +25,15 @@ from u2net.server.parameters import (
     parse,
 )
 from u2net.server.problems import Problem
-from u2net.server.service import Finish, Made, Task
+from u2net.server.service import Finish, Made, Service, Task
 
 _MATTING_ROOM = 3  # times a picture's own: closed form takes some 50 bytes for each of its pixels
+
+
+def service_of(request: Request) -> Service:
+    """The service behind an application."""
+    service: Service = request.app.state.service
+    return service
 
 
 def admit(request: Request) -> None:
@@ -81,6 +86,12 @@ def add_routes(app: FastAPI) -> None:
         finish = partial(_removed, cutout, config.max_matting_pixels)
         return finish, _MATTING_ROOM * config.max_matting_pixels if cutout.alpha_matting else 0
 
+    async def answer_upload(kind: type[RemoveAsked | MaskAsked], request: Request, **more: bool) -> Response:
+        admit(request)
+        form = await read_form(request, file, kind.model_fields)
+        asked = parse(kind, request, form)
+        return await answer(request, form.files.get("file"), asked.model, *made_of(asked.config(**more)))
+
     file = {"file": "The picture: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF."}
 
     @router.post(
@@ -92,10 +103,7 @@ def add_routes(app: FastAPI) -> None:
     )
     async def remove(request: Request) -> Response:
         """Takes rembg's parameters, in the form or in the query. A picture may also be the body itself."""
-        admit(request)
-        form = await read_form(request, ("file",), RemoveAsked.model_fields)
-        asked = parse(RemoveAsked, request, form)
-        return await answer(request, form.files.get("file"), asked.model, *made_of(asked.config()))
+        return await answer_upload(RemoveAsked, request)
 
     @router.post(
         "/api/mask",
@@ -106,10 +114,7 @@ def add_routes(app: FastAPI) -> None:
     )
     async def mask(request: Request) -> Response:
         """Grey, 255 where the subject is, of the picture's size once it is upright."""
-        admit(request)
-        form = await read_form(request, ("file",), MaskAsked.model_fields)
-        asked = parse(MaskAsked, request, form)
-        return await answer(request, form.files.get("file"), asked.model, *made_of(asked.config(only_mask=True)))
+        return await answer_upload(MaskAsked, request, only_mask=True)
 
     if config.fetch_hosts:
 

@@ -1,4 +1,7 @@
-"""The application: endpoints, the page at `/`, the middleware around them, and what happens at start and end."""
+"""The application: endpoints, the page at `/`, the middleware around them, and what happens at start and end.
+
+The endpoints about the service itself are here: /healthz, /readyz, /metrics, /version.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,26 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from u2net import __version__
 from u2net.errors import U2NetError
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
-from u2net.server import about, api, removebg
+from u2net.server import api, removebg
+from u2net.server.api import service_of
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
 from u2net.server.middleware import Lifetime, Watch
-from u2net.server.problems import answer_problem
+from u2net.server.monitoring import CONTENT_TYPE
+from u2net.server.problems import Problem, answer_problem
 from u2net.server.service import Service
 from u2net.system import trim_heaps
 
@@ -38,6 +44,39 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-cache",  # after an update, modules of two versions must not mix
 }
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+_about = APIRouter(tags=["about the service"])
+
+
+@_about.get("/healthz", summary="Whether the process is alive")
+async def healthz() -> dict[str, str]:
+    """200 as long as the process answers at all."""
+    return {"status": "alive"}
+
+
+@_about.get("/readyz", summary="Whether pictures are accepted", responses={503: {"description": "Not now."}})
+async def readyz(request: Request) -> dict[str, str]:
+    """200 when the models are open and the queue has room; otherwise, and once the service drains, 503."""
+    try:
+        service_of(request).check()
+    except Problem as problem:
+        raise Problem(503, str(problem), problem.headers) from None
+    return {"status": "ready"}
+
+
+@_about.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """In Prometheus' text format."""
+    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+@_about.get("/version", summary="Version, models and limits")
+async def version(request: Request) -> dict[str, Any]:
+    """What a client may want to know before it sends a picture."""
+    config = service_of(request).config
+    limits = {"bytes": config.max_bytes, "pixels": config.max_pixels, "side": config.max_side}
+    return {"version": __version__, "models": list(config.offered), "limits": limits}
 
 
 def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_session) -> FastAPI:
@@ -68,7 +107,7 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
     )
     app.state.service = service
     app.state.keys = Keys(config)
-    app.include_router(about.router)
+    app.include_router(_about)
     api.add_routes(app)
     removebg.add_routes(app)
     # A route for each file of the page, so that all other paths are what they are without it.

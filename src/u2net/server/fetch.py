@@ -68,7 +68,7 @@ async def fetch(url: str, hosts: Sequence[str], max_bytes: int, network: Interne
                 content = await _visit(read_url(url, hosts), max_bytes, network)
                 if isinstance(content, bytes):
                     return content
-                url = urljoin(url, content.location)
+                url = urljoin(url, content)
     except TimeoutError:
         raise Problem(504, "the picture could not be fetched in time") from None
     except (OSError, h11.ProtocolError, UnicodeError):
@@ -106,12 +106,8 @@ def _check_host(host: str) -> None:
         raise Problem(400, "url has a host that is not a valid name")
 
 
-@dataclass(frozen=True)
-class _Redirect:
-    location: str
-
-
-async def _visit(target: Target, max_bytes: int, network: Internet) -> bytes | _Redirect:
+async def _visit(target: Target, max_bytes: int, network: Internet) -> bytes | str:
+    """What is there, or where the host says that it is."""
     async with asyncio.timeout(_CONNECT_S):
         addresses = await network.resolve(target.host, target.port)
         if not addresses or not all(is_public(ip_address(address)) for address in addresses):
@@ -126,7 +122,7 @@ async def _visit(target: Target, max_bytes: int, network: Internet) -> bytes | _
 
 async def _get(
     target: Target, max_bytes: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> bytes | _Redirect:
+) -> bytes | str:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
     host = f"[{target.host}]" if ":" in target.host else target.host
     headers = [("Host", host), ("User-Agent", f"u2net/{__version__}"), ("Accept", "image/*")]
@@ -141,7 +137,7 @@ async def _get(
         elif isinstance(event, h11.Response):
             answered = dict(event.headers)
             if event.status_code in (301, 302, 303, 307, 308) and b"location" in answered:
-                return _Redirect(answered[b"location"].decode("ascii"))
+                return answered[b"location"].decode("ascii")
             if event.status_code != 200:
                 raise Problem(422, f"the picture could not be fetched: the host answered {event.status_code}")
             if answered.get(b"content-encoding", b"identity") != b"identity":

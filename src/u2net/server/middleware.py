@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -238,13 +238,11 @@ class _Exchange:
 
     async def _discard(self) -> None:
         """Read on for a while and throw away: if it were closed at once, the client might never see the answer."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_S):
                 message: Message = {"type": "http.request", "more_body": True}
                 while message["type"] == "http.request" and message.get("more_body", False):
                     message = await self._receive()
-        except TimeoutError:
-            pass
 
 
 def _after(seconds: float) -> float:

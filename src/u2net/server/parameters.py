@@ -153,7 +153,6 @@ def check(kind: type[Parameters], given: Mapping[str, object]) -> Parameters:
 def describe(kind: type[Asked], files: Mapping[str, str], models: tuple[str, ...]) -> dict[str, Any]:
     """OpenAPI of a POST that takes these parameters and files, each with what it is."""
     form = _schema(kind, models)
-    first = next(iter(files))
     for name, what in files.items():
         form["properties"][name] = {
             "type": "string",
@@ -161,7 +160,7 @@ def describe(kind: type[Asked], files: Mapping[str, str], models: tuple[str, ...
             "description": what,
         }
     if len(files) == 1:
-        form["required"] = [first]
+        form["required"] = list(files)
     picture: dict[str, Any] = {"schema": {}}  # which is how OpenAPI 3.1 says bytes
     return {
         "requestBody": {

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from u2net.errors import ImageTooLarge, InvalidImage, InvalidModel, U2NetError, UnsupportedFormat, reason
+from u2net.errors import InvalidImage, InvalidModel, U2NetError, UnsupportedFormat, reason
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -66,7 +66,7 @@ def to_problem(error: Exception) -> Problem:
             return error
         case UnsupportedFormat():
             return Problem(415, reason(error))
-        case ImageTooLarge() | InvalidImage():
+        case InvalidImage():
             return Problem(422, reason(error))
         case InvalidModel() | MemoryError():
             return Busy(503, "the network could not be run, perhaps for lack of memory", 5)

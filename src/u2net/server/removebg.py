@@ -12,7 +12,7 @@ import json
 import math
 import re
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -20,7 +20,7 @@ from fastapi import APIRouter, FastAPI, Request
 from PIL import Image, ImageColor
 from pydantic import field_validator
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from u2net.cutout.background import Background, put_over
 from u2net.cutout.finish import Box, Finish
@@ -31,8 +31,7 @@ from u2net.images.load import Limits, load_image
 from u2net.images.picture import Levels, Picture
 from u2net.images.save import encode
 from u2net.inference.session import Session
-from u2net.server.about import service_of
-from u2net.server.api import admit, answer, take_url
+from u2net.server.api import admit, answer, service_of, take_url
 from u2net.server.forms import Form, read_form
 from u2net.server.parameters import FORMATS, Asked, answers, check, describe
 from u2net.server.problems import Problem
@@ -103,33 +102,18 @@ def add_routes(app: FastAPI) -> None:
         admit(request)
         form = await _read(request)
         asked = check(RemoveBgAsked, form.fields)
-        picture = await _one_of(
-            request,
-            "image_file, image_file_b64 or image_url",
-            form.files.get("image_file"),
-            form.files.get("image_file_b64"),
-            asked.image_url,
-        )
+        picture = await _one_of(request, form, "image_file", "image_file_b64", "image_url")
         if picture is None:
             raise Problem(400, "give image_file, image_file_b64 or image_url")
-        behind = await _one_of(
-            request, "bg_image_file or bg_image_url", form.files.get("bg_image_file"), None, asked.bg_image_url
-        )
+        behind = await _one_of(request, form, "bg_image_file", "bg_image_url")
         if behind and asked.bg_color:
             raise Problem(400, "give bg_color or a background picture, not both")
         limits = service_of(request).config.limits
         # A picture behind needs room too, of which there is as much as for a picture of this size.
         limits = replace(limits, max_pixels=-(-limits.max_pixels // 4))
-        answered = await answer(
-            request, picture, None, partial(_made, asked, behind, limits), limits.max_pixels if behind else 0
-        )
-        if "application/json" not in request.headers.get("accept", ""):
-            return answered
-        result = await run_in_threadpool(lambda: base64.b64encode(answered.body).decode())
-        kept = {
-            name: value for name, value in answered.headers.items() if name not in ("content-length", "content-type")
-        }
-        return JSONResponse({"data": {"result_b64": result}}, headers=kept)
+        in_json = "application/json" in request.headers.get("accept", "")
+        make = partial(_made, asked, behind, limits, in_json)
+        return await answer(request, picture, None, make, limits.max_pixels if behind else 0)
 
     app.include_router(router)
 
@@ -152,26 +136,28 @@ async def _read(request: Request) -> Form:
     return Form({name: value for name, value in texts.items() if value is not None}, files)
 
 
-async def _one_of(
-    request: Request, names: str, file: bytes | None, encoded_file: bytes | None, url: str | None
-) -> bytes | None:
-    """The content that was given in one of these ways, or None."""
-    if sum(1 for given in (file, encoded_file, url) if given) > 1:
-        raise Problem(400, f"give one of {names}")
-    if url:
-        return await take_url(request, url)
-    if encoded_file:
-        try:
-            return await run_in_threadpool(base64.b64decode, encoded_file.partition(b";base64,")[2] or encoded_file)
-        except binascii.Error:
-            raise Problem(400, "image_file_b64 is not base64") from None
-    return file
+async def _one_of(request: Request, form: Form, *names: str) -> bytes | None:
+    """What was given by one of these names: a file, a file in base64, or a URL's content; None if nothing was."""
+    given = [name for name in names if name in form.files or name in form.fields]
+    if len(given) > 1:
+        raise Problem(400, f"give one of {', '.join(names[:-1])} or {names[-1]}")
+    if not given:
+        return None
+    if given[0] in form.fields:
+        return await take_url(request, form.fields[given[0]])
+    content = form.files[given[0]]
+    if not given[0].endswith("_b64"):
+        return content
+    try:
+        return await run_in_threadpool(base64.b64decode, content.partition(b";base64,")[2] or content)
+    except binascii.Error:
+        raise Problem(400, f"{given[0]} is not base64") from None
 
 
 def _color(text: str) -> tuple[int, int, int, int]:
     digits = text.removeprefix("#")
     try:
-        color = ImageColor.getcolor(digits if digits.isalpha() and not _is_hex(digits) else f"#{digits}", "RGBA")
+        color = ImageColor.getcolor(digits if digits.lower() in ImageColor.colormap else f"#{digits}", "RGBA")
     except ValueError:
         raise ValueError("is a name, or 3, 4, 6 or 8 hexadecimal digits") from None
     assert isinstance(color, tuple)
@@ -179,62 +165,48 @@ def _color(text: str) -> tuple[int, int, int, int]:
     return red, green, blue, alpha
 
 
-def _is_hex(text: str) -> bool:
-    return len(text) in (3, 4, 6, 8) and all(digit in "0123456789abcdefABCDEF" for digit in text)
-
-
-@dataclass(frozen=True)
-class _Margins:
-    """A crop to all that shows, with margins in remove.bg's notation, as far as the picture reaches."""
-
-    text: str
-
-    def __call__(self, opacity: Levels) -> Box:
-        shown = Image.fromarray(opacity)
-        box = shown.getbbox()
-        if box is None:
-            return 0, 0, *shown.size
-        left, top, right, bottom = box
-        try:
-            before = margins(self.text, (right - left, bottom - top))
-        except ValueError as error:
-            raise Problem(400, f"crop_margin {error}") from None
-        width, height = shown.size
-        return (
-            max(0, left - before[0]),
-            max(0, top - before[1]),
-            min(width, right + before[2]),
-            min(height, bottom + before[3]),
-        )
-
-
-def _made(asked: RemoveBgAsked, behind: bytes | None, limits: Limits, picture: Picture, session: Session) -> Made:
+def _made(
+    asked: RemoveBgAsked, behind: bytes | None, limits: Limits, in_json: bool, picture: Picture, session: Session
+) -> Made:
     """The answer, of a decoded picture; `limits` are those of the one behind."""
     picture = _shrunk(picture, asked.size)
-    try:
-        box = None if asked.roi is None else region(asked.roi, picture.size)
-    except ValueError as error:
-        raise Problem(400, f"roi {error}") from None
+    box = None if asked.roi is None else region(asked.roi, picture.size)
     background: Background | None = None
     if asked.format != "zip":
         background = (_color(asked.bg_color),) if asked.bg_color else load_image(behind, limits) if behind else None
     finish = Finish(
-        crop=_Margins(asked.crop_margin or "0px") if asked.crop else None,
+        crop=partial(_subject_box, asked.crop_margin or "0px") if asked.crop else None,
         only_mask=asked.channels == "alpha",
         background=background,
     )
     image = cut_out(picture, session, Outline(), finish, region=box, in_place=True)
     assert isinstance(image, Image.Image)
+    content, media_type = _encoded(image, picture, asked.format)
+    if in_json:
+        text = base64.b64encode(content).decode()
+        content = json.dumps({"data": {"result_b64": text}}, separators=(",", ":")).encode()
+        media_type = "application/json"
     size = {"X-Width": str(image.width), "X-Height": str(image.height), "X-Credits-Charged": "0"}
-    if asked.format == "zip":
-        return replace(_zipped(image, picture.icc_profile), headers=size)
-    name: Format = "png" if asked.format == "auto" else asked.format
-    is_opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
-    if asked.format == "auto" and is_opaque:
-        name = "jpg"
-    if name == "jpg" and image.mode == "RGBA" and not is_opaque:
+    return Made(content, media_type, size)
+
+
+def _encoded(image: Image.Image, picture: Picture, name: Format | Literal["auto", "zip"]) -> tuple[bytes, str]:
+    """A result in a format, and its media type."""
+    icc_profile = picture.icc_profile
+    if name == "zip":
+        if image.mode != "RGBA":
+            raise Problem(400, "zip has colours and alpha: leave channels at rgba, or choose another format")
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("color.jpg", encode(image.convert("RGB"), "jpg", icc_profile))
+            archive.writestr("alpha.png", encode(image.getchannel("A"), "png"))
+        return file.getvalue(), "application/zip"
+    is_transparent = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] != 255
+    if name == "auto":
+        name = "png" if is_transparent or image.mode != "RGBA" else "jpg"
+    if name == "jpg" and is_transparent:
         image = put_over(((255, 255, 255, 255),), image, picture)
-    return Made(encode(image, name, picture.icc_profile), FORMATS[name], size)
+    return encode(image, name, icc_profile), FORMATS[name]
 
 
 def _shrunk(picture: Picture, size: str) -> Picture:
@@ -247,59 +219,58 @@ def _shrunk(picture: Picture, size: str) -> Picture:
     return Picture(picture.rgb.resize(smaller, Image.Resampling.LANCZOS, reducing_gap=3), alpha, picture.icc_profile)
 
 
-def _zipped(image: Image.Image, icc_profile: bytes | None) -> Made:
-    if image.mode != "RGBA":
-        raise Problem(400, "zip has colours and alpha: leave channels at rgba, or choose another format")
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("color.jpg", encode(image.convert("RGB"), "jpg", icc_profile))
-        archive.writestr("alpha.png", encode(image.getchannel("A"), "png"))
-    return Made(file.getvalue(), "application/zip")
-
-
 _LENGTH = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(px|%)", re.ASCII)
 
 
-def lengths(text: str) -> list[tuple[float, bool]]:
-    """Numbers, each with whether it is a percentage. Raises ValueError for anything else."""
+def _lengths(field: str, text: str) -> list[tuple[float, bool]]:
+    """The numbers in a field, each with whether it is a percentage. Raises Problem for anything else."""
     found = [_LENGTH.fullmatch(part) for part in text.split()]
     parts = [(float(match[1]), match[2] == "%") for match in found if match]
     if not parts or len(parts) < len(found):
-        raise ValueError("is not in px or %")
+        raise Problem(400, f"{field} is not in px or %")
     return parts
 
 
+def _pixels(length: tuple[float, bool], whole: int) -> int:
+    number, is_percentage = length
+    return round(number * whole / 100) if is_percentage else round(number)
+
+
 def region(text: str, size: tuple[int, int]) -> Box:
-    """The rectangle "x1 y1 x2 y2" of a picture of a size. Raises ValueError if it holds no pixel of it."""
-    parts = lengths(text)
+    """The rectangle "x1 y1 x2 y2" of a picture of a size. Raises Problem if it holds no pixel of it."""
+    parts = _lengths("roi", text)
     if len(parts) != 4:
-        raise ValueError("is x1 y1 x2 y2")
-    x1, y1, x2, y2 = (
-        round(number * whole / 100) if is_percentage else round(number)
-        for (number, is_percentage), whole in zip(parts, (*size, *size), strict=True)
-    )
-    left, right = sorted((min(x1, size[0]), min(x2, size[0])))
-    top, bottom = sorted((min(y1, size[1]), min(y2, size[1])))
+        raise Problem(400, "roi is x1 y1 x2 y2")
+    x1, y1, x2, y2 = (min(_pixels(part, whole), whole) for part, whole in zip(parts, (*size, *size), strict=True))
+    left, right = sorted((x1, x2))
+    top, bottom = sorted((y1, y2))
     if left == right or top == bottom:
-        raise ValueError("holds no pixel of the picture")
+        raise Problem(400, "roi holds no pixel of the picture")
     return left, top, right, bottom
 
 
 def margins(text: str, size: tuple[int, int]) -> Box:
     """Left, top, right and bottom margin of a subject of a size, from CSS's one, two or four lengths.
 
-    Raises ValueError for other numbers of them, more than 50 % and more than 500 pixels, which are remove.bg's limits.
+    Raises Problem for other numbers of them, more than 50 % and more than 500 pixels, which are remove.bg's limits.
     """
-    parts = lengths(text)
+    parts = _lengths("crop_margin", text)
     if len(parts) not in (1, 2, 4):
-        raise ValueError("is one, two or four lengths")
+        raise Problem(400, "crop_margin is one, two or four lengths")
+    if any(number > (50 if is_percentage else 500) for number, is_percentage in parts):
+        raise Problem(400, "crop_margin is 50% or 500px at most")
     top, right, bottom, left = parts * (4 // len(parts))
     width, height = size
+    return _pixels(left, width), _pixels(top, height), _pixels(right, width), _pixels(bottom, height)
 
-    def pixels(length: tuple[float, bool], whole: int) -> int:
-        number, is_percentage = length
-        if number > (50 if is_percentage else 500):
-            raise ValueError("is 50% or 500px at most")
-        return round(number * whole / 100) if is_percentage else round(number)
 
-    return pixels(left, width), pixels(top, height), pixels(right, width), pixels(bottom, height)
+def _subject_box(margin: str, opacity: Levels) -> Box:
+    """All that shows, with a margin in remove.bg's notation, as far as the picture reaches."""
+    shown = Image.fromarray(opacity)
+    box = shown.getbbox()
+    if box is None:
+        return 0, 0, *shown.size
+    left, top, right, bottom = box
+    width, height = shown.size
+    before, above, behind, below = margins(margin, (right - left, bottom - top))
+    return max(0, left - before), max(0, top - above), min(width, right + behind), min(height, bottom + below)
