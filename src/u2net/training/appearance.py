@@ -6,11 +6,14 @@ generator `rng`, except for the grain of noise, whose seed is.
 
 from __future__ import annotations
 
+import io
 import math
 from functools import cache
 
 import torch
 from numpy.random import Generator
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -95,29 +98,6 @@ def compress(image: Tensor, rng: Generator) -> Tensor:
     return compressed(image, int(rng.integers(30, 96)))
 
 
-# fmt: off
-_LUMA_STEPS = (
-    16, 11, 10, 16, 24, 40, 51, 61,
-    12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56,
-    14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77,
-    24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103, 99,
-)  # table K.1
-_CHROMA_STEPS = (
-    17, 18, 24, 47, 99, 99, 99, 99,
-    18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99,
-    47, 66, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99,
-)  # table K.2
-# fmt: on
-
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # JFIF 1.02
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
@@ -125,14 +105,14 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 def compressed(image: Tensor, quality: int) -> Tensor:
     """A picture as it comes out of a JPEG file of this quality, 1 to 100, computed on the picture's device.
 
-    ITU-T T.81 with the example tables of its annex K, scaled by quality as libjpeg does, and chroma at half resolution.
+    ITU-T T.81, with chroma at half resolution.
     """
     height, width = image.shape[1:]
     image = F.pad(image[None], (0, -width % 16, 0, -height % 16), "replicate")[0]
     luma, *chroma = _mixed(image, _TO_YCC)
-    luma = _quantised(luma[None] - 128, _table(_LUMA_STEPS, quality, image.device)) + 128
-    halved = F.avg_pool2d(torch.stack(chroma), 2)
-    halved = _quantised(halved, _table(_CHROMA_STEPS, quality, image.device))
+    luma_steps, chroma_steps = _tables(quality, image.device)
+    luma = _quantised(luma[None] - 128, luma_steps) + 128
+    halved = _quantised(F.avg_pool2d(torch.stack(chroma), 2), chroma_steps)
     doubled = F.interpolate(halved[None], scale_factor=2, mode="bilinear")[0]  # libjpeg's triangle filter
     return _mixed(torch.cat([luma, doubled]), _TO_RGB)[:, :height, :width]
 
@@ -158,11 +138,13 @@ def _mixed(image: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
 
 
 @cache
-def _table(steps: tuple[int, ...], quality: int, device: torch.device) -> Tensor:
-    """Steps of the frequencies, (8, 8), at a quality."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    scaled = [min(max((step * percent + 50) // 100, 1), 255) for step in steps]
-    return torch.tensor(scaled, dtype=torch.float32, device=device).view(8, 8)
+def _tables(quality: int, device: torch.device) -> Tensor:
+    """Steps of the frequencies of luma and chroma at a quality, (2, 8, 8): those that Pillow writes into files."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    file.seek(0)
+    steps = JpegImageFile(file).quantization
+    return torch.tensor([steps[0], steps[1]], dtype=torch.float32, device=device).view(2, 8, 8)
 
 
 @cache

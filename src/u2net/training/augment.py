@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from u2net.training import appearance
 from u2net.training.config import Augmentation
 
+Box = tuple[int, int, int, int]
+"""Top, left, height and width."""
+
 
 def augment(
     image: Tensor,
@@ -39,7 +42,7 @@ def augment(
     Tensors may be on any device. `rng` decides everything; devices differ in rounding, and in the grain of noise.
     """
     if kind == "none":
-        return cut(image, mask, (image.shape[1] - crop) // 2, (image.shape[2] - crop) // 2, crop)
+        return cut(image, mask, ((image.shape[1] - crop) // 2, (image.shape[2] - crop) // 2, crop, crop))
     if kind == "paper":
         return _paper(image, mask, crop, rng)
     return _modern(image, mask, crop, rng, classes, anywhere)
@@ -48,7 +51,7 @@ def augment(
 def _paper(image: Tensor, mask: Tensor, crop: int, rng: Generator) -> tuple[Tensor, Tensor]:
     flipped = [axis for axis in (1, 2) if rng.random() < 0.5]
     top, left = (int(rng.integers(length - crop + 1)) for length in image.shape[1:])
-    image, mask = cut(image, mask, top, left, crop)
+    image, mask = cut(image, mask, (top, left, crop, crop))
     return image.flip(flipped), mask.flip(flipped)
 
 
@@ -66,9 +69,10 @@ def _modern(
     return image.round_().clamp_(0, 255).to(torch.uint8), mask
 
 
-def cut(image: Tensor, mask: Tensor, top: int, left: int, crop: int) -> tuple[Tensor, Tensor]:
-    """The square of `crop` pixels whose first row and column are given."""
-    rows, columns = slice(top, top + crop), slice(left, left + crop)
+def cut(image: Tensor, mask: Tensor, box: Box) -> tuple[Tensor, Tensor]:
+    """What is in a box."""
+    top, left, height, width = box
+    rows, columns = slice(top, top + height), slice(left, left + width)
     return image[:, rows, columns], mask[:, rows, columns]
 
 
@@ -93,10 +97,7 @@ def leave_subject_out(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tens
         (0, right, height, width - right),
     ]
     strips = [(top, left, h, w) for top, left, h, w in strips if h * w >= height * width / 3]
-    if not strips:
-        return image, mask
-    top, left, h, w = strips[rng.integers(len(strips))]
-    return image[:, top : top + h, left : left + w], mask[:, top : top + h, left : left + w]
+    return cut(image, mask, strips[rng.integers(len(strips))]) if strips else (image, mask)
 
 
 def make_up_background(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
@@ -132,27 +133,27 @@ def cut_to_size(
     for truth that is right for any part of a picture, takes 40 to 100 % of the picture.
     """
     subject = mask[0] > 127
-    top, left, h, w = _anywhere(mask, rng) if anywhere or not subject.any() else _around(subject, rng)
+    box = _anywhere(mask, rng) if anywhere or not subject.any() else _around(subject, rng)
     if rng.random() < 0.3:
         angle = math.radians(rng.uniform(-10, 10))
-        return turned(image, mask, (top, left, h, w), angle, crop, classes)
-    image, mask = image[:, top : top + h, left : left + w], mask[:, top : top + h, left : left + w]
+        return turned(image, mask, box, angle, crop, classes)
+    image, mask = cut(image, mask, box)
     image = appearance.resize(image, (crop, crop), rng)
     if classes:
         return image, F.interpolate(mask[None], (crop, crop), mode="nearest-exact")[0]
     return image, _to_levels(F.interpolate(mask[None].float(), (crop, crop), mode="bilinear", antialias=True)[0])
 
 
-def _anywhere(mask: Tensor, rng: Generator) -> tuple[int, int, int, int]:
-    """A box (top, left, height, width) of 40 to 100 % of the picture, 3:4 to 4:3 as wide as it."""
+def _anywhere(mask: Tensor, rng: Generator) -> Box:
+    """A box of 40 to 100 % of the picture, 3:4 to 4:3 as wide as it."""
     height, width = mask.shape[1:]
     area, aspect = rng.uniform(0.4, 1), math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     h, w = (max(1, round(n * min(1, math.sqrt(area * a)))) for n, a in ((height, 1 / aspect), (width, aspect)))
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
 
 
-def _around(subject: Tensor, rng: Generator) -> tuple[int, int, int, int]:
-    """A box (top, left, height, width) around a subject, bool (H, W), with 25 to 100 % of the room on each side."""
+def _around(subject: Tensor, rng: Generator) -> Box:
+    """A box around a subject, bool (H, W), with 25 to 100 % of the room on each side."""
     height, width = subject.shape
     (top, bottom), (left, right) = (_first_and_last(subject.any(dim=axis)) for axis in (1, 0))
     above, before, below, behind = rng.uniform(0.25, 1, 4)
@@ -167,10 +168,8 @@ def _first_and_last(present: Tensor) -> tuple[int, int]:
     return found[0], found[-1] + 1
 
 
-def turned(
-    image: Tensor, mask: Tensor, box: tuple[int, int, int, int], angle: float, crop: int, classes: bool
-) -> tuple[Tensor, Tensor]:
-    """A box (top, left, height, width) turned about its middle; the picture is mirrored beyond its border."""
+def turned(image: Tensor, mask: Tensor, box: Box, angle: float, crop: int, classes: bool) -> tuple[Tensor, Tensor]:
+    """A box turned about its middle; the picture is mirrored beyond its border."""
     height, width = image.shape[1:]
     top, left, h, w = box
     cos, sin = math.cos(angle), math.sin(angle)

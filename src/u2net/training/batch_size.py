@@ -31,10 +31,14 @@ def find_batch_size(config: TrainConfig) -> int:
     peaks = [_peak(step, size, device) for size in _TRIED]
     for_each = max(1, (peaks[1] - peaks[0]) // (_TRIED[1] - _TRIED[0]))
     largest = _TRIED[1] + int(_SHARE * _free(device) / for_each)
-    while device.type == "cuda" and not _fits(step, largest, device):
-        largest = int(_SHARE * largest)
-        if largest < 1:
-            raise NotEnoughRoom("the GPU has no room for a step of one picture")
+    while device.type == "cuda":
+        try:
+            _peak(step, largest, device)
+            break
+        except NotEnoughRoom:
+            largest = int(_SHARE * largest)
+            if largest < 1:
+                raise NotEnoughRoom("the GPU has no room for a step of one picture") from None
     return largest
 
 
@@ -55,14 +59,6 @@ def _new_step(config: TrainConfig, device: torch.device) -> Callable[[int], None
         state.optimizer.zero_grad(set_to_none=True)
 
     return step
-
-
-def _fits(step: Callable[[int], None], batch_size: int, device: torch.device) -> bool:
-    try:
-        _peak(step, batch_size, device)
-    except NotEnoughRoom:
-        return False
-    return True
 
 
 def _peak(step: Callable[[int], None], batch_size: int, device: torch.device) -> int:

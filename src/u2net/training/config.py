@@ -264,7 +264,6 @@ SMOKE = replace(
     size=128,
     batch_size=8,
     epochs=150.0,
-    holdout=0.0,
     lr=2e-3,
     cache="memory",
     workers=0,

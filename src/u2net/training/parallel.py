@@ -63,7 +63,8 @@ def joined(device: str) -> Iterator[World]:
 
     Raises ValueError if the device does not exist, and U2NetError here when another process has ended.
     """
-    rank, size, local = (int(os.environ.get(name, default)) for name, default in _FROM_TORCHRUN)
+    rank, local = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+    size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = find_device(device, local)
     if size == 1:
         yield World(0, 1, chosen)
@@ -90,9 +91,6 @@ def with_shared_gradients(module: nn.Module, *, some_unused: bool) -> nn.Module:
         return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=some_unused)
 
 
-_FROM_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-
-
 def find_device(name: str, local_rank: int = 0) -> torch.device:
     """The device with this name; `auto` and `cuda` are each process's own GPU. Raises ValueError if there is none."""
     if name == "auto":
@@ -110,14 +108,10 @@ class Later:
     """Numbers on their way from a device to this process, which waits for them only when it reads them."""
 
     def __init__(self, values: Tensor) -> None:
-        self._event = None
-        if values.device.type == "cuda":
-            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._values.copy_(values, non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._values = values.to("cpu", non_blocking=True)  # into pinned memory
+        self._event = torch.cuda.Event() if values.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._event is not None:
             self._event.record()
-        else:
-            self._values = values
 
     def read(self) -> list[float]:
         """The numbers."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,49 +28,32 @@ from u2net.training.examples import Examples, Failures, Progress
 _SHARED = Path("/dev/shm")  # noqa: S108  (where Linux keeps memory that processes share)
 
 
-class Store(Protocol):
-    """Resized pairs by the index of their example."""
-
-    @property
-    def examples(self) -> Examples:
-        """Those that can be used."""
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Picture uint8 (3, H, W) and mask uint8 (1, H, W)."""
-
-
 @dataclass(frozen=True)
-class Decoding:
-    """Decodes and resizes on every access. Raises one of UNUSABLE if a file has become unreadable."""
+class Store:
+    """Resized pairs by the index of their example: decoded on every access, or kept."""
 
     examples: Examples
+    """Those that can be used."""
     transform: Transform
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        pair = resized(self.examples, index, self.transform)
-        return pair[:3], pair[3:]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Everything, decoded and resized once."""
-
-    examples: Examples
-    pairs: Tensor = field(repr=False)
-    """uint8 (N, 4, H, W): red, green, blue and mask; in memory, in a mapped file, or on a device."""
-    rows: tuple[int, ...] = field(repr=False)
+    pairs: Tensor | None = field(default=None, repr=False)
+    """What is kept, uint8 (N, 4, H, W): red, green, blue and mask; in memory, in a mapped file, or on a device."""
+    rows: tuple[int, ...] = field(default=(), repr=False)
     """Row of each example in `pairs`."""
     file: Path | None = None
     """The mapped file; other processes map it too instead of receiving its content."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        pair = self.pairs[self.rows[index]]
+        """Picture uint8 (3, H, W) and mask uint8 (1, H, W). Raises one of UNUSABLE for a file that must be decoded."""
+        pair = resized(self.examples, index, self.transform) if self.pairs is None else self.pairs[self.rows[index]]
         return pair[:3], pair[3:]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.file is None:
-            return Kept, (self.examples, self.pairs, self.rows)
-        return _reopen, (self.examples, self.file, tuple(self.pairs.shape), self.rows)
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | ({} if self.file is None else {"pairs": None})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.file is not None:
+            self.__dict__["pairs"] = _map(self.file, self.transform)
 
 
 def open_store(
@@ -89,22 +73,21 @@ def open_store(
     Raises BadPictures, with all names, for pairs that cannot be used if `config.on_bad` is "fail"; InvalidDataset if
     none can be used; NotEnoughRoom before anything is decoded; OSError if `folder` cannot be written.
     """
-    record = _Record(folder / "pairs.json", _digest(examples, config, transform))
-    file = folder / "pairs.bin"
+    record, file = folder / "pairs.json", folder / "pairs.bin"
+    digest = _digest(examples, config, transform)
     shape = (len(examples), 4, transform.size[1], transform.size[0])
     is_recorded = config.cache in ("none", "disk")  # the others do not outlive the process
-    failures = record.read() if is_recorded else None
-    if config.cache == "disk" and not (file.exists() and file.stat().st_size == _num_bytes(shape)):
+    failures = _recorded(record, digest) if is_recorded else None
+    if config.cache == "disk" and not (file.exists() and file.stat().st_size == math.prod(shape)):
         failures = None
     if is_recorded and failures is None:
-        record.delete()
+        record.unlink(missing_ok=True)  # before the data that it describes is changed
+        sync(folder)
     pairs = None
-    if config.cache == "disk":
-        pairs = _map(file, shape) if failures is not None else _new_file(file, shape)
-    elif config.cache == "memory":
-        pairs = _new_memory(shape, shared=config.workers > 0)
-    elif config.cache == "device":
-        pairs = _new_on_device(shape, device)
+    if config.cache == "disk" and failures is not None:
+        pairs = _map(file, transform)
+    elif config.cache != "none":
+        pairs = _new_pairs(shape, config, transform, file, device)
 
     def use(index: int) -> None:
         if pairs is None:
@@ -117,15 +100,14 @@ def open_store(
         if config.cache == "disk":
             sync(file)
         if is_recorded:
-            record.write(failures)
+            with atomic_write(record) as new:
+                new.write(json.dumps({"digest": digest, "failures": failures}).encode())
     if failures and config.on_bad == "fail":
         raise BadPictures(failures)
-    usable = examples.without(failures)
-    if pairs is None:
-        return Decoding(usable, transform), failures
     bad = {name for name, _ in failures}
     rows = tuple(row for row, entry in enumerate(examples.entries) if entry.name not in bad)
-    return Kept(usable, pairs, rows, file if config.cache == "disk" else None), failures
+    kept_in = file if config.cache == "disk" else None
+    return Store(examples.without(failures), transform, pairs, rows, kept_in), failures
 
 
 def resized(examples: Examples, index: int, transform: Transform) -> Tensor:
@@ -142,30 +124,13 @@ def resized(examples: Examples, index: int, transform: Transform) -> Tensor:
     return torch.from_numpy(pair)
 
 
-@dataclass(frozen=True)
-class _Record:
-    """A file that lists the unusable pairs of exactly these files. It exists only when all have been checked."""
-
-    path: Path
-    digest: str
-
-    def read(self) -> Failures | None:
-        """The unusable pairs; None if there is no record, or one of other files."""
-        try:
-            record = json.loads(self.path.read_bytes())
-            return [(name, why) for name, why in record["failures"]] if record["digest"] == self.digest else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, failures: Failures) -> None:
-        """Write it, after the data that it describes."""
-        with atomic_write(self.path) as file:
-            file.write(json.dumps({"digest": self.digest, "failures": failures}).encode())
-
-    def delete(self) -> None:
-        """Delete it, before the data that it describes is changed."""
-        self.path.unlink(missing_ok=True)
-        sync(self.path.parent)
+def _recorded(record: Path, digest: str) -> Failures | None:
+    """The unusable pairs of exactly these files; None if they have not all been checked."""
+    try:
+        known = json.loads(record.read_bytes())
+        return [(name, why) for name, why in known["failures"]] if known["digest"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _digest(examples: Examples, config: TrainConfig, transform: Transform) -> str:
@@ -188,52 +153,37 @@ def _digest(examples: Examples, config: TrainConfig, transform: Transform) -> st
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
-def _num_bytes(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
-
-
-def _new_memory(shape: tuple[int, ...], shared: bool) -> Tensor:
-    _check_memory(_num_bytes(shape), shared)
-    pairs = torch.empty(shape, dtype=torch.uint8)
-    return pairs.share_memory_() if shared else pairs  # type: ignore[no-untyped-call]
-
-
-def _new_on_device(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    if device.type == "cuda":  # what the network will need is not counted
+def _new_pairs(
+    shape: tuple[int, ...], config: TrainConfig, transform: Transform, file: Path, device: torch.device
+) -> Tensor:
+    """Room for pairs where `config.cache` keeps them. Raises NotEnoughRoom."""
+    num_bytes = math.prod(shape)
+    if config.cache == "disk":
+        file.unlink(missing_ok=True)
+        _check(num_bytes, shutil.disk_usage(file.parent).free, f"{file.parent}; cache 'none' takes none")
+        with file.open("xb") as new:
+            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process as it writes
+                os.posix_fallocate(new.fileno(), 0, num_bytes)
+            else:
+                new.truncate(num_bytes)
+        return _map(file, transform)
+    kept_on = device if config.cache == "device" else torch.device("cpu")
+    if kept_on.type == "cuda":  # what the network will need is not counted
         free, _ = torch.cuda.mem_get_info(device)
-        _check(_num_bytes(shape), free, f"{device}; cache 'memory', 'disk' or 'none' takes none")
-    else:
-        _check_memory(_num_bytes(shape), shared=False)
-    return torch.empty(shape, dtype=torch.uint8, device=device)
-
-
-def _new_file(file: Path, shape: tuple[int, ...]) -> Tensor:
-    file.unlink(missing_ok=True)
-    _check(_num_bytes(shape), shutil.disk_usage(file.parent).free, f"{file.parent}; cache 'none' takes none")
-    with file.open("xb") as new:
-        if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process as it writes
-            os.posix_fallocate(new.fileno(), 0, _num_bytes(shape))
-        else:
-            new.truncate(_num_bytes(shape))
-    return _map(file, shape)
-
-
-def _map(file: Path, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_file(str(file), shared=True, size=_num_bytes(shape), dtype=torch.uint8).view(shape)
-
-
-def _reopen(examples: Examples, file: Path, shape: tuple[int, ...], rows: tuple[int, ...]) -> Kept:
-    return Kept(examples, _map(file, shape), rows, file)
-
-
-def _check_memory(num_bytes: int, shared: bool) -> None:
-    """Raise NotEnoughRoom unless memory (if `shared`, memory that processes share) has room for so much."""
-    available = available_memory()
-    if available is not None:
+        _check(num_bytes, free, f"{device}; cache 'memory', 'disk' or 'none' takes none")
+    elif (available := available_memory()) is not None:
         _check(num_bytes, available, "memory; cache 'disk' or 'none' takes less")
-    if shared and _SHARED.is_dir():
+    is_shared = config.cache == "memory" and config.workers > 0
+    if is_shared and _SHARED.is_dir():
         advice = f"{_SHARED}; enlarge it (docker run --shm-size), or cache on 'disk', or have 0 workers"
         _check(num_bytes, shutil.disk_usage(_SHARED).free, advice)
+    pairs = torch.empty(shape, dtype=torch.uint8, device=kept_on)
+    return pairs.share_memory_() if is_shared else pairs  # type: ignore[no-untyped-call]
+
+
+def _map(file: Path, transform: Transform) -> Tensor:
+    pairs = torch.from_file(str(file), shared=True, size=file.stat().st_size, dtype=torch.uint8)
+    return pairs.view(-1, 4, transform.size[1], transform.size[0])
 
 
 def _check(num_bytes: int, available: int, place: str) -> None:
