@@ -14,14 +14,19 @@ TINY = (
 """A U²-Net of 16,000 parameters: all that the paper's has, each stage as low and as narrow as can be."""
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    """Have "u2netp" name a network that trains in no time, on one thread."""
-    monkeypatch.setitem(VARIANTS, "u2netp", TINY)
-    num_threads = torch.get_num_threads()
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread():
+    """For networks of a few channels threads cost more than they give."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Have "u2netp" name a network that trains in no time."""
+    monkeypatch.setitem(VARIANTS, "u2netp", TINY)
 
 
 @pytest.fixture
