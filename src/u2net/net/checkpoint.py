@@ -95,20 +95,18 @@ def build(
 
     Raises InvalidModel with the first five keys that are missing, unknown, of another shape or type, or not finite.
     """
-    problems = differences(state, stages, num_classes, file_key)
+    network = skeleton(stages, num_classes)
+    problems = differences(state, network, file_key)
     if problems:
         more = f"; and {len(problems) - NUM_NAMED} more" if len(problems) > NUM_NAMED else ""
         raise InvalidModel(f"the weights do not fit: {'; '.join(problems[:NUM_NAMED])}{more}")
-    network = skeleton(stages, num_classes)
     network.load_state_dict({key: state[file_key(key)] for key in network.state_dict()}, assign=True)
     return network.eval()
 
 
-def differences(
-    state: Mapping[str, Tensor], stages: Sequence[Stage], num_classes: int, file_key: Callable[[str], str]
-) -> list[str]:
+def differences(state: Mapping[str, Tensor], network: U2Net, file_key: Callable[[str], str]) -> list[str]:
     """A line for each key of `state` that is wrong or missing, in the network's order, then for unknown keys."""
-    expected = {file_key(key): value for key, value in skeleton(stages, num_classes).state_dict().items()}
+    expected = {file_key(key): value for key, value in network.state_dict().items()}
     problems = []
     for key, wanted in expected.items():
         found = state.get(key)

@@ -92,10 +92,10 @@ def _nearest_table(state: Mapping[str, Tensor], num_classes: int) -> tuple[Stage
     tables = list(VARIANTS.values())
     try:
         table = paper_table(lambda key: state[to_authors_key(key)].shape)
-        skeleton(table, num_classes)
+        network = skeleton(table, num_classes)
         tables.insert(0, table)
-        if not differences(state, table, num_classes, to_authors_key):
+        if not differences(state, network, to_authors_key):
             return table
     except (KeyError, ValueError, IndexError):
         pass
-    return min(tables, key=lambda table: len(differences(state, table, num_classes, to_authors_key)))
+    return min(tables, key=lambda table: len(differences(state, skeleton(table, num_classes), to_authors_key)))
