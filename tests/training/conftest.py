@@ -1,9 +1,12 @@
+from functools import cache
+
 import pytest
 import torch
 
 from training.pairs import write_pairs
 from u2net.net.model import VARIANTS, Stage
-from u2net.training import TrainConfig, run_folder
+from u2net.net.weight_files import load_checkpoint
+from u2net.training import TrainConfig, objective, run_folder
 from u2net.training.validation import Validator
 
 TINY = (
@@ -35,6 +38,15 @@ def lean(tiny, monkeypatch):
     monkeypatch.setattr(run_folder, "export_onnx", lambda _network, path, _card: path.write_bytes(b""))
     monkeypatch.setattr(run_folder, "save_curves", lambda *_: None)
     monkeypatch.setattr(Validator, "draw", lambda *_: None)
+
+
+_load_once = cache(load_checkpoint)
+
+
+@pytest.fixture
+def read_once(monkeypatch):
+    """Open each file of weights once for all tests, which must not change them."""
+    monkeypatch.setattr(objective, "load_checkpoint", _load_once)
 
 
 @pytest.fixture

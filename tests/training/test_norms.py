@@ -30,11 +30,13 @@ def _map(network: U2Net, batch: Tensor, *, training: bool) -> Tensor:
     return network(batch)[0].sigmoid()
 
 
+@pytest.mark.usefixtures("read_once")
 def test_the_packaged_weights_come_with_folded_norms_and_a_new_network_does_not():
     assert has_folded_norms(new_network(TrainConfig(init="u2netp"))[0])
     assert not has_folded_norms(U2Net(VARIANTS["u2netp"]))
 
 
+@pytest.mark.usefixtures("read_once")
 def test_reopened_norms_leave_the_map_as_it_is_also_in_training(batch):
     network, _ = new_network(TrainConfig(init="u2netp"))
     expected = _map(network, batch, training=False)
@@ -45,6 +47,7 @@ def test_reopened_norms_leave_the_map_as_it_is_also_in_training(batch):
         torch.testing.assert_close(_map(network, batch, training=training), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.usefixtures("read_once")
 def test_reopened_norms_have_the_statistics_of_what_they_see(batch):
     network, _ = new_network(TrainConfig(init="u2netp"))
     reopen_norms(network, [batch])
@@ -57,6 +60,7 @@ def test_reopened_norms_have_the_statistics_of_what_they_see(batch):
     torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3), correction=0), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("read_once")
 def test_norms_that_are_left_out_leave_map_and_keys_as_they_are_and_learn_nothing(batch):
     network, _ = new_network(TrainConfig(init="u2netp"))
     expected, keys = _map(network, batch, training=False), list(network.state_dict())

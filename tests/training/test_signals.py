@@ -70,6 +70,7 @@ def test_a_signal_stops_the_run_at_the_steps_end_with_a_snapshot(configured, tmp
 
 @BOTH
 @pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+@pytest.mark.usefixtures("lean")
 def test_a_signal_while_the_data_is_opened_ends_that_at_once(configured, tmp_path, number, cache):
     looked_at = []
 
