@@ -1,15 +1,19 @@
-"""What all configurations share: fields with a range, the check of their values, and their docstrings as help."""
+"""What all dataclasses share that people write: the check of their values, reading from JSON, docstrings as help."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import itertools
+import json
 import math
+from collections.abc import Callable
 from dataclasses import Field, field, fields
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 
 def option(default: Any, low: float | None = None, high: float | None = None, *, short: str = "") -> Any:
@@ -35,6 +39,27 @@ def check_fields(config: Any) -> None:
         low, high = known.metadata.get("low"), known.metadata.get("high")
         if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
             raise ValueError(f"{known.name} is {range_of(known)}, got {value}")
+
+
+def read_json(text: str, name: str) -> Any:
+    """What a JSON text holds. Raises ValueError, with the name of what was expected."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a {name}: {error}") from None
+
+
+def read_fields(kind: Callable[..., T], values: Any, name: str) -> T:
+    """A dataclass from a JSON object with some of its fields. Raises ValueError for anything else."""
+    if not isinstance(values, dict):
+        raise ValueError(f"not a {name}: expected a JSON object")
+    unknown = sorted(set(values) - {known.name for known in fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"not a {name}: unknown field {unknown[0]!r}")
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not a {name}: {error}") from None
 
 
 def range_of(known: Field[Any]) -> str:
@@ -78,12 +103,16 @@ def _check_type(name: str, value: object, kind: Any) -> None:
             _check_type(name, value, choices[0])
         return
     if get_origin(kind) is tuple:
-        fits = isinstance(value, tuple)
+        fits = isinstance(value, tuple) and (... in choices or len(value) == len(choices))
         for item in value if isinstance(value, tuple) else ():
             _check_type(name, item, choices[0])
+    elif get_origin(kind) is dict:
+        fits = isinstance(value, dict)
+        for item in value.values() if isinstance(value, dict) else ():
+            _check_type(name, item, choices[1])
     elif kind is float:
-        fits = type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     else:
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not fits:
-        raise ValueError(f"{name} is of type {getattr(kind, '__name__', kind)}, got {value!r}")
+        raise ValueError(f"{name} is of type {kind.__name__ if isinstance(kind, type) else kind}, got {value!r}")

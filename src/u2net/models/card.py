@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from u2net.models.transform import Transform, read_fields, read_json
+from u2net.config import check_fields, read_fields, read_json
+from u2net.models.transform import Transform
 
 METADATA_KEY = "u2net.card"
 """Under this key ONNX and safetensors files carry their card as JSON."""
@@ -40,18 +40,11 @@ class Card:
     """What the logits of the map were multiplied by after training, so that it is blacker and whiter; 1 for nothing."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
-        for name in ("name", "licence", "source", "sha256"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"Card.{name} is text, got {type(getattr(self, name)).__name__}")
-        if len(self.classes) < 2 or not all(isinstance(label, str) for label in self.classes):
-            raise ValueError("Card.classes is two names or more, the background's first")
-        if type(self.num_parameters) is not int:
-            raise ValueError(f"Card.num_parameters is a whole number, got {self.num_parameters!r}")
-        if type(self.sharpness) not in (int, float) or not 0 < self.sharpness < math.inf:
-            raise ValueError(f"Card.sharpness is a number above 0, got {self.sharpness!r}")
-        if not (isinstance(self.scores, dict) and all(isinstance(v, int | float) for v in self.scores.values())):
-            raise ValueError(f"Card.scores maps names to numbers, got {self.scores!r}")
+        check_fields(self)
+        if len(self.classes) < 2:
+            raise ValueError(f"classes are two names or more, the background's first, got {self.classes}")
+        if self.sharpness <= 0:
+            raise ValueError(f"sharpness is above 0, got {self.sharpness}")
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON that `from_json` reads back."""

@@ -9,17 +9,17 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, TypeVar, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from u2net.config import check_fields, read_fields, read_json
+
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
-
-T = TypeVar("T")
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 
@@ -28,7 +28,7 @@ Resample = Literal["bilinear", "bicubic", "lanczos"]
 class Transform:
     """Preprocessing and postprocessing of one set of weights; the defaults are the authors' own.
 
-    Raises ValueError for values out of range, TypeError for unknown fields.
+    Raises ValueError for values of another type or out of range.
     """
 
     size: tuple[int, int] = (320, 320)
@@ -51,24 +51,13 @@ class Transform:
     """Kernel that brings the map to the picture's size."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "mean", "std"):  # JSON knows lists only
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.size) != 2 or not all(isinstance(n, int) and 1 <= n <= 8192 for n in self.size):
-            raise ValueError(f"Transform.size is (width, height) in pixels, 1 to 8192 each, got {self.size}")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if len(values) != 3 or not np.isfinite(values).all():
-                raise ValueError(f"Transform.{name} is three finite numbers, got {values}")
+        check_fields(self)
+        if not 1 <= min(self.size) <= max(self.size) <= 8192:
+            raise ValueError(f"size is (width, height) in pixels, 1 to 8192 each, got {self.size}")
         if min(self.std) <= 0:
-            raise ValueError(f"Transform.std is positive, got {self.std}")
-        _check_choice("resample", self.resample, get_args(Resample))
-        _check_choice("upsample", self.upsample, get_args(Resample))
-        _check_choice("divisor", self.divisor, ("max", "255"))
-        _check_choice("output", self.output, ("probabilities", "logits"))
-        for name in ("antialias", "stretch"):
-            _check_choice(name, getattr(self, name), (True, False))
+            raise ValueError(f"std is above 0, got {self.std}")
         if not self.antialias and self.resample != "bilinear":
-            raise ValueError(f"Transform.resample {self.resample!r} needs antialias=True")
+            raise ValueError(f"resample {self.resample!r} needs antialias")
 
     def preprocess(self, image: Image.Image, of: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """What the network takes, float32 (3, height, width), from an RGB picture of any size.
@@ -81,19 +70,17 @@ class Transform:
         """An RGB picture, or its samples, at `size`: float32 (height, width, 3), 0 to 255."""
         if self.antialias:
             return np.asarray(image.resize(self.size, Image.Resampling[self.resample.upper()]), dtype=np.float32)
-        pixels = np.asarray(image)
+        pixels, (columns, rows) = np.asarray(image), self._taps(of or image.size)
         if of is None:
-            of = image.size
-            columns, rows = self._taps(of)
-            pixels = pixels.take(rows.index, axis=0).take(columns.index, axis=1)
-        return _blend(pixels, *self._taps(of))
+            pixels = pixels.take(rows.place, axis=0).take(columns.place, axis=1)
+        return _blend(pixels, columns, rows)
 
     def samples(self, size: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
         """Columns and rows that `resize` reads of a picture of this size, in its order; None if it reads all."""
         if self.antialias:
             return None
         columns, rows = self._taps(size)
-        return columns.index, rows.index
+        return columns.place, rows.place
 
     def normalise(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resized pixels, float32 (height, width, 3), 0 to 255, divided by `divisor`, less `mean`, over `std`."""
@@ -173,37 +160,10 @@ class Transform:
         return enlarge(values, size, Image.Resampling[self.upsample.upper()])
 
 
-def read_json(text: str, name: str) -> Any:
-    """What a JSON text holds. Raises ValueError, with the name of what was expected."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not a {name}: {error}") from None
-
-
-def read_fields(kind: Callable[..., T], values: Any, name: str) -> T:
-    """A dataclass from a JSON object with some of its fields. Raises ValueError for anything else."""
-    if not isinstance(values, dict):
-        raise ValueError(f"not a {name}: expected a JSON object")
-    unknown = sorted(set(values) - {field.name for field in fields(kind)})  # type: ignore[arg-type]
-    if unknown:
-        raise ValueError(f"not a {name}: unknown field {unknown[0]!r}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"not a {name}: {error}") from None
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise ValueError(f"Transform.{name} is one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-@dataclass(frozen=True)
-class _Taps:
+class _Taps(NamedTuple):
     """The two neighbours of each sample position along one axis, one after the other."""
 
-    index: NDArray[np.intp]
+    place: NDArray[np.intp]
     weight: NDArray[np.float32]
     """0 beyond the border."""
 
@@ -223,7 +183,7 @@ def _blend(pixels: NDArray[np.uint8], columns: _Taps, rows: _Taps) -> NDArray[np
 
     Equals skimage.transform.resize(order=1, mode="constant", anti_aliasing=False), the authors' resize.
     """
-    height, width = len(rows.index) // 2, len(columns.index) // 2
+    height, width = len(rows.place) // 2, len(columns.place) // 2
     resized = np.zeros((height, width, pixels.shape[2]), dtype=np.float32)
     for y in (0, 1):
         for x in (0, 1):
