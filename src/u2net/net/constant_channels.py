@@ -28,7 +28,6 @@ from u2net.net.model import ConvBlock, U2Net
 _STEADINESS = 4  # of a level: how many times its spread
 _PROBE_SIDE = 96
 _ONE = "one"  # the name of a 1
-_PASSING = ("MaxPool", "Resize")  # operations that pass a level on as it is
 
 
 @torch.no_grad()
@@ -77,7 +76,8 @@ def subtract_levels(
     floors: dict[str, str] = {}  # by the output of the ReLU that it replaces
     seen: dict[str, Tensor] = {}  # levels of a convolution's input, by the convolution's output
     for name, level in levels.items():
-        relu = graph.only_user(graph.users[f"{name}.conv.weight"][0].output[0])
+        (convolution,) = graph.users[f"{name}.conv.weight"]
+        (relu,) = graph.users[convolution.output[0]]
         uses = graph.convolutions_behind(relu.output[0], level)
         bias = weights[f"{name}.conv.bias"]
         if uses is None or not torch.equal(bias - level + level, bias):
@@ -189,11 +189,6 @@ class _Edges:
             elif node.op_type != "Shape":
                 self.channels[node.output[0]] = self.channels[node.input[0]]
 
-    def only_user(self, name: str) -> onnx.NodeProto:
-        """The one node that takes a tensor."""
-        (user,) = self.users[name]
-        return user
-
     def convolutions_behind(self, name: str, level: Tensor) -> list[tuple[str, Tensor]] | None:
         """The outputs of all convolutions that a map gets to, with its levels among their channels.
 
@@ -204,7 +199,7 @@ class _Edges:
             (output,) = user.output
             if user.op_type == "Conv":
                 found.append((output, level))
-            elif user.op_type in (*_PASSING, "Concat"):
+            elif user.op_type in ("MaxPool", "Resize", "Concat"):
                 passed = level
                 if user.op_type == "Concat":
                     parts = [level if part == name else torch.zeros(self.channels[part]) for part in user.input]

@@ -140,7 +140,11 @@ class _Translation(fx.Interpreter):
         module = self.fetch_attr(target)
         (x,) = args
         if isinstance(module, nn.Conv2d):
-            return self._convolution(x, module, target.removeprefix("network."))
+            name = target.removeprefix("network.")
+            parameters = {f"{name}.{key}": value.detach() for key, value in module.named_parameters()}
+            self.weights.update(parameters)
+            window = {"kernel_shape": module.kernel_size, "dilations": module.dilation}
+            return self._node("Conv", x, *parameters, **window, pads=[int(n) for n in module.padding] * 2)
         if isinstance(module, nn.ReLU):
             return self._node("Relu", x)
         if isinstance(module, nn.Identity):
@@ -159,7 +163,9 @@ class _Translation(fx.Interpreter):
         if target is operator.add:
             return self._node("Add", *args)
         if target is getattr:  # x.shape …
-            return self._shape(args[0])
+            if args[0] not in self.shapes:
+                self.shapes[args[0]] = self._node("Shape", args[0], start=2)
+            return self.shapes[args[0]]
         if target is operator.getitem:  # … [-2:], which the Shape node has already cut
             return args[0]
         raise TypeError(f"no ONNX form is known for {target}")
@@ -171,23 +177,6 @@ class _Translation(fx.Interpreter):
         if target == "softmax":
             return self._node("Softmax", args[0], axis=kwargs["dim"])
         raise TypeError(f"no ONNX form is known for {target}")
-
-    def _convolution(self, x: str, conv: nn.Conv2d, name: str) -> str:
-        parameters = {f"{name}.{key}": value.detach() for key, value in conv.named_parameters()}
-        self.weights.update(parameters)
-        return self._node(
-            "Conv",
-            x,
-            *parameters,
-            kernel_shape=conv.kernel_size,
-            dilations=conv.dilation,
-            pads=[int(n) for n in conv.padding] * 2,
-        )
-
-    def _shape(self, x: str) -> str:
-        if x not in self.shapes:
-            self.shapes[x] = self._node("Shape", x, start=2)
-        return self.shapes[x]
 
     def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         output = f"{kind.lower()}_{len(self.nodes)}"

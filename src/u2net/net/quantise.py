@@ -128,7 +128,8 @@ def _with_fixed_size(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.Model
             graph.initializer.append(numpy_helper.from_array(sizes, f"{output}.sizes"))
             node = helper.make_node("Resize", [node.input[0], "", "", f"{output}.sizes"], [output], mode="linear")
         nodes.append(node)
-    _replace(graph, nodes, [])
+    del graph.node[:]
+    graph.node.extend(nodes)
     return fixed
 
 
@@ -204,16 +205,12 @@ def _run(
 
 
 def _ranges(model: onnx.ModelProto, names: list[str], pictures: Sequence[Map]) -> dict[str, tuple[float, float]]:
-    """The least and the largest value of each map over all pictures."""
+    """The least and the largest value of the pictures and of each map, over all pictures."""
     names = [name for name in names if name != model.graph.input[0].name]
-    low = np.full(len(names), np.inf)
-    high = -low
-    for maps in _run(model, pictures, names):
-        low = np.minimum(low, [values.min() for values in maps])
-        high = np.maximum(high, [values.max() for values in maps])
-    ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
-    taken = (min(float(p.min()) for p in pictures), max(float(p.max()) for p in pictures))
-    return ranges | {model.graph.input[0].name: taken}
+    found = zip(pictures, _run(model, pictures, names), strict=True)
+    seen = np.array([[(values.min(), values.max()) for values in (picture, *maps)] for picture, maps in found], float)
+    low, high = seen[..., 0].min(axis=0).tolist(), seen[..., 1].max(axis=0).tolist()
+    return dict(zip((model.graph.input[0].name, *names), zip(low, high, strict=True), strict=True))
 
 
 def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[float, float]]) -> onnx.ModelProto:
@@ -262,8 +259,10 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[flo
         if node.output[0] in plan.shared:
             write_pair(node.output[0])
     used = {name for node in nodes for name in node.input}
-    left = [copy.deepcopy(tensor) for tensor in graph.initializer if tensor.name in used]
-    _replace(graph, nodes, [*left, *(numpy_helper.from_array(value, name) for name, value in tensors.items())])
+    left = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*left, *(numpy_helper.from_array(value, name) for name, value in tensors.items())])
     return written
 
 
@@ -277,13 +276,3 @@ def _scales(plan: _Plan, ranges: dict[str, tuple[float, float]]) -> dict[str, tu
         high[group] = max(high.get(group, 1e-6), ranges[name][1])
     scales = {group: (high[group] - low[group]) / _LEVELS for group in low}
     return {group: (scale, np.uint8(round(-low[group] / scale))) for group, scale in scales.items()}
-
-
-def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], initializers: list[TensorProto]) -> None:
-    """Other nodes and, if any are given, other initialisers for a graph."""
-    nodes = [copy.deepcopy(node) for node in nodes]  # which may be the graph's own
-    del graph.node[:]
-    graph.node.extend(nodes)
-    if initializers:
-        del graph.initializer[:]
-        graph.initializer.extend(initializers)

@@ -6,20 +6,38 @@ and value is checked before a network is returned.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+import os
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
-from u2net.net.checkpoint import NUM_NAMED, Checkpoint, build, describe, digest, portable
-from u2net.net.model import Stage, U2Net
+from u2net.net.checkpoint import (
+    NUM_NAMED,
+    Checkpoint,
+    build,
+    describe,
+    differences,
+    digest,
+    paper_table,
+    portable,
+    skeleton,
+    to_authors_key,
+)
+from u2net.net.model import VARIANTS, Stage, U2Net
 from u2net.net.onnx_import import load_onnx
-from u2net.net.pth import load_pth
 from u2net.system import atomic_write
 
 TABLE_KEY = "u2net.table"
@@ -43,7 +61,7 @@ def load_checkpoint(path: str | PathLike[str], stages: Sequence[Stage] | None = 
             return load_onnx(path, stages)
         if path.suffix.lower() == ".safetensors":
             return _load_safetensors(path)
-        return load_pth(path, stages)
+        return _load_pth(path, stages)
     except InvalidModel as error:
         raise InvalidModel(f"{path.name}: {error}") from None
 
@@ -80,8 +98,6 @@ def _load_safetensors(path: Path) -> Checkpoint:
     try:
         card = Card.from_json(metadata[METADATA_KEY])
         network = build(state, *_read_table(metadata[TABLE_KEY]))
-    except InvalidModel:
-        raise
     except ValueError as error:
         raise InvalidModel(str(error)) from None
     if digest(state) != card.sha256:
@@ -106,3 +122,77 @@ def _read_table(text: str) -> tuple[tuple[Stage, ...], int]:
     if not fits:
         raise InvalidModel("its table of stages is damaged")
     return stages, num_classes
+
+
+def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
+    """Read with `weights_only=True`; what torch lets through even so, to fill the memory, is refused before."""
+    with path.open("rb") as file:  # what fails after this is the content
+        try:
+            _refuse_bombs(file)
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except InvalidModel:
+            raise
+        except Exception as error:  # nine classes have been seen on damaged files
+            raise InvalidModel("damaged, or not a file of plain weights") from error
+    if not (isinstance(state, dict) and state and all(_is_plain(value) for value in state.values())):
+        raise InvalidModel("does not hold a state dict of tensors")
+    if sum(value.nbytes for value in state.values()) > path.stat().st_size:
+        raise InvalidModel("claims to hold more than it does")  # strides of 0 cost nothing in a file
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    if "encoder.0.conv_in.conv.weight" in state:  # saved from our own class
+        ours = re.compile(r"(encoder|decoder|sides|fuse)\.")
+        state = {to_authors_key(key) if ours.match(key) else key: value for key, value in state.items()}
+    side = state.get("side1.weight")
+    num_classes = max(1, len(side)) if side is not None and side.ndim else 1
+    if stages is None:
+        stages = _nearest_table(state, num_classes)
+    for key in skeleton(stages, num_classes).state_dict():
+        if key.endswith("num_batches_tracked"):  # torch before 0.4.1 had none
+            state.setdefault(to_authors_key(key), torch.tensor(0))
+    network = build(state, stages, num_classes, to_authors_key)
+    return Checkpoint(network, describe(network, Card(name=path.stem)))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is an ordinary tensor with all of its numbers in this file."""
+    return (
+        isinstance(value, Tensor)
+        and not value.is_nested
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+    )
+
+
+def _refuse_bombs(file: BinaryIO) -> None:
+    """Raise InvalidModel for what could only be there to fill the memory."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise InvalidModel("holds compressed entries, which torch never writes")
+            if sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size:
+                raise InvalidModel("holds entries that overlap, which torch never writes")
+            pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+        streams: list[BinaryIO] = [io.BytesIO(content) for content in pickles]
+    else:
+        file.seek(0)
+        streams = [file] * 5  # magic number, version, system, state dict, order of the storages
+    for stream in streams:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):  # torch lets it ask for any size
+                raise InvalidModel("holds a bytearray")
+
+
+def _nearest_table(state: Mapping[str, Tensor], num_classes: int) -> tuple[Stage, ...]:
+    """The paper's heights with the file's widths; if that is no network, the variant that differs least."""
+    tables = list(VARIANTS.values())
+    try:
+        table = paper_table(lambda key: state[to_authors_key(key)].shape)
+        network = skeleton(table, num_classes)
+        tables.insert(0, table)
+        if not differences(state, network, to_authors_key):
+            return table
+    except (KeyError, ValueError, IndexError):
+        pass
+    return min(tables, key=lambda table: len(differences(state, skeleton(table, num_classes), to_authors_key)))
