@@ -28,6 +28,7 @@ from u2net.evaluation.dataset import (
 from u2net.evaluation.metrics import SALIENCY, ClassIoU, FMeasure, Measure, Pair
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
+from u2net.models import DEFAULT
 
 Predict = Callable[[Example], NDArray[np.uint8]]
 """Makes or finds the map of an example, uint8 (H, W). Raises InvalidImage, InvalidDataset or OSError if it cannot."""
@@ -210,7 +211,7 @@ def as_predict(
     if callable(model):
         return model, getattr(model, "__name__", "model")
     if not isinstance(model, Session):
-        model = new_session(*([] if model is None else [model]), precision="fp32")
+        model = new_session(DEFAULT if model is None else model, precision="fp32")
     return ModelMaps(model), model.card.name
 
 

@@ -17,7 +17,6 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from u2net.errors import InvalidModel
-from u2net.models.card import Card
 from u2net.models.onnx_file import OnnxFile
 from u2net.net.checkpoint import Checkpoint, build, describe, paper_table, skeleton
 from u2net.net.constant_channels import add_levels
@@ -50,26 +49,22 @@ def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
         graph = onnx.load(path, load_external_data=False).graph
         widen(graph)
         add_levels(graph)
-        return _read(_Graph(graph), card, stages)
+        theirs = _Graph(graph)
+        stages = stages or _table(theirs)
+        num_classes = len(theirs.weight(theirs.convolutions[-1], 1))
+        ours = skeleton(stages, num_classes)
+        state = _take_weights(to_graph(ours)[0], theirs)
+        for name, module in ours.named_modules():
+            if isinstance(module, nn.BatchNorm2d):  # nothing left to do: its work is in the convolution
+                identity = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - module.eps}
+                state |= {f"{name}.{key}": torch.full((module.num_features,), v) for key, v in identity.items()}
+                state[f"{name}.num_batches_tracked"] = torch.tensor(0)
+        network = build(state, stages, num_classes)
+        return Checkpoint(network, describe(network, card))
     except InvalidModel:
         raise
     except Exception as error:  # protobuf's, numpy's, and those of graphs that no exporter writes
         raise InvalidModel("damaged, or not an ONNX model") from error
-
-
-def _read(theirs: _Graph, card: Card, stages: Sequence[Stage] | None) -> Checkpoint:
-    if stages is None:
-        stages = _table(theirs)
-    num_classes = len(theirs.weight(theirs.convolutions[-1], 1))
-    ours = skeleton(stages, num_classes)
-    state = _take_weights(to_graph(ours)[0], theirs)
-    for name, module in ours.named_modules():
-        if isinstance(module, nn.BatchNorm2d):  # nothing left to do: its work is in the convolution
-            identity = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - module.eps}
-            state |= {f"{name}.{key}": torch.full((module.num_features,), v) for key, v in identity.items()}
-            state[f"{name}.num_batches_tracked"] = torch.tensor(0)
-    network = build(state, stages, num_classes)
-    return Checkpoint(network, describe(network, card))
 
 
 class _Graph:
