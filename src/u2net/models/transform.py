@@ -6,7 +6,6 @@ A `Transform` is stored with its weights, in ONNX metadata and in checkpoints: n
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.config import check_fields, read_fields, read_json
+from u2net.system import num_processors
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
@@ -222,6 +222,6 @@ def enlarge(values: NDArray[Any], size: tuple[int, int], kernel: Image.Resamplin
         stripe = wide.crop((left, 0, right, wide.height))
         enlarged[:, left:right] = np.asarray(stripe.resize((right - left, height), kernel))
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(num_processors(), _MAX_THREADS)) as pool:
         list(pool.map(fill, range(0, width, _STRIPE)))
     return enlarged

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from u2net.evaluation.check.example import check_example, load_labels
 from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report
 from u2net.evaluation.check.lookalikes import find_lookalikes
 from u2net.evaluation.dataset import Dataset, Example, Source, named_uniquely
+from u2net.system import num_processors
 
 _ADDED = re.compile(
     r"(?i)[-_. ](masks?|gt|ground_?truth|labels?|matte|alpha|seg|segmentation|image|img|picture|photo|rgb)$"
@@ -51,7 +51,7 @@ def examine(
     check = partial(check_example, num_classes=len(names), ignore_index=ignore_index)
     training = [dataset] if isinstance(dataset, Dataset) else list(dataset)
     examined = []
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or num_processors()) as pool:
         try:
             for index, one in enumerate(named_uniquely([*training, *validation])):
                 found = zip(progress(one), pool.map(check, one), strict=True)

@@ -57,16 +57,16 @@ def save_sheet(report: Report, path: str | PathLike[str], num: int = 60) -> None
     places = num - len(faulty)
     step = max(len(sound) / places, 1.0)
     tiles = faulty + [sound[int(i * step)] for i in range(min(places, len(sound)))]
-    titles = _titles(report)
+    titles, has_legend = _titles(report), len(report.classes) > 2
     tile_height = _PANEL[1] + 8 + _MAX_LINES * _LINE + _GAP
-    top = _GAP + (len(titles) + (len(report.classes) > 2)) * (_LINE + 4) + _GAP
+    top = _GAP + (len(titles) + has_legend) * (_LINE + 4) + _GAP
     rows = -(-len(tiles) // _COLUMNS)
     sheet = Image.new("RGB", (_GAP + _COLUMNS * (_PANEL[0] + _GAP), top + rows * tile_height), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_FONT_SIZE + 2)
     for index, (text, ink) in enumerate(titles):
         draw.text((_GAP, _GAP + index * (_LINE + 4)), _fit(text, font, sheet.width - 2 * _GAP), ink, font)
-    if len(report.classes) > 2:
+    if has_legend:
         _draw_legend(draw, report.classes, _GAP + len(titles) * (_LINE + 4), sheet.width)
     for index, tile in enumerate(tiles):
         corner = _GAP + index % _COLUMNS * (_PANEL[0] + _GAP), top + index // _COLUMNS * tile_height
@@ -124,7 +124,7 @@ def _draw_tile(sheet: Image.Image, tile: _Tile, corner: tuple[int, int], num_cla
     panel = draw_example(tile.example, num_classes, _PANEL)
     other = next((finding.other for finding in tile.findings if finding.other), None)
     if other:
-        panel = _side_by_side([panel, draw_example(other, num_classes, _PANEL)], _PANEL)
+        panel = _side_by_side(panel, draw_example(other, num_classes, _PANEL), _PANEL)
     sheet.paste(panel, (left + (_PANEL[0] - panel.width) // 2, top + _PANEL[1] - panel.height))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
     lines = [(f"{tile.dataset}/{tile.example.name}", _GREY if not tile.findings else (0, 0, 0))]
@@ -173,24 +173,23 @@ def draw_example(example: Example, num_classes: int, size: tuple[int, int]) -> I
     picture = _loaded(example.image, lambda source: load_image(source.read()).view())
     labels = _loaded(example.mask, load_grey if num_classes == 2 else load_indices)  # levels or indices
     if picture is None or labels is None or picture.size != labels.shape[::-1]:
-        return _side_by_side([picture or _crossed(size), _mask_panel(labels, num_classes, size)], size)
+        shown = _crossed(size)
+        if labels is not None:
+            shown = Image.fromarray(labels if num_classes == 2 else _palette(num_classes)[labels]).convert("RGB")
+        return _side_by_side(picture or _crossed(size), shown, size)
     picture = ImageOps.contain(picture, size)
     resample = Image.Resampling.BOX if num_classes == 2 else Image.Resampling.NEAREST
     mask = np.asarray(Image.fromarray(labels).resize(picture.size, resample))
     return Image.fromarray(_laid_over(np.asarray(picture), mask, num_classes))
 
 
-def _side_by_side(panels: list[Image.Image], size: tuple[int, int]) -> Image.Image:
-    """Panels in a row within `size`, with a gap between them."""
+def _side_by_side(left: Image.Image, right: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Two panels within `size`, with a gap between them."""
     gap = 6
-    width = (size[0] - gap * (len(panels) - 1)) // len(panels)
-    panels = [ImageOps.contain(panel, (width, size[1])) for panel in panels]
-    width = sum(panel.width + gap for panel in panels) - gap
-    row = Image.new("RGB", (width, max(panel.height for panel in panels)), "white")
-    left = 0
-    for panel in panels:
-        row.paste(panel, (left, (row.height - panel.height) // 2))
-        left += panel.width + gap
+    left, right = (ImageOps.contain(panel, ((size[0] - gap) // 2, size[1])) for panel in (left, right))
+    row = Image.new("RGB", (left.width + gap + right.width, max(left.height, right.height)), "white")
+    row.paste(left, (0, (row.height - left.height) // 2))
+    row.paste(right, (left.width + gap, (row.height - right.height) // 2))
     return row
 
 
@@ -222,14 +221,6 @@ def _laid_over(picture: NDArray[np.uint8], mask: NDArray[np.uint8], num_classes:
     tinted[:, :-1][labels[:, :-1] != labels[:, 1:]] = 255  # pixels with another class to the right,
     tinted[:-1][labels[:-1] != labels[1:]] = 255  # and below
     return np.asarray(np.rint(tinted), np.uint8)
-
-
-def _mask_panel(mask: NDArray[np.uint8] | None, num_classes: int, size: tuple[int, int]) -> Image.Image:
-    if mask is None:
-        return _crossed(size)
-    if num_classes == 2:
-        return Image.fromarray(mask).convert("RGB")
-    return Image.fromarray(_palette(num_classes)[mask])
 
 
 def _crossed(size: tuple[int, int]) -> Image.Image:
