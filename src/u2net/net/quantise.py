@@ -189,28 +189,26 @@ class _Plan:
 
 
 def _run(
-    model: onnx.ModelProto, pictures: Iterable[Map], names: Sequence[str] | None = None
+    model: onnx.ModelProto, pictures: Iterable[Map], names: Sequence[str] = ("saliency",)
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """The named tensors, or the first output alone, for each picture."""
-    if names is not None:
-        model = copy.deepcopy(model)
-        del model.graph.output[:]
-        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    """The named tensors for each picture."""
+    model = copy.deepcopy(model)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    wanted = names or [session.get_outputs()[0].name]
     for picture in pictures:
-        yield session.run(list(wanted), {session.get_inputs()[0].name: picture})
+        yield session.run(list(names), {"input": picture})
 
 
 def _ranges(model: onnx.ModelProto, names: list[str], pictures: Sequence[Map]) -> dict[str, tuple[float, float]]:
     """The least and the largest value of the pictures and of each map, over all pictures."""
-    names = [name for name in names if name != model.graph.input[0].name]
+    names = [name for name in names if name != "input"]
     found = zip(pictures, _run(model, pictures, names), strict=True)
     seen = np.array([[(values.min(), values.max()) for values in (picture, *maps)] for picture, maps in found], float)
     low, high = seen[..., 0].min(axis=0).tolist(), seen[..., 1].max(axis=0).tolist()
-    return dict(zip((model.graph.input[0].name, *names), zip(low, high, strict=True), strict=True))
+    return dict(zip(("input", *names), zip(low, high, strict=True), strict=True))
 
 
 def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[float, float]]) -> onnx.ModelProto:
@@ -238,8 +236,8 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[flo
         nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}.real"], axis=0))
         return f"{name}.real"
 
-    if graph.input[0].name in plan.shared:
-        write_pair(graph.input[0].name)
+    if "input" in plan.shared:
+        write_pair("input")
     for original in graph.node:
         node = copy.deepcopy(original)
         if node.output[0] in integer:
