@@ -97,4 +97,26 @@ def test_half_makes_a_file_of_half_the_length(here, tmp_path):
 
 def test_half_is_for_onnx(here, tmp_path):
     result = here("export", find("u2netp"), tmp_path / "mine.safetensors", "--half")
-    assert (result.returncode, result.stderr) == (2, b"u2net: --all-outputs, --half and --int8 are for .onnx\n")
+    assert (result.returncode, result.stderr) == (2, b"u2net: --size, --all-outputs, --half and --int8 are for .onnx\n")
+
+
+def test_a_size_makes_a_graph_that_opencv_opens_and_computes_alike(here, tmp_path, photograph):
+    cv2 = pytest.importorskip("cv2")
+    result = here("export", find("u2netp"), tmp_path / "mine.onnx", "--size", 320, 256, "--opset", 15)
+    assert result.returncode == 0, result.stderr
+    session = new_session(tmp_path / "mine.onnx", runtime="onnxruntime")
+    assert session.card.transform.size == (320, 256)
+    picture = cv2.cvtColor(cv2.resize(cv2.imread(str(photograph)), (320, 256)), cv2.COLOR_BGR2RGB).astype(np.float32)
+    batch = cv2.dnn.blobFromImage((picture / picture.max() - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225))
+    engine = cv2.dnn.readNetFromONNX(str(tmp_path / "mine.onnx"))
+    engine.setInput(batch)
+    np.testing.assert_allclose(engine.forward(), session.backend(batch), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.safetensors", ["--size", 64, 64]), ("a.onnx", ["--opset", 13]), ("a.onnx", ["--size", 0, 64])],
+)
+def test_a_size_that_makes_no_sense_is_refused(here, tmp_path, name, options):
+    assert here("export", find("u2netp"), tmp_path / name, *options).returncode == 2
+    assert list(tmp_path.iterdir()) == []

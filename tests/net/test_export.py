@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
@@ -18,7 +19,7 @@ from u2net.models.card import METADATA_KEY, Card
 from u2net.models.onnx_file import read_metadata
 from u2net.models.transform import Transform
 from u2net.models.zoo import find
-from u2net.net import U2NETP, Stage, U2Net, export_onnx
+from u2net.net import U2NETP, Stage, U2Net, export_onnx, load_checkpoint
 from u2net.net.checkpoint import describe
 from u2net.net.export import to_onnx
 
@@ -203,6 +204,75 @@ def test_the_packaged_file_is_what_exporting_it_again_gives(authors):
     again = to_onnx(*authors).graph.node
     packaged = onnx.load(find("u2netp")).graph.node
     assert [node.SerializeToString() for node in again] == [node.SerializeToString() for node in packaged]
+
+
+# ---- A plain graph of one size -------------------------------------------------------------------------------
+
+ODD = Card("odd", Transform(size=(61, 43)))
+
+
+@pytest.mark.parametrize(("half", "opset"), [(False, None), (False, 21), (True, None)])
+def test_a_static_graph_computes_what_the_network_does(tmp_path, steady, run_onnx, half, opset):
+    export_onnx(steady, tmp_path / "a.onnx", ODD, all_outputs=True, half=half, static=True, opset=opset)
+    x = noise(1, 3, 43, 61)
+    tolerance = 1e-2 if half else 1e-4
+    torch.testing.assert_close(run_onnx(tmp_path / "a.onnx", x), probabilities(steady, x), atol=tolerance, rtol=0)
+
+
+def test_a_static_graph_has_sizes_in_numbers_and_nothing_but_the_network(steady):
+    model = to_onnx(steady, ODD, static=True)
+    shapes = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*model.graph.input, *model.graph.output)]
+    assert shapes == [[1, 3, 43, 61], [1, 1, 43, 61]]
+    assert set(count(model)) == {"Conv", "Relu", "MaxPool", "Concat", "Add", "Resize", "Sigmoid"}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            written = {attribute.name: attribute.s for attribute in node.attribute}
+            assert written == {"mode": b"linear", "coordinate_transformation_mode": b"half_pixel"}
+    assert (model.opset_import[0].version, model.ir_version) == (13, 7)
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_opencv_computes_a_static_graph(tmp_path, steady, half):
+    cv2 = pytest.importorskip("cv2")
+    export_onnx(steady, tmp_path / "a.onnx", ODD, half=half, static=True)
+    x = noise(1, 3, 43, 61)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [1, 3, 43, 61]
+    engine = cv2.dnn.readNetFromONNX(str(tmp_path / "a.onnx"))
+    engine.setInput(x.numpy())
+    (expected,) = session.run(None, {"input": x.numpy()})
+    np.testing.assert_allclose(engine.forward(), expected, atol=1e-3)
+
+
+def test_opencv_computes_a_static_graph_of_several_classes(tmp_path, new_network, tiny_table):
+    cv2 = pytest.importorskip("cv2")
+    network = new_network(tiny_table, num_classes=3)
+    export_onnx(network, tmp_path / "a.onnx", ODD, static=True)
+    x = noise(1, 3, 43, 61)
+    engine = cv2.dnn.readNetFromONNX(str(tmp_path / "a.onnx"))
+    engine.setInput(x.numpy())
+    with torch.no_grad():
+        expected = network(x)[0].softmax(dim=1)
+    np.testing.assert_allclose(engine.forward(), expected.numpy(), atol=1e-3)
+
+
+def test_a_static_graph_opens_as_a_session_and_gives_its_weights_back(tmp_path, tiny, tiny_table):
+    export_onnx(tiny, tmp_path / "a.onnx", ODD, static=True)
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    export_onnx(tiny, tmp_path / "b.onnx", ODD)
+    ours, theirs = (new_session(tmp_path / f"{name}.onnx", precision="fp32") for name in "ab")
+    np.testing.assert_allclose(ours.saliency(picture), theirs.saliency(picture), atol=1e-3)
+    again = load_checkpoint(tmp_path / "a.onnx", tiny_table).network
+    x = noise(1, 3, 43, 61)
+    torch.testing.assert_close(probabilities(again, x), probabilities(tiny, x), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("static", "opset"), [(False, 13), (True, 12), (True, 22)])
+def test_an_opset_that_cannot_be_written_is_refused(folder, least, static, opset):
+    with pytest.raises(ValueError, match=f"got {opset}"):
+        export_onnx(least, folder / "a.onnx", CARD, static=static, opset=opset)
+    assert content(folder) == {"a.onnx": b"old"}
 
 
 # ---- The card ------------------------------------------------------------------------------------------------

@@ -14,6 +14,19 @@ _NUM_PICTURES = 32  # to calibrate with
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--size",
+    type=click.IntRange(1, 8192),
+    nargs=2,
+    metavar="W H",
+    help="Write a plain graph for one picture of this size, which OpenCV and other engines open too.",
+)
+@click.option(
+    "--opset",
+    type=click.IntRange(13, 21),
+    metavar="N",
+    help="For --size: the version of ONNX's operations, 13 to 21.  [default: 13]",
+)
 @click.option("--all-outputs", is_flag=True, help="Put out the six side maps too.")
 @click.option("--half", is_flag=True, help="Keep weights in 16 bits: half the file, computed in float32 as before.")
 @click.option("--int8", is_flag=True, help="Write the network in integers too, as NAME-int8.onnx beside OUTPUT.")
@@ -28,6 +41,8 @@ _NUM_PICTURES = 32  # to calibrate with
 def export(
     checkpoint: Path,
     output: Path,
+    size: tuple[int, int] | None,
+    opset: int | None,
     all_outputs: bool,
     half: bool,
     int8: bool,
@@ -38,12 +53,15 @@ def export(
 ) -> None:
     """Turn weights (.pth, .safetensors, .onnx) into OUTPUT: an .onnx file for any size, or our .safetensors.
 
-    The card travels along. An ONNX file is compared with torch before it appears. Needs the extra torch.
+    With --size, the .onnx file is for that size alone, as a plain graph. The card travels along. An ONNX file is
+    compared with torch before it appears. Needs the extra torch.
     """
     if output.suffix not in (".onnx", ".safetensors"):
         raise Refusal(f"OUTPUT ends in .onnx or .safetensors, not {output.suffix or 'nothing'}")
-    if (all_outputs or half or int8) and output.suffix != ".onnx":
-        raise Refusal("--all-outputs, --half and --int8 are for .onnx")
+    if (size or all_outputs or half or int8) and output.suffix != ".onnx":
+        raise Refusal("--size, --all-outputs, --half and --int8 are for .onnx")
+    if opset is not None and not size:
+        raise Refusal("--opset is for --size: a graph for any size is always of the same opset")
     if int8 != (calibration is not None):
         raise Refusal("--int8 needs --calibration, a folder of pictures, and is what needs it")
     with one_line_errors():
@@ -53,8 +71,11 @@ def export(
 
         network, card = load_checkpoint(checkpoint)
         card = replace(card, name=name or card.name, licence=licence or card.licence, source=source or card.source)
+        if size:
+            card = replace(card, transform=replace(card.transform, size=size))
         if output.suffix == ".onnx":
-            export_onnx(network, output, card, all_outputs=all_outputs, half=half)
+            static = size is not None
+            export_onnx(network, output, card, all_outputs=all_outputs, half=half, static=static, opset=opset)
         else:
             save_checkpoint(network, output, card)
         click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")

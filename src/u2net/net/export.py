@@ -1,4 +1,4 @@
-"""U²-Net as an ONNX file: batch normalisation folded, any batch and size, its card in the metadata.
+"""U²-Net as an ONNX file: batch normalisation folded, any batch and size or one, its card in the metadata.
 
 The graph is written from torch's own trace of the network, node by node, and not by `torch.onnx.export`: that
 leaves the fewest nodes, gives the same bytes for the same weights, and takes under a second instead of many.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -27,10 +28,15 @@ from u2net.models.card import METADATA_KEY, Card
 from u2net.net.checkpoint import describe
 from u2net.net.constant_channels import find_levels, subtract_levels
 from u2net.net.model import ConvBlock, U2Net
+from u2net.net.static import with_fixed_size
 from u2net.system import atomic_write
 
 OPSET = 18
 """The first in which `Resize` takes the size of chosen axes, which spares four nodes per resize."""
+
+STATIC_OPSETS = range(13, 22)
+"""Those that a graph for one size can be written in. Without a choice it is the first, which most engines know; before
+it, `Resize` needs scales beside sizes, and `Softmax` does not go over channels alone."""
 
 _HALF = ".half"  # behind the name of a weight that is kept in 16 bits
 
@@ -39,7 +45,14 @@ TOLERANCE = 1e-3
 
 
 def export_onnx(
-    network: U2Net, path: str | PathLike[str], card: Card, *, all_outputs: bool = False, half: bool = False
+    network: U2Net,
+    path: str | PathLike[str],
+    card: Card,
+    *,
+    all_outputs: bool = False,
+    half: bool = False,
+    static: bool = False,
+    opset: int | None = None,
 ) -> None:
     """Write the network to `path`, after comparing it with torch at several sizes.
 
@@ -48,22 +61,41 @@ def export_onnx(
     `side6`. B, H and W are free. With `half` the file keeps weights in 16 bits and is half as long; they are rounded
     by a part in 2,048 at most, and arithmetic stays float32.
 
+    With `static` the file takes a single picture of the size of `card.transform`, and its graph is plain: nothing is
+    computed but the network, so that engines open it that know little of ONNX, such as OpenCV's. Only then `opset`, one
+    of `STATIC_OPSETS`, chooses the version of ONNX's operations; without it that is the first.
+
     Raises InvalidModel if ONNX Runtime and torch differ by more than `TOLERANCE` or weights do not fit 16 bits, OSError
-    if `path` cannot be written; then nothing was changed.
+    if `path` cannot be written, ValueError for an opset that cannot be written; then nothing was changed.
     """
-    model = to_onnx(network, card, all_outputs=all_outputs, half=half)
+    model = to_onnx(network, card, all_outputs=all_outputs, half=half, static=static, opset=opset)
     with atomic_write(path) as file:
         file.write(model.SerializeToString(deterministic=True))
         file.flush()
-        _compare_with_torch(Path(file.name), network, all_outputs, half)
+        width, height = card.transform.size
+        # The usual size, an odd one and a batch.
+        shapes = [(1, height, width)] if static else [(1, 320, 320), (1, 129, 95), (2, 64, 48)]
+        _compare_with_torch(Path(file.name), network, all_outputs, half, shapes)
 
 
-def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False, half: bool = False) -> onnx.ModelProto:
+def to_onnx(
+    network: U2Net,
+    card: Card,
+    *,
+    all_outputs: bool = False,
+    half: bool = False,
+    static: bool = False,
+    opset: int | None = None,
+) -> onnx.ModelProto:
     """The ONNX model that `export_onnx` writes."""
+    if opset is not None and (not static or opset not in STATIC_OPSETS):
+        known = f"{STATIC_OPSETS[0]} to {STATIC_OPSETS[-1]} with `static`"
+        raise ValueError(f"opset is {known}, and {OPSET} for a graph of any size, got {opset}")
     nodes, weights = to_graph(network, all_outputs=all_outputs)
     if half:
         weights = _rounded(weights)
-    nodes, weights = subtract_levels(nodes, weights, find_levels(network))
+    if not static:  # to add levels again takes a map of ones of the picture's size
+        nodes, weights = subtract_levels(nodes, weights, find_levels(network))
     consumed = {name for node in nodes for name in node.input}
     outputs = [node.output[0] for node in nodes if node.output[0] not in consumed]
     graph = helper.make_graph(
@@ -81,6 +113,10 @@ def to_onnx(network: U2Net, card: Card, *, all_outputs: bool = False, half: bool
         ir_version=8,  # of the same age as the opset, so that older runtimes open the file too
         producer_name="u2net",
     )
+    if static:
+        model = with_fixed_size(model, card.transform.size)
+        model.opset_import[0].version = opset or STATIC_OPSETS[0]
+        model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     card = replace(describe(network, card), transform=replace(card.transform, output="probabilities"))
     helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     onnx.checker.check_model(model)
@@ -228,8 +264,10 @@ def _value_info(name: str, channels: int) -> onnx.ValueInfoProto:
 
 
 @torch.no_grad()
-def _compare_with_torch(path: Path, network: U2Net, all_outputs: bool, half: bool) -> None:
-    """Raise InvalidModel unless ONNX Runtime gives torch's maps at the usual size, an odd one and in a batch."""
+def _compare_with_torch(
+    path: Path, network: U2Net, all_outputs: bool, half: bool, shapes: Iterable[tuple[int, int, int]]
+) -> None:
+    """Raise InvalidModel unless ONNX Runtime gives torch's maps for noise of these shapes, (B, H, W)."""
     network = copy.deepcopy(network).cpu().float().eval()
     if half:
         network = fold_batch_norm(network)
@@ -237,7 +275,7 @@ def _compare_with_torch(path: Path, network: U2Net, all_outputs: bool, half: boo
     expected_maps = _Probabilities(network, all_outputs)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
-    for shape in ((1, 320, 320), (1, 129, 95), (2, 64, 48)):
+    for shape in shapes:
         batch = random.standard_normal((shape[0], network.stages[0].c_in, *shape[1:])).astype(np.float32)
         found = session.run(None, {"input": batch})
         for ours, theirs in zip(found, expected_maps(torch.from_numpy(batch)), strict=True):

@@ -17,13 +17,14 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from u2net.errors import InvalidModel
 from u2net.images.load import ImageData, load_image
 from u2net.models.card import PRECISION_KEY, Card
 from u2net.net.export import to_onnx
 from u2net.net.model import U2Net
+from u2net.net.static import with_fixed_size
 from u2net.system import atomic_write
 
 TOLERANCE = 0.01
@@ -77,7 +78,10 @@ def quantise(model: onnx.ModelProto, pictures: Sequence[Map]) -> Quantised:
     """
     if not pictures:
         raise InvalidModel("there are no pictures to calibrate with")
-    fixed = _with_fixed_size(model, pictures[0].shape)
+    height, width = pictures[0].shape[2:]
+    # ONNX Runtime's rearrangement of integer graphs does not understand sizes that are computed or belong to some axes.
+    fixed = with_fixed_size(model, (width, height))
+    _with_relu(fixed)
     fixed.metadata_props.append(onnx.StringStringEntryProto(key=PRECISION_KEY, value="int8"))
     graph = _Plan(fixed.graph)
     ranges = _ranges(fixed, graph.origins(), pictures)
@@ -102,35 +106,12 @@ def quantise(model: onnx.ModelProto, pictures: Sequence[Map]) -> Quantised:
     return Quantised(_rewrite(fixed, kept, ranges), found, len(kept))
 
 
-def _with_fixed_size(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
-    """The model for one picture of one size: all that follows from the size is a constant.
-
-    ONNX Runtime's rearrangement of integer graphs does not understand sizes that are computed or belong to some axes.
-    """
-    fixed = copy.deepcopy(model)
-    graph = fixed.graph
-    for value in (*graph.input, *graph.output):
-        channels = value.type.tensor_type.shape.dim[1].dim_value
-        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [1, channels, *shape[2:]]))
-    names = [node.output[0] for node in graph.node if node.op_type in ("Shape", "Resize")]
-    found = dict(zip(names, next(_run(fixed, [np.zeros(shape, np.float32)], names)), strict=True))
-    nodes = []
-    for node in graph.node:
-        if node.op_type == "Shape":
-            graph.initializer.append(numpy_helper.from_array(found[node.output[0]], node.output[0]))
-            continue
-        if node.op_type == "Max":  # below a level nothing is left of a map whose integers start at 0
+def _with_relu(model: onnx.ModelProto) -> None:
+    """Below a level nothing is left of a map whose integers start at 0."""
+    for node in model.graph.node:
+        if node.op_type == "Max":
             node.op_type = "Relu"
             del node.input[1]
-        if node.op_type == "Resize":
-            (output,) = node.output
-            sizes = np.array(found[output].shape, np.int64)
-            graph.initializer.append(numpy_helper.from_array(sizes, f"{output}.sizes"))
-            node = helper.make_node("Resize", [node.input[0], "", "", f"{output}.sizes"], [output], mode="linear")
-        nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return fixed
 
 
 class _Plan:
