@@ -4,16 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Linux users without a GPU may prefer a CPU build: make test TORCH="torch --index-url <one with CPU wheels>"
 TORCH ?= torch==2.13.0
+# Each process takes up to 1.2 GB. One that has nothing left takes over half of what another has still to do.
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test check light slow soak peers weights picture clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png --overwrite
 
-# The report is written at the very end: without it a test has ended the process, whatever the exit code says.
+# The report is written at the very end: without it a test has ended the process, whatever the exit code says. A test
+# that ends a process of PARALLEL has failed.
 test: $(VENV)/.complete
 	@rm -f build/tests.xml
-	$(BIN)/python -m pytest --junitxml build/tests.xml
+	$(BIN)/python -m pytest $(PARALLEL) --junitxml build/tests.xml
 	@test -f build/tests.xml
 
 check: $(VENV)/.complete
@@ -25,8 +28,8 @@ check: $(VENV)/.complete
 # The package as users get it, without torch and web server, within its limits of number and size.
 light:
 	$(PYTHON) -m venv --clear .venv-light
-	.venv-light/bin/pip install -q . pytest hypothesis
-	.venv-light/bin/python -m pytest --ignore tests/net --ignore tests/training --ignore tests/server
+	.venv-light/bin/pip install -q . pytest pytest-xdist hypothesis
+	.venv-light/bin/python -m pytest $(PARALLEL) --ignore tests/net --ignore tests/training --ignore tests/server
 
 slow: $(VENV)/.complete
 	$(BIN)/python -m pytest -m slow
