@@ -3,6 +3,11 @@
 Names are loaded when first used: `import u2net` itself loads neither numpy nor a runtime.
 """
 
+import os
+
+# ONNX Runtime reads it when it is imported: unless it is set, it sends usage data to its maker (1.29 and later).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 TYPE_CHECKING = False  # the module `typing` would take longer to load than everything else here
 
 if TYPE_CHECKING:

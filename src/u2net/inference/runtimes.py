@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -139,6 +140,8 @@ def openvino_core() -> openvino.Core:
 def _openvino_core() -> openvino.Core:
     import numpy as np
 
+    # Its converter of models would look up its maker's host, and leave an id in the home folder; it does without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError:
