@@ -1,7 +1,7 @@
 """Run a Python program that is killed as soon as it, or a child of it, asks for a socket that could reach a network.
 
-`python sealed.py listen ARGUMENTS…` lets it make stream sockets, as a service must; a name is looked up by datagrams, so
-that whoever asks for a host is killed still. `python sealed.py none ARGUMENTS…` lets it make none but local ones.
+`python sealed.py listen ARGUMENTS…` lets it make stream sockets, as a service must; a name is looked up by datagrams,
+so that whoever asks for a host is killed still. `python sealed.py none ARGUMENTS…` lets it make none but local ones.
 """
 
 import ctypes
@@ -19,7 +19,9 @@ _LOAD, _AND, _IF_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06  # BPF_LD|W|ABS, BPF_AL
 
 
 def can_seal() -> bool:
-    return sys.platform == "linux" and platform.machine() in _ARCHITECTURES and Path("/proc/sys/kernel/seccomp").exists()
+    return (
+        sys.platform == "linux" and platform.machine() in _ARCHITECTURES and Path("/proc/sys/kernel/seccomp").exists()
+    )
 
 
 def seal(*, may_listen: bool) -> None:
@@ -49,4 +51,4 @@ def seal(*, may_listen: bool) -> None:
 
 if __name__ == "__main__":
     seal(may_listen=sys.argv[1] == "listen")
-    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])

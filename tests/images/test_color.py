@@ -145,7 +145,7 @@ def test_one_overshoot_in_a_hundred_does_not_darken_a_float_picture():
         (8, 0, b"\0\x35\x05", struct.pack(">H", 5)),
         (16, 0, b"\0\x12\x34\x12\x35", struct.pack(">H", 0x1235)),
         (8, 2, b"\0\1\2\3\4\5\6", struct.pack(">3H", 4, 5, 6)),
-        (16, 2, b"\0\1\4\2\5\3\6\4\1\5\2\6\3", struct.pack(">3H", 0x0401, 0x0502, 0x0603)),
+        (16, 2, b"\0\x81\4\2\5\3\6\x84\1\5\2\6\3", struct.pack(">3H", 0x8401, 0x0502, 0x0603)),
         (8, 3, b"\0\0\1", b"\xff\0"),
         (8, 3, b"\0\0\1", b"\xff\x00\x80"),
     ],

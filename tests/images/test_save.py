@@ -1,12 +1,13 @@
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import DISPLAY_P3, distance, photo, reopened, rgb_profile, saved
-from PIL import Image
+from PIL import ExifTags, Image
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.images.load import load_image
@@ -183,3 +184,35 @@ def test_avif_is_refused_where_pillow_lacks_it(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda _name: False)
     with pytest.raises(UnsupportedFormat, match="this Pillow writes no AVIF: choose WebP or PNG"):
         encode(photo(), "avif")
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "TIFF", "BMP"])
+@pytest.mark.parametrize("format_", ["png", "jpg", "tiff", "webp", "avif"])
+def test_the_resolution_in_print_is_carried_over(name, format_):
+    picture = load_image(saved(photo(), name, dpi=(300, 150)))
+    assert picture.dpi == pytest.approx((300, 150), abs=0.1)
+    written = load_image(encode(picture.rgb, format_, dpi=picture.dpi))
+    exif = Image.Exif()
+    exif.load(written.exif or b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
+    found = written.dpi or (float(exif[282]), float(exif[283]))
+    assert found == pytest.approx((300, 150), abs=0.1)
+
+
+def test_a_quarter_turn_exchanges_the_resolutions():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert load_image(saved(photo(), "JPEG", dpi=(300, 150), exif=exif.tobytes())).dpi == (150, 300)
+
+
+def test_resolution_and_camera_stand_side_by_side():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    for format_ in ("png", "jpg", "tiff", "webp"):
+        written = Image.open(BytesIO(encode(photo(), format_, exif=exif.tobytes(), dpi=(72, 72))))
+        assert written.getexif()[ExifTags.Base.Make] == "Maker"
+        written.close()
+
+
+def test_16_bits_carry_the_resolution():
+    content = encode(np.zeros((4, 4, 4), np.uint16), "tiff", dpi=(300, 300))
+    assert Image.open(BytesIO(content)).info["dpi"] == (300, 300)

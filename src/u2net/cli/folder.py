@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from u2net.cutout.batch.report import Gallery
     from u2net.cutout.batch.tasks import Engine
     from u2net.cutout.config import CutoutConfig
+    from u2net.images.limits import Limits
     from u2net.system import Signals
 
 
@@ -46,9 +47,25 @@ class FolderOptions:
     """Exit with 1 if any picture of a folder failed."""
     as_json: bool = False
     """Print what came of every picture as JSON."""
+    max_pixels: int | None = option(None, 1)
+    """Refuse pictures of more pixels.  [default: what fits the memory; or U2NET_MAX_PIXELS]"""
+    max_side: int | None = option(None, 1)
+    """Refuse pictures with a longer side.  [default: any; or U2NET_MAX_SIDE]"""
+    max_bytes: int | None = option(None, 1)
+    """Refuse larger files.  [default: 8 bytes for each of the pixels above; or U2NET_MAX_BYTES]"""
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def limits(self, processes: int = 1) -> Limits:
+        """Of the pictures, where so many processes share the memory. Raises Refusal for a wrong environment."""
+        from u2net.images.limits import own_limits
+
+        sizes = {"max_pixels": self.max_pixels, "max_side": self.max_side, "max_bytes": self.max_bytes}
+        try:
+            return own_limits(processes=processes, **sizes)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -82,8 +99,9 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         stack.callback(results.end)
         look = partial(plan, source, target, f".{config.format}")
         known = partial(look_up, journal=journal, overwrite=options.overwrite)
-        jobs, failures = look()
-        sweep({job.target.parent for job in jobs})
+        planned = look()
+        results.left_alone = planned.left_alone
+        sweep({task.target.parent for task in planned.tasks})
 
         def know(outcome: Outcome) -> None:
             if not outcome.is_settled and outcome.status == "failed":
@@ -93,7 +111,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         if options.watch:
             arrivals = Arrivals(look, known, know)
             results.begin(None)
-            engine = _engine(stack, config, options.workers)
+            engine = _engine(stack, config, options)
 
             def add(outcome: Outcome) -> None:
                 if arrivals.settle(outcome):
@@ -101,20 +119,51 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
 
             do_tasks(_until(signals, arrivals), journal, engine, add)
         else:
-            items = [*failures, *map(known, jobs)]
+            items = [*planned.failures, *map(known, planned.tasks)]
             tasks = [item for item in items if not isinstance(item, Outcome)]
             results.begin(len(tasks))
             for item in items:
                 if isinstance(item, Outcome):
                     know(item)
             if tasks:
-                engine = _engine(stack, config, options.workers, len(tasks))
+                engine = _engine(stack, config, options, len(tasks))
                 do_tasks(_until(signals, tasks), journal, engine, results.add)
         if signals.received and not options.watch:
             click.echo("u2net: interrupted; give the same command again to continue", err=True)
             return 128 + signals.received
         journal.end()
-    return 1 if options.strict and results.counts["failed"] else 0
+    return 1 if options.strict and results.has_failed else 0
+
+
+def remove_several(sources: list[Path], output: Path | None, config: CutoutConfig, options: FolderOptions) -> int:
+    """Cut out pictures that were named, into a folder or each beside itself; gives the exit code."""
+    from u2net.cutout.batch.plan import Outcome, plan_files
+    from u2net.system import Signals
+
+    planned = plan_files(sources, output, f".{config.format}")
+    items: list[Task | Outcome] = [
+        Outcome(task.source, task.target, "skipped", f"{task.target} exists already: --overwrite replaces it")
+        if os.path.lexists(task.target) and not options.overwrite
+        else task
+        for task in planned.tasks
+    ]
+    tasks = [item for item in items if not isinstance(item, Outcome)]
+    with ExitStack() as stack:
+        stack.enter_context(quiet_decoders())
+        signals = stack.enter_context(Signals())
+        results = Results(options, None)
+        stack.callback(results.end)
+        results.begin(len(tasks))
+        for item in (*planned.failures, *items):
+            if isinstance(item, Outcome):
+                results.add(item, is_new=False, names_skipped=True)
+        if tasks:
+            for outcome in _engine(stack, config, options, len(tasks))(_until(signals, tasks)):
+                results.add(outcome)
+        if signals.received:
+            click.echo("u2net: interrupted; what was begun is done", err=True)
+            return 128 + signals.received
+    return 1 if results.counts["failed"] else 0
 
 
 def model_digest(model: str) -> str:
@@ -125,15 +174,15 @@ def model_digest(model: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _engine(stack: ExitStack, config: CutoutConfig, workers: int | None, num_tasks: int | None = None) -> Engine:
+def _engine(stack: ExitStack, config: CutoutConfig, options: FolderOptions, num_tasks: int | None = None) -> Engine:
     """Processes that share the processors, until the stack's end."""
     from u2net.cutout.batch.pool import Pool, num_workers
     from u2net.cutout.cutter import Cutter
     from u2net.system import num_processors
 
-    num = workers or num_workers(num_tasks)
+    num = options.workers or num_workers(num_tasks)
     threads = config.threads or (None if "OMP_NUM_THREADS" in os.environ else max(1, num_processors() // num))
-    return stack.enter_context(Pool(Cutter(replace(config, threads=threads)), num)).run
+    return stack.enter_context(Pool(Cutter(replace(config, threads=threads), options.limits(num)), num)).run
 
 
 def _until(signals: Signals, tasks: Iterable[Task | None]) -> Iterator[Task | None]:
@@ -149,6 +198,8 @@ class Results:
 
     def __init__(self, options: FolderOptions, gallery: Gallery | None) -> None:
         self.counts: Counter[str] = Counter()
+        self.left_alone: Counter[str] = Counter()
+        """How many files of the folder are no pictures, by their suffix."""
         self._options = options
         self._gallery = gallery
         self._rows: list[dict[str, Any]] = []
@@ -160,10 +211,15 @@ class Results:
 
         self._bar = tqdm(total=num_tasks, unit=" pictures", smoothing=0.1, disable=not is_terminal())
 
-    def add(self, outcome: Outcome, *, is_new: bool = True) -> None:
+    @property
+    def has_failed(self) -> bool:
+        """Whether a picture failed, or there was none among the files."""
+        return self.counts["failed"] > 0 or (not self.counts and self.left_alone.total() > 0)
+
+    def add(self, outcome: Outcome, *, is_new: bool = True, names_skipped: bool = False) -> None:
         """Show what came of one picture; what was known before is no progress."""
         self.counts[outcome.status] += 1
-        if outcome.status == "failed":
+        if outcome.status == "failed" or (names_skipped and outcome.status == "skipped"):
             self._bar.write(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}", file=sys.stderr)
         if is_new:
             self._bar.update()
@@ -177,9 +233,11 @@ class Results:
         if self._bar is not None:
             self._bar.close()
         if self._options.as_json:
-            click.echo(json.dumps({"pictures": self._rows}, indent=2))
+            click.echo(json.dumps({"pictures": self._rows, "left_alone": dict(self.left_alone)}, indent=2))
         else:
-            click.echo(", ".join(f"{self.counts[status]} {status}" for status in ("done", "skipped", "failed")))
+            sums = ", ".join(f"{self.counts[status]} {status}" for status in ("done", "skipped", "failed"))
+            kinds = ", ".join(f"{n} {kind or 'without a suffix'}" for kind, n in sorted(self.left_alone.items()))
+            click.echo(sums + (f"; no pictures, left alone: {printable(kinds)}" if kinds else ""))
         if self._gallery is not None and self._options.report is not None:
             self._gallery.write(self._options.report)
 
@@ -204,6 +262,7 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
     """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
     from u2net.cutout.batch.ray_cluster import begin, cut_out_by_ray, end, open_storage
     from u2net.cutout.cutter import Cutter
+    from u2net.system import num_processors
 
     if options.watch or options.report:
         raise Refusal("--watch and --report are for --engine pool")
@@ -221,13 +280,20 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
         raise Refusal(f"{error}: give another OUTPUT, or --overwrite to do all pictures again") from None
     except ValueError as error:
         raise Refusal(str(error)) from None
-    cutter = Cutter(replace(config, threads=config.threads or 1))
+    cutter = Cutter(replace(config, threads=config.threads or 1), options.limits(options.workers or num_processors()))
     results = Results(options, None)
     results.begin(None)
     try:
         # Ray reports dead nodes on stdout, where --json prints.
         with quiet_decoders(), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
-            for outcome in cut_out_by_ray(*places, cutter, overwrite=options.overwrite, workers=options.workers):
+            made = cut_out_by_ray(
+                *places,
+                cutter,
+                overwrite=options.overwrite,
+                workers=options.workers,
+                note=results.left_alone.update,
+            )
+            for outcome in made:
                 results.add(outcome)
         end(places[1], asked)
     except KeyboardInterrupt:
@@ -235,4 +301,4 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
         return 130
     finally:
         results.end()
-    return 1 if options.strict and results.counts["failed"] else 0
+    return 1 if options.strict and results.has_failed else 0

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
-from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_cluster, remove_folder
+from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_cluster, remove_folder, remove_several
 from u2net.cli.options import config_options, given_options
+from u2net.cli.places import PIPE, several_sources, several_targets, source_and_target, split_names
 from u2net.cutout.config import CutoutConfig
 
 if TYPE_CHECKING:
-    from u2net.images import Format
+    pass
 
 
 _FLAGS = {"only_mask": ("-om", "--mask", "--only-mask")}
@@ -55,8 +56,10 @@ def _color(_context: click.Context, _parameter: click.Parameter, value: tuple[in
 
 
 @click.command()
-@click.argument("input", default="-", metavar="[INPUT]", type=click.Path(allow_dash=True))
-@click.argument("output", required=False, type=click.Path(allow_dash=True))
+@click.argument("names", nargs=-1, metavar="[INPUT]... [OUTPUT]", type=click.Path(allow_dash=True))
+@click.option(
+    "-o", "--output", metavar="OUTPUT", type=click.Path(allow_dash=True), help="The output, whatever is there already."
+)
 @config_options(
     CutoutConfig,
     skip={"putalpha"},
@@ -82,24 +85,35 @@ def _color(_context: click.Context, _parameter: click.Parameter, value: tuple[in
     names={"as_json": ("--json",)},
     settings={"report": {"metavar": "FILE.html", "type": click.Path(dir_okay=False, path_type=Path)}},
 )
-def remove(input: str, output: str | None, bgcolor: str | None, **values: Any) -> None:  # noqa: A002
-    """Cut the subject out of a picture, or out of every picture in a folder.
+def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, **values: Any) -> None:
+    """Cut the subject out of a picture, of several, or of every picture in a folder.
 
-    INPUT is a file, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout. Without OUTPUT, photo.jpg
-    becomes photo.out.png beside it, and a folder becomes FOLDER.out with the same sub-folders.
+    INPUT is a file, several files, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout. Without
+    OUTPUT, photo.jpg becomes photo.out.png beside it, and a folder becomes FOLDER.out with the same sub-folders.
+    A last name that is there already as a file is another INPUT: to replace that file, give it with -o.
 
     \b
     Examples:
       u2net remove photo.jpg
       u2net remove photo.jpg cup.webp --crop --shadow
+      u2net remove *.jpg cut-outs/
+      u2net remove photo.jpg -o cup.webp --overwrite
       u2net remove pictures/ cut-outs/ --background white --format jpg
 
     With --engine ray, INPUT and OUTPUT may be addresses such as s3://bucket/folder, and INPUT Parquet files.
     """  # noqa: D301
     with one_line_errors():
+        inputs, output = split_names(names, output)
         given = given_options(values)
         with _flags_named():
             options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
+        if len(inputs) > 1:
+            _refuse_what_is_for_folders(options)
+            if options.engine == "ray":
+                raise Refusal("--engine ray is for one folder, or one Parquet file")
+            sources, into = several_sources(inputs), several_targets(output)
+            sys.exit(remove_several(sources, into, _config(given, bgcolor), options))
+        (input,) = inputs  # noqa: A001
         folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
         source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
         if options.engine != "ray":
@@ -115,9 +129,13 @@ def remove(input: str, output: str | None, bgcolor: str | None, **values: Any) -
                 sys.exit(remove_folder(source, target, config, options))
             except KeyboardInterrupt:  # a second one, which did not wait for what was begun
                 sys.exit(128 + signal.SIGINT)
-        if options.workers or options.watch or options.report or options.strict:
-            raise Refusal("--workers, --watch, --report and --strict are for folders")
-        sys.exit(_remove_one(source, target, config, as_json=options.as_json))
+        _refuse_what_is_for_folders(options)
+        sys.exit(_remove_one(source, target, config, options))
+
+
+def _refuse_what_is_for_folders(options: FolderOptions) -> None:
+    if options.workers or options.watch or options.report or options.strict:
+        raise Refusal("--workers, --watch, --report and --strict are for folders")
 
 
 def _config(given: dict[str, Any], bgcolor: str | None) -> CutoutConfig:
@@ -151,21 +169,23 @@ def _flags_named() -> Iterator[None]:
         raise Refusal(text) from None
 
 
-def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bool) -> int:
+def _remove_one(source: Path, target: Path, config: CutoutConfig, options: FolderOptions) -> int:
     """Cut out one picture, from stdin and to stdout if need be; gives the exit code."""
     from u2net.cutout.batch.plan import Outcome
     from u2net.cutout.cutter import Cut, Cutter
     from u2net.errors import reason
-    from u2net.images.load import LIMITS, LIMITS_16_BITS
+    from u2net.images.formats import holds_more
     from u2net.images.save import save_bytes
 
-    limits = LIMITS_16_BITS if config.bit_depth == 16 else LIMITS
+    limits = options.limits()
     piped = sys.stdin.buffer.read(limits.max_bytes + 1) if source == PIPE else None
     with quiet_decoders():
         if piped == b"":
             cut = Cut("failed", reason="stdin was empty")
+        elif piped and holds_more(piped):
+            cut = Cut("failed", reason="stdin holds several pictures one after another: pipe one at a time")
         else:
-            cut = Cutter(config, progress=is_terminal())(piped or source, is_last=True)
+            cut = Cutter(config, limits, progress=is_terminal())(piped or source, is_last=True)
         if target == PIPE:
             with open(1, "wb", closefd=False) as stdout:  # sys.stdout may be unbuffered, and then writes in part
                 stdout.write(cut.content)
@@ -177,70 +197,9 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, *, as_json: bo
                 cut = Cut("failed", reason=f"{reason(error)}: {error.filename or target}")
     if cut.status != "done":
         click.echo(f"u2net: {printable(source)}: {printable(cut.reason)}", err=True)
-    if as_json:
+    if options.as_json:
         outcome = Outcome(source, target, cut.status, cut.reason, cut.confidence)
         click.echo(json.dumps({"pictures": [as_row(outcome)]}, indent=2))
     elif cut.status == "done" and target != PIPE:
         click.echo(f"wrote {printable(target)}")
     return 1 if cut.status == "failed" else 0
-
-
-PIPE = Path("-")
-"""stdin as a source, stdout as a target."""
-
-
-def source_and_target(
-    input: str,  # noqa: A002
-    output: str | None,
-    format_: Format | None,
-    *,
-    folder: bool,
-    overwrite: bool,
-) -> tuple[Path, Path, Format]:
-    """Source, target and format. Raises Refusal where they make no sense together, or a file would be lost."""
-    from u2net.images.save import SUFFIXES
-
-    if input == "" or output == "":
-        raise Refusal("INPUT or OUTPUT is an empty name")
-    source = _as_path(input)
-    if source == PIPE:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise Refusal("give a picture or a folder, or pipe a picture in")
-    elif not os.path.lexists(source):
-        raise Refusal(f"{input} does not exist")
-    default_format: Format = format_ or "png"
-    if folder:
-        real = Path(os.path.realpath(source))
-        if output is None and not real.name:
-            raise Refusal("give OUTPUT: no name can be made from the name of this folder")
-        beside = source if source.name not in ("", "..") else real
-        target = Path(output) if output else beside.with_name(f"{beside.name}.out")
-        if output == "-" or os.path.isfile(target) or os.path.realpath(target) == str(real):
-            raise Refusal("OUTPUT must be another folder")
-        return source, target, default_format
-    if output is None:
-        output = "-" if source == PIPE else str(source.with_name(f"{source.stem}.out.{default_format}"))
-    target = _as_path(output)
-    if target == PIPE:
-        if sys.stdout is None or sys.stdout.isatty():
-            raise Refusal("stdout is a terminal: give OUTPUT, or pipe the picture to a program")
-        return source, target, default_format
-    if os.path.isdir(target) or output.endswith(("/", os.sep)):
-        if source == PIPE:
-            raise Refusal("a picture from stdin needs a name: give OUTPUT as a file")
-        target /= f"{source.stem}.{default_format}"
-    named = SUFFIXES.get(target.suffix.lower())
-    if named is None or named != (format_ or named):
-        raise Refusal(f"{target.name} does not end in " + (f".{format_}" if format_ else ", ".join(SUFFIXES)))
-    if os.path.isfile(target):
-        if source != PIPE and os.path.samefile(target, source):
-            raise Refusal(f"{output} would replace the picture itself")
-        if not overwrite:
-            raise Refusal(f"{target} exists already: --overwrite replaces it")
-    return source, target, named
-
-
-def _as_path(name: str) -> Path:
-    """The path of a name; "-" alone is a pipe, and "./-" a file of that name."""
-    path = Path(name)
-    return path.absolute() if path == PIPE and name != "-" else path

@@ -13,6 +13,7 @@ from u2net.cutout.config import CutoutConfig
 from u2net.cutout.remove import cut_out
 from u2net.errors import InvalidImage, MissingExtra, NoSubject, reason
 from u2net.images.exif import kept_exif
+from u2net.images.limits import Limits, own_limits
 from u2net.images.load import load_image
 from u2net.images.picture import Picture
 from u2net.images.save import encode
@@ -39,17 +40,18 @@ class Cutter:
     """Makes an encoded cut-out of a path or of an encoded picture's bytes.
 
     Its session is opened with the first picture and serves all that come; it may be pickled, and then is opened anew.
-    `progress` shows a download of the model on stderr.
+    `limits` are of the pictures, by default `own_limits()`; `progress` shows a download of the model on stderr.
     """
 
-    def __init__(self, config: CutoutConfig, *, progress: bool = False) -> None:
+    def __init__(self, config: CutoutConfig, limits: Limits | None = None, *, progress: bool = False) -> None:
         self.config = config
+        self.limits = limits or own_limits()
         _ = config.finish  # reads a picture behind: other machines may not have its file, and get it pickled
         self._progress = progress
         self._session: Session | None = None
 
-    def __reduce__(self) -> tuple[type[Cutter], tuple[CutoutConfig]]:
-        return Cutter, (self.config,)
+    def __reduce__(self) -> tuple[type[Cutter], tuple[CutoutConfig, Limits]]:
+        return Cutter, (self.config, self.limits)
 
     def __call__(self, source: Path | bytes, *, is_last: bool = False) -> Cut:
         """What comes of a picture; one that cannot be cut out has failed, with a reason, and raises nothing.
@@ -93,7 +95,7 @@ class Cutter:
             self._session = None
 
     def _load(self, source: Path | bytes) -> Picture:
-        return load_image(source, bit_depth=self.config.bit_depth)
+        return load_image(source, self.limits, bit_depth=self.config.bit_depth)
 
     def _cut(self, picture: Picture, *, is_last: bool) -> Cut:
         config, confidence = self.config, 1.0
@@ -107,7 +109,7 @@ class Cutter:
                 raise NoSubject(confidence)
 
         made = cut_out(picture, self.open(), config.outline, config.finish, check=check, in_place=True)
-        profile, exif = picture.icc_profile, None
+        profile, dpi, exif = picture.icc_profile, picture.dpi, None
         if config.exif != "strip":
             exif = kept_exif(picture.exif, place=config.exif == "all")
         del picture  # larger than the file
@@ -119,5 +121,6 @@ class Cutter:
             quality=config.lossy_quality,
             alpha_quality=config.alpha_quality,
             exif=exif,
+            dpi=dpi,
         )
         return Cut("done", content, confidence=confidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -73,7 +74,7 @@ class Finish:
         opacity = kept if own is None else multiplied(kept, own)
         if self.crop is not None:
             box = self.crop(opacity)
-            _check_size((box[2] - box[0], box[3] - box[1]))
+            _check_size((box[2] - box[0], box[3] - box[1]), picture.size)
             kept, opacity = cropped(kept, box), cropped(opacity, box)
             picture = replace(picture, alpha=None, alpha_16=None).crop(box)
         if self.only_mask:
@@ -98,6 +99,7 @@ class Finish:
             raise ValueError("shadows and backgrounds are composed in 8 bits per channel: a cut-out of 16 has none")
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    if max(size) > LIMITS.max_side or size[0] * size[1] > LIMITS.max_pixels:
+def _check_size(size: tuple[int, int], before: tuple[int, int]) -> None:
+    """A crop goes beyond its picture by margin and aspect: up to what any picture may have, or to what this one has."""
+    if max(size) > max(LIMITS.max_side, *before) or math.prod(size) > max(LIMITS.max_pixels, math.prod(before)):
         raise ImageTooLarge(f"the crop would have {size[0]} × {size[1]} pixels: ask for a smaller margin or aspect")

@@ -13,6 +13,7 @@ from PIL import Image
 from u2net.cutout.config import CutoutConfig, Quality
 from u2net.cutout.finish import Finish
 from u2net.cutout.outline import Outline
+from u2net.images.limits import Limits
 from u2net.images.load import ImageData, load_image
 from u2net.images.picture import Picture
 from u2net.images.save import encode, same_kind
@@ -70,8 +71,9 @@ def remove(
     putalpha: bool = False,
     quality: Quality | None = None,
     bit_depth: Literal[8, 16] = 8,
+    limits: Limits | None = None,
 ) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
-    """Cut the subject out of a picture. The parameters but the last two are rembg's, in its order.
+    """Cut the subject out of a picture. The parameters before the last four are rembg's, in its order.
 
     Bytes in give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image; `force_return_bytes`
     gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
@@ -81,8 +83,8 @@ def remove(
     file's bytes.
 
     `session` is from `new_session`; without one the packaged model is opened once and kept. `bgcolor` is 3 or 4 numbers
-    from 0 to 255, red, green, blue and opacity, and puts the cut-out over this colour. All else is as `CutoutConfig`
-    describes it.
+    from 0 to 255, red, green, blue and opacity, and puts the cut-out over this colour. `limits` say what sizes of
+    pictures are accepted; `load_image` has those without. All else is as `CutoutConfig` describes it.
 
     Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
     tifffile, and ValueError for parameters out of range or that make no sense together, as for 16 bits `bgcolor` and
@@ -104,11 +106,11 @@ def remove(
         format="tiff" if bit_depth == 16 else "png",
         bit_depth=bit_depth,
     )
-    picture = data if isinstance(data, Picture) else load_image(data, bit_depth=bit_depth)
+    picture = data if isinstance(data, Picture) else load_image(data, limits, bit_depth)
     made = cut_out(picture, session or _shared_session(), config.outline, config.finish, in_place=picture is not data)
     if force_return_bytes:
-        return encode(made, config.format, picture.icc_profile)
-    return same_kind(picture.rgb if isinstance(data, Picture) else data, made, picture.icc_profile)
+        return encode(made, config.format, picture.icc_profile, dpi=picture.dpi)
+    return same_kind(picture.rgb if isinstance(data, Picture) else data, made, picture.icc_profile, picture.dpi)
 
 
 def _name(color: tuple[int, int, int] | tuple[int, int, int, int]) -> str:

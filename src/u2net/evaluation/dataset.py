@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidDataset
-from u2net.images.load import SUFFIXES, load_image, load_stored
+from u2net.images.formats import SUFFIXES
+from u2net.images.load import load_image, load_stored
 
 _MASK_FOLDER = re.compile(r"(?i:mask|ground|truth|label|annot|alpha|matte)|GT|(?<![A-Za-z])gt(?![a-z])")
 

@@ -7,6 +7,7 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 _COLOUR_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
+_MAX_SAMPLE_VALUE = 281
 _PROBE = Image.fromarray(np.ascontiguousarray(np.indices((16, 16, 16)).reshape(3, 64, 64).T * 17, np.uint8))
 
 
@@ -24,6 +25,17 @@ def separate(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return _convert(image, mode), None
     image = _convert(image, mode + "A")
     return image.convert(mode), image.getchannel("A")
+
+
+def white_of_16_bits(highest: int, stated: int = 65_535) -> int:
+    """The white level of 16-bit values up to `highest`: what the file `stated`, unless they exceed it.
+
+    Of a file that stated nothing it is that of 8, 10, 12, 14 or 16 bits, the fewest that hold all values: so cameras
+    and scanners of fewer bits store them.
+    """
+    if highest <= stated < 65_535:
+        return stated
+    return next(white for white in (255, 1023, 4095, 16_383, 65_535) if highest <= white)
 
 
 def to_rgb(image: Image.Image, profile: object, max_icc_bytes: int) -> tuple[Image.Image, bytes | None]:
@@ -83,6 +95,16 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def _stated_white(image: Image.Image) -> int:
+    """What a file of 16 bits says of its white level, by TIFF's tags or PNG's sBIT; 65535 if it says nothing."""
+    if isinstance(image, TiffImageFile):
+        if image.tag_v2.get(BITSPERSAMPLE) == (12,):
+            return 4095
+        stated = image.tag_v2.get(_MAX_SAMPLE_VALUE, 65_535)
+        return int(stated[0] if isinstance(stated, tuple) else stated)
+    return int(2 ** image.info.get("significant_bits", 16) - 1)
+
+
 def _to_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     values = np.array(image)
     alpha = None
@@ -95,8 +117,8 @@ def _to_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
             levels = (1, 255, 65535) if image.mode == "F" else (255, 65535, 2**31 - 1)
             fitting = (level for level in levels if np.count_nonzero(values > level) <= values.size // 100)
             white = next(fitting, levels[-1])
-        elif isinstance(image, TiffImageFile) and image.tag_v2.get(BITSPERSAMPLE) == (12,):
-            white = 4095
+        else:
+            white = white_of_16_bits(int(values.max()), _stated_white(image))
         scaled = np.clip(values, 0, white).astype(np.float32)
         scaled *= np.float32(255 / white)
         np.nan_to_num(np.rint(scaled, out=scaled), copy=False)

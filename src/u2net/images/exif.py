@@ -7,6 +7,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 _MOST_BYTES = 65_527  # what a JPEG segment holds besides its head; larger ones cannot be written everywhere
 _Base = ExifTags.Base
+_INCH = 2
 # A list of what stays: formats keep sizes, offsets and thumbnails among these tags, which are true no more.
 _KEPT = (
     *(_Base.ImageDescription, _Base.Make, _Base.Model, _Base.Software, _Base.DateTime, _Base.Artist, _Base.Copyright),
@@ -61,3 +62,15 @@ def kept_exif(exif: bytes | None, *, place: bool = False) -> bytes | None:
         return kept if len(tags) and len(kept) <= _MOST_BYTES else None
     except Exception:  # almost any, of what strangers wrote
         return None
+
+
+def with_resolution(exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
+    """Exif data, none or what `kept_exif` gives, with the pixels per inch in print, across and down."""
+    if dpi is None:
+        return exif
+    tags = Image.Exif()
+    if exif is not None:
+        tags.load(exif)
+    tags[_Base.XResolution], tags[_Base.YResolution] = dpi
+    tags[_Base.ResolutionUnit] = _INCH
+    return tags.tobytes()

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import zlib
 from dataclasses import dataclass, replace
+from functools import cache
 
 from u2net.errors import ImageTooLarge, InvalidImage
+from u2net.system import available_memory
 
 # A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
 # 100 is libtiff's limit too.
@@ -32,12 +35,49 @@ class Limits:
     """Length of an encoded file."""
     max_icc_bytes: int = 4 * 2**20
     """Length of a colour profile. A longer one is ignored; its picture is not refused."""
+    hint: str = ""
+    """What a refusal adds: how the limits are raised."""
 
 
 LIMITS = Limits()
+"""For encoded pictures that may come from strangers, as those of a service do."""
 
 LIMITS_16_BITS = replace(LIMITS, max_bytes=8 * LIMITS.max_pixels + 2**24)
 """`LIMITS` for pictures of 16 bits per channel, whose files have up to 8 bytes per pixel, and more for metadata."""
+
+
+_BYTES_OF_A_PIXEL = 32  # the finest outline takes 15 at its most (108 megapixels, quality best); there is more to run
+_OWN_HINT = "--max-pixels, --max-side and --max-bytes, limits= or U2NET_MAX_PIXELS, _SIDE and _BYTES raise this"
+
+
+def own_limits(
+    *, processes: int = 1, max_pixels: int | None = None, max_side: int | None = None, max_bytes: int | None = None
+) -> Limits:
+    """What is accepted of one's own files: what fits this machine's memory, shared by so many `processes`.
+
+    What is not given is what the environment's U2NET_MAX_PIXELS, U2NET_MAX_SIDE and U2NET_MAX_BYTES say, or else as
+    many pixels as the memory that was free at first holds, at least those of `LIMITS`, up to 8 bytes of a file for each
+    of them, and sides of any length. Raises ValueError for other than whole numbers above 0.
+    """
+    memory = _free_memory()
+    fitting = LIMITS.max_pixels if memory is None else memory // processes // _BYTES_OF_A_PIXEL
+    pixels = max_pixels or _from_environment("U2NET_MAX_PIXELS") or max(LIMITS.max_pixels, fitting)
+    side = max_side or _from_environment("U2NET_MAX_SIDE") or pixels
+    return Limits(pixels, side, max_bytes or _from_environment("U2NET_MAX_BYTES") or 8 * pixels + 2**24, hint=_OWN_HINT)
+
+
+@cache
+def _free_memory() -> int | None:
+    return available_memory()
+
+
+def _from_environment(name: str) -> int | None:
+    value = os.environ.get(name)
+    if not value:
+        return None
+    if not (value.isdecimal() and int(value) > 0):
+        raise ValueError(f"{name} is a whole number above 0, got {value!r}")
+    return int(value)
 
 
 def read_encoded(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
@@ -59,7 +99,7 @@ def _open_at_once(path: str, flags: int) -> int:
 def check_num_bytes(num_bytes: int, limits: Limits) -> None:
     """Raise ImageTooLarge for too long a file."""
     if num_bytes > limits.max_bytes:
-        raise ImageTooLarge(f"the file has more than {limits.max_bytes:,} bytes")
+        raise _too_large(f"the file has more than {limits.max_bytes:,} bytes", limits)
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -68,13 +108,17 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
     if width < 1 or height < 1:
         raise InvalidImage(f"the picture is empty: {width} × {height} pixels")
     if max(size) > limits.max_side:
-        raise ImageTooLarge(f"{width} × {height} pixels: a side may have {limits.max_side:,}")
+        raise _too_large(f"{width} × {height} pixels: a side may have {limits.max_side:,}", limits)
     if width * height > limits.max_pixels:
-        raise ImageTooLarge(f"{width} × {height} pixels: a picture may have {limits.max_pixels:,}")
+        raise _too_large(f"{width} × {height} pixels: a picture may have {limits.max_pixels:,}", limits)
 
 
-def check_segments(jpeg: bytes) -> None:
-    """Refuse more segments and scans than pictures have, up to the end of the first one (ITU-T T.81, annex B)."""
+def _too_large(what: str, limits: Limits) -> ImageTooLarge:
+    return ImageTooLarge(f"{what}; {limits.hint}" if limits.hint else what)
+
+
+def check_segments(jpeg: bytes) -> int:
+    """Refuse more segments and scans than pictures have, in the first one; gives its end (ITU-T T.81, annex B)."""
     # Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
     marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
     num_scans, num_segments, found = 0, 0, marker.search(jpeg, 2)
@@ -85,14 +129,35 @@ def check_segments(jpeg: bytes) -> None:
         if num_scans > _MAX_SCANS or num_segments > _MAX_SEGMENTS or jpeg[end : end + _MAX_FILL] == b"\xff" * _MAX_FILL:
             raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans, or far too many segments")
         found = marker.search(jpeg, end)
+    return found.end() if found else len(jpeg)
 
 
-def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None]:
-    """Keep the chunks that make the first frame; give the colour profile beside them.
+def check_codestream(jpeg_2000: bytes, limits: Limits) -> tuple[int, int]:
+    """The size that the codestream of JPEG 2000 states, whatever its container says (ISO/IEC 15444-1, A.5.1).
+
+    Raises InvalidImage for a file without one, or with more components than pictures have, and as `check_size` does,
+    also for its tiles, which are decoded whole.
+    """
+    start = jpeg_2000.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(jpeg_2000) < start + 42:
+        raise InvalidImage("broken JPEG 2000 picture: it has no codestream")
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
+        ">8I H", jpeg_2000, start + 8
+    )
+    size = right - left, bottom - top
+    check_size(size, limits)
+    if tile_left > left or tile_top > top or not 0 < components <= 4:
+        raise InvalidImage("broken JPEG 2000 picture: its sizes contradict each other")
+    check_size((min(tile_width, size[0]), min(tile_height, size[1])), limits)
+    return size
+
+
+def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None, int]:
+    """Keep the chunks that make the first frame; give the colour profile and the number of significant bits beside.
 
     Pillow refuses pictures with texts or profiles of more than 1 MiB, and with faults in later frames.
     """
-    kept, position, profile = [png[:8]], 8, None
+    kept, position, profile, bits = [png[:8]], 8, None, 16
     seen: set[bytes] = set()  # all but IDAT stand once
     while position < len(png):
         end = position + 12 + int.from_bytes(png[position : position + 4])
@@ -105,9 +170,11 @@ def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None]:
                 profile = zlib.decompressobj().decompress(compressed[1:], max_icc_bytes + 1)
             except zlib.error:
                 profile = None
-        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"):
+        elif kind == b"sBIT" and end > position + 12:
+            bits = min(max(png[position + 8], 1), 16)
+        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"pHYs", b"IDAT", b"IEND"):
             kept.append(png[position:end])
         if kind != b"IDAT":
             seen.add(kind)
         position = end
-    return b"".join(kept), profile
+    return b"".join(kept), profile, bits

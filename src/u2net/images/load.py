@@ -3,72 +3,30 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from io import BytesIO
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.images.color import separate, to_rgb
+from u2net.errors import InvalidImage
+from u2net.images.color import separate, to_rgb, white_of_16_bits
 from u2net.images.exif import tiff_exif
-from u2net.images.limits import (
-    LIMITS,
-    LIMITS_16_BITS,
-    Limits,
-    bare_png,
-    check_num_bytes,
-    check_segments,
-    check_size,
-    read_encoded,
-)
+from u2net.images.formats import one_line_errors, open_header
+from u2net.images.limits import LIMITS, LIMITS_16_BITS, Limits, check_size, own_limits, read_encoded
 from u2net.images.picture import BitDepth, Picture, to_8_bits
 from u2net.images.tiff import read_16_bits
-
-__all__ = [
-    "LIMITS",
-    "LIMITS_16_BITS",
-    "SUFFIXES",
-    "ImageData",
-    "Limits",
-    "Picture",
-    "load_image",
-    "load_stored",
-    "read_encoded",
-]
 
 Decoded = TypeVar("Decoded")
 
 ImageData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | np.ndarray
-
-# Pillow's class for each format is called directly. Image.open would check the size against a limit of its own,
-# and warn: warnings cannot be caught in one thread alone.
-_READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
-    "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
-    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
-    "WebP": (rb"RIFF....WEBP", WebPImageFile),
-    "BMP": (rb"BM", BmpImageFile),
-    "GIF": (rb"GIF8[79]a", GifImageFile),
-    "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImageFile),
-    "AVIF": (rb"....ftyp(avif|avis|mif1|msf1)", AvifImageFile),
-}
-
-SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
-"""File names that are taken for pictures in a folder; whether they are is told by their content."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,22 +38,29 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_SIDEWAYS = {_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8]}
+
 _warnings_lock = threading.Lock()
 
 
 def load_image(data: ImageData | Picture, limits: Limits | None = None, bit_depth: BitDepth = 8) -> Picture:
     """Decode the first frame, turn it upright, separate colour from transparency.
 
-    Files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF, told by content. PIL images: any mode. Arrays:
-    (H, W), or (H, W, C) with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels; bool, uint8, uint16, or
-    float in [0, 1]. Nothing given is modified.
+    Files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PNM (PPM, PGM, PBM) and, with the extra `heif`,
+    HEIC, told by content. PIL images: any mode. Arrays: (H, W), or (H, W, C) with 1 (grey), 2 (grey, alpha), 3 (RGB) or
+    4 (RGBA) channels; bool, uint8, uint16, or float in [0, 1]. Nothing given is modified.
 
     With a `bit_depth` of 16 the picture has 16 bits per channel too: those of a TIFF file of RGB or RGBA, and of a
-    uint16 array, (H, W, 3 or 4); of all else they are made of 8. Without `limits`, `LIMITS` or `LIMITS_16_BITS` hold.
+    uint16 array, (H, W, 3 or 4); of all else they are made of 8.
 
-    Greys of 12 and 16 bits are scaled to 8. Greys of 32 bits ("I", "F") name no white level: it is the smallest
-    of 1 (floats only), 255, 65,535 and 2³¹ − 1 (integers only) that at most 1 % of the values exceed. NaN is
-    black. Grey, CMYK and Lab become sRGB by their profile; RGB keeps its profile.
+    Without `limits`, encoded bytes, which may come from strangers, are held to `LIMITS` or `LIMITS_16_BITS`, and all
+    else to `own_limits()`: what fits the memory.
+
+    Greys of 12 and 16 bits are scaled to 8. The white level of 16 bits is 2ⁿ - 1, where n is what TIFF's
+    MaxSampleValue says, or else the least of 8, 10, 12, 14 and 16 bits that hold all values: cameras and scanners of 10
+    to 14 bits store them so. Greys of 32 bits ("I", "F") name no white level: it is the smallest of 1 (floats only),
+    255, 65,535 and 2³¹ − 1 (integers only) that at most 1 % of the values exceed. NaN is black. Grey, CMYK and Lab
+    become sRGB by their profile; RGB keeps its profile.
 
     Raises `UnsupportedFormat`, `ImageTooLarge` or `InvalidImage`, the last also for 16 bits that are compressed
     otherwise than by deflate, `MissingExtra` for 16 bits of a file without tifffile, and `OSError` for a path that
@@ -103,7 +68,9 @@ def load_image(data: ImageData | Picture, limits: Limits | None = None, bit_dept
     """
     if isinstance(data, Picture):
         return data.in_bits(bit_depth)
-    limits = limits or (LIMITS_16_BITS if bit_depth == 16 else LIMITS)
+    if limits is None and isinstance(data, bytes | bytearray | memoryview):
+        limits = LIMITS_16_BITS if bit_depth == 16 else LIMITS
+    limits = limits or own_limits()
     given = read_encoded(data, limits) if isinstance(data, str | os.PathLike) else data
     picture = _past_warnings(lambda: _decode(given, limits))
     return picture if bit_depth == 8 else _past_warnings(lambda: _with_16_bits(picture, given, limits))
@@ -137,15 +104,19 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     elif isinstance(data, Image.Image):
         image = data
     elif isinstance(data, bytes | bytearray | memoryview):
-        name, image = _open(data, limits)
+        name, image = open_header(data, limits)
     else:
         raise InvalidImage(f"cannot read a picture from {type(data).__name__}: give bytes, a path, PIL or array")
     check_size(image.size, limits)
-    with _one_line_errors(name):
+    with one_line_errors(name):
         camera = tiff_exif(image) if isinstance(image, TiffImageFile) else None  # of a file that is open till loaded
+        has_16_bits = _has_16_bits(image)
         image.load()
+        dpi = _resolution(image)
         turn = _turn(image)
-        colour, alpha = separate(image)
+        if isinstance(image, PpmImageFile) and image.mode == "I":  # scaled to 16 bits, whatever the file's maximum
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        colour, alpha = separate(_scaled(image) if has_16_bits else image)
         rgb, icc_profile = to_rgb(colour, image.info.get("icc_profile"), limits.max_icc_bytes)
         if rgb is image:
             # The file's own image keeps decoder and metadata: a bare one takes over the pixels without a copy.
@@ -155,11 +126,34 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
         if turn is not None:
             rgb = rgb.transpose(turn)
             alpha = None if alpha is None else alpha.transpose(turn)
+            dpi = dpi[::-1] if dpi and turn in _SIDEWAYS else dpi
     for part in (rgb, alpha):
         if part is not None:
             part.info = {}
     exif = camera or image.info.get("exif")
-    return Picture(rgb, alpha, icc_profile, exif if isinstance(exif, bytes) else None)
+    return Picture(rgb, alpha, icc_profile, exif if isinstance(exif, bytes) else None, dpi=dpi)
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether a file that is not decoded yet has colours of 16 bits per channel, of which Pillow keeps the upper 8."""
+    if isinstance(image, TiffImageFile):
+        return image.mode in ("RGB", "RGBA") and set(image.tag_v2.get(BITSPERSAMPLE, ())) == {16}
+    return isinstance(image, PngImageFile) and bool(image.tile) and str(image.tile[0].args)[:4] in ("RGB;", "RGBA")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Colours of 16 bits, cut to 8, as bright as they are if they were stored in the lower 10, 12 or 14 bits."""
+    highest = int(np.asarray(image).max())
+    white = white_of_16_bits(256 * highest + 255)
+    return image.point(lambda value: value * 255 / (white >> 8)) if 255 < white < 65_535 else image
+
+
+def _resolution(image: Image.Image) -> tuple[float, float] | None:
+    """Pixels per inch, across and down, if the file states them."""
+    match image.info.get("dpi"):
+        case (across, down) if 0 < float(across) < 1e6 and 0 < float(down) < 1e6:
+            return float(across), float(down)
+    return None
 
 
 def _with_16_bits(picture: Picture, data: ImageData, limits: Limits) -> Picture:
@@ -172,6 +166,9 @@ def _with_16_bits(picture: Picture, data: ImageData, limits: Limits) -> Picture:
         channels = np.asarray(data)
     if channels is None:
         return picture.in_bits(16)
+    white = white_of_16_bits(int(channels.max()))
+    if white < 65_535:
+        channels = ((channels.astype(np.uint32) * 65_535 + white // 2) // white).astype(np.uint16)
     rgb, alpha = channels[:, :, :3], channels[:, :, 3] if channels.shape[2] == 4 else None
     if alpha is not None and (alpha == 65_535).all():
         alpha = None
@@ -180,11 +177,11 @@ def _with_16_bits(picture: Picture, data: ImageData, limits: Limits) -> Picture:
 
 
 def _decode_stored(data: bytes, limits: Limits) -> NDArray[np.uint8]:
-    name, image = _open(data, limits)
+    name, image = open_header(data, limits)
     check_size(image.size, limits)
     if name == "JPEG" or image.mode not in ("1", "L", "P", "I;16", "I;16B"):
         raise InvalidImage(f"a {name} picture of mode {image.mode} stores no indices: use PNG, grey or with a palette")
-    with _one_line_errors(name):
+    with one_line_errors(name):
         args = image.tile[0].args if image.tile else ""
         rawmode = str(args[0] if isinstance(args, tuple) else args)
         image.load()
@@ -205,7 +202,8 @@ def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
     if dtype == np.bool:
         array = array * np.uint8(255)
     elif dtype == np.uint16:
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        white = white_of_16_bits(int(array.max()))
+        array = ((array.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
     elif dtype.kind == "f":
         # Not `min < 0 or max > 1`: every comparison with NaN is false.
         if not (array.min() >= 0 and array.max() <= 1):
@@ -214,53 +212,6 @@ def _from_array(array: np.ndarray, limits: Limits) -> Image.Image:
     elif dtype != np.uint8:
         raise InvalidImage(f"an array must be bool, uint8, uint16 or float in [0, 1], not {dtype.name}")
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2:] == (1,) else array))
-
-
-def _open(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[str, ImageFile.ImageFile]:
-    """Read the header: the name of the format, and an image whose pixels are still to be decoded."""
-    check_num_bytes(memoryview(data).nbytes, limits)
-    data = bytes(data)
-    name = next((name for name, (start, _) in _READERS.items() if re.match(start, data, re.DOTALL)), None)
-    if name is None:
-        raise UnsupportedFormat("not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture")
-    profile = None
-    if name == "JPEG":
-        check_segments(data)
-    if name == "PNG":
-        data, profile = bare_png(data, limits.max_icc_bytes)
-    with _one_line_errors(name):
-        image = _READERS[name][1](BytesIO(data))
-        if profile:
-            image.info["icc_profile"] = profile
-        if isinstance(image, PngImageFile) and "transparency" in image.info and image.tile:
-            # Pillow brings the pixels to 8 bits, but leaves the transparent colour at the depth of the file.
-            colour, rawmode = image.info["transparency"], image.tile[0].args
-            if rawmode in ("L;2", "L;4"):
-                image.info["transparency"] = colour * (85 if rawmode == "L;2" else 17)
-            elif rawmode == "RGB;16B":
-                image.info["transparency"] = tuple(value >> 8 for value in colour)
-        if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
-            # libtiff decodes the whole of a tile, however little of it is in the picture.
-            check_size((image.tag_v2[TILEWIDTH], image.tag_v2[TILELENGTH]), limits)
-    return name, image
-
-
-@contextmanager
-def _one_line_errors(name: str) -> Iterator[None]:
-    """Turn what Pillow's parsers raise on broken files, which is almost any exception, into `InvalidImage`."""
-    try:
-        yield
-    except (InvalidImage, Warning):
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageTooLarge(f"the {name} picture has more pixels than Pillow decodes") from error
-    except MemoryError as error:
-        raise InvalidImage(f"not enough memory to decode the {name} picture") from error
-    except Exception as error:
-        # These classes carry words meant for people, unless they quote bytes, a path or an object.
-        human = isinstance(error, OSError | SyntaxError | ValueError)
-        reason = f": {error}" if human and re.fullmatch(r"[\w ,.:;()'-]{1,100}", str(error), re.ASCII) else ""
-        raise InvalidImage(f"broken {name} picture{reason}") from error
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -40,6 +40,8 @@ class Picture:
     """(H, W, 3): the colours of `rgb` in 16 bits."""
     alpha_16: NDArray[np.uint16] | None = None
     """(H, W): `alpha` in 16 bits."""
+    dpi: tuple[float, float] | None = None
+    """Pixels per inch in print, across and down, where the file states them."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,7 +87,7 @@ class Picture:
 
     def _each(self, change: Callable[[Image.Image], Image.Image]) -> Picture:
         alpha = None if self.alpha is None else change(self.alpha)
-        return Picture(change(self.rgb), alpha, self.icc_profile, self.exif)
+        return Picture(change(self.rgb), alpha, self.icc_profile, self.exif, dpi=self.dpi)
 
 
 def cropped(image: Pixels, box: Box, *, repeated: bool = False) -> Pixels:

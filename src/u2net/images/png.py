@@ -52,7 +52,13 @@ class _Way:
         return b"".join((compressor.compress(filtered), compressor.flush(zlib.Z_SYNC_FLUSH)))
 
 
-def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1, exif: bytes | None = None) -> bytes:
+def to_png(
+    image: Image.Image,
+    icc_profile: bytes | None = None,
+    level: int = 1,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+) -> bytes:
     """Encode an image in mode L, LA, RGB or RGBA, without metadata but what is given.
 
     `level` 1 takes ISA-L; 2 to 9 are zlib's, slower and smaller. Raises ValueError for other levels and modes.
@@ -79,6 +85,7 @@ def to_png(image: Image.Image, icc_profile: bytes | None = None, level: int = 1,
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPES[image.mode], 0, 0, 0)),
             _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b"",
+            _chunk(b"pHYs", struct.pack(">IIB", *(round(x / 0.0254) for x in dpi), 1)) if dpi else b"",  # a metre's
             _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b"",
             _chunk(b"IDAT", b"\x78\x01"),  # RFC 1950: a window of 32 KiB, compressed fast
             *(band.chunk for band in bands),

@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import PREDICTOR
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.images import Format
+from u2net.images.exif import with_resolution
 from u2net.images.png import to_png
 from u2net.images.tiff import to_tiff
 from u2net.system import atomic_write
@@ -42,21 +43,25 @@ SUFFIXES: dict[str, Format] = {
 
 
 def same_kind(
-    data: object, image: Image.Image | NDArray[np.uint16], icc_profile: bytes | None = None
+    data: object,
+    image: Image.Image | NDArray[np.uint16],
+    icc_profile: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
 ) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
     """Give `image` as the kind of thing `data` is: bytes of PNG for bytes, an array for an array, else PIL.
 
     Of 16 bits, uint16, there are bytes of TIFF for bytes, and else the array itself. The array of 8 bits is uint8,
     (H, W) or (H, W, C), writable; arrays cannot carry a profile. The PIL image is `image` itself, with nothing in its
-    `info` but the profile.
+    `info` but profile and `dpi`, pixels per inch.
     """
     if isinstance(data, bytes | bytearray | memoryview):
-        return encode(image, "tiff" if isinstance(image, np.ndarray) else "png", icc_profile)
+        return encode(image, "tiff" if isinstance(image, np.ndarray) else "png", icc_profile, dpi=dpi)
     if isinstance(image, np.ndarray):
         return image
     if isinstance(data, np.ndarray):
         return np.array(image)
-    image.info = {"icc_profile": icc_profile} if icc_profile else {}
+    known = {"icc_profile": icc_profile, "dpi": dpi}
+    image.info = {name: value for name, value in known.items() if value}
     return image
 
 
@@ -69,10 +74,12 @@ def encode(
     quality: int | None = None,
     alpha_quality: int | None = None,
     exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
 ) -> bytes:
     """Encode an image in mode L, LA, RGB or RGBA, or for TIFF uint16 (H, W) or (H, W, 4), straight RGBA.
 
-    No metadata is written but `icc_profile` and `exif`.
+    No metadata is written but `icc_profile`, `exif`, and `dpi`, pixels per inch across and down; WebP and AVIF know
+    `dpi` as Exif data alone.
 
     `png_level` is 1, fast, to 9, slow and small. `quality`, 1 to 100, is of the colours of a lossy format, and
     `alpha_quality`, 0 to 100, of WebP's transparency, which is exact otherwise; None is the format's own (`_WRITERS`).
@@ -84,7 +91,7 @@ def encode(
     if isinstance(image, np.ndarray):
         if format != "tiff":
             raise UnsupportedFormat(f"16 bits per channel are written as tiff, not as {format}")
-        return to_tiff(image, icc_profile, exif)
+        return to_tiff(image, icc_profile, with_resolution(exif, dpi))
     if format == "avif" and not features.check("avif"):
         raise UnsupportedFormat("this Pillow writes no AVIF: choose WebP or PNG")
     name, max_side, options = _WRITERS[format]
@@ -98,12 +105,16 @@ def encode(
     if image.mode not in ("RGB", "RGBA"):
         icc_profile = None
     if format == "png":
-        return to_png(image, icc_profile, png_level, exif)
+        return to_png(image, icc_profile, png_level, exif, dpi)
     if image.info:
         image = image.copy()
         image.info = {}
+    if dpi is not None and format != "jpg":
+        exif = with_resolution(exif, dpi)
     camera = _with_differences(exif) if format == "tiff" else exif
-    asked = {"quality": quality, "alpha_quality": alpha_quality, "exif": camera}
+    asked: dict[str, Any] = {"quality": quality, "alpha_quality": alpha_quality, "exif": camera}
+    if format == "jpg":
+        asked["dpi"] = dpi
     options = options | {key: value for key, value in asked.items() if value is not None}
     buffer = BytesIO()
     image.save(buffer, name, icc_profile=icc_profile, **options)

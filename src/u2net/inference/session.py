@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidModel, SessionClosed
-from u2net.images.load import ImageData, Picture, load_image
+from u2net.images.load import ImageData, load_image
+from u2net.images.picture import Picture
 from u2net.models.card import Card
 from u2net.models.transform import Backend
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from u2net.cutout.config import CutoutConfig
 from u2net.cutout.remove import cut_out
-from u2net.images.load import Picture
+from u2net.images.picture import Picture
 from u2net.images.save import encode
 from u2net.inference.session import Session
 from u2net.server.fetch import fetch
@@ -144,4 +144,4 @@ def _removed(config: CutoutConfig, max_matting_pixels: int, picture: Picture, se
     if config.alpha_matting and width * height > max_matting_pixels:
         raise Problem(422, f"a: alpha matting is for {max_matting_pixels:,} pixels at most, ask for quality=best")
     image = cut_out(picture, session, config.outline, config.finish, in_place=True)
-    return Made(encode(image, config.format, picture.icc_profile), FORMATS[config.format])
+    return Made(encode(image, config.format, picture.icc_profile, dpi=picture.dpi), FORMATS[config.format])

@@ -15,7 +15,7 @@ from u2net.models import DEFAULT
 from u2net.system import num_processors
 
 if TYPE_CHECKING:
-    from u2net.images.load import Limits
+    from u2net.images.limits import Limits
 
 PREFIX = "U2NET_SERVE_"
 """Of the environment variable of each field: U2NET_SERVE_PORT and so on."""
@@ -131,7 +131,7 @@ class ServerConfig:
     @property
     def limits(self) -> Limits:
         """What `load_image` accepts."""
-        from u2net.images.load import Limits
+        from u2net.images.limits import Limits
 
         return Limits(max_pixels=self.max_pixels, max_side=self.max_side, max_bytes=self.max_bytes)
 

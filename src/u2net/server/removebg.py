@@ -27,7 +27,8 @@ from u2net.cutout.finish import Box, Finish
 from u2net.cutout.outline import Outline
 from u2net.cutout.remove import cut_out
 from u2net.images import Format
-from u2net.images.load import Limits, load_image
+from u2net.images.limits import Limits
+from u2net.images.load import load_image
 from u2net.images.picture import Levels, Picture
 from u2net.images.save import encode
 from u2net.inference.session import Session

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from u2net import __version__
 from u2net.errors import ImageTooLarge
-from u2net.images.load import Limits, Picture, load_image
+from u2net.images.limits import Limits
+from u2net.images.load import load_image
+from u2net.images.picture import Picture
 from u2net.inference.choose import has_gpu
 from u2net.inference.open import new_session
 from u2net.inference.session import Session

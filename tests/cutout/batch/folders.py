@@ -12,6 +12,7 @@ from PIL import Image
 from u2net.cutout.batch.plan import Outcome
 from u2net.cutout.config import CutoutConfig
 from u2net.cutout.cutter import Cut
+from u2net.images.limits import LIMITS
 
 
 def write_pictures(folder: Path, num: int, *, seed: int = 0) -> list[Path]:
@@ -33,6 +34,7 @@ class QuickCutter:
     """Stands for a Cutter in processes of a pool: turns bytes around, and does what a picture's first word says."""
 
     config = CutoutConfig()
+    limits = LIMITS
 
     def open(self) -> None:
         pass

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.cutout.batch.plan import plan
+from u2net.cutout.batch.plan import assign_targets, folds_case, plan, plan_files
 
 
 def _tree(root: Path, *names: str) -> Path:
@@ -14,9 +14,9 @@ def _tree(root: Path, *names: str) -> Path:
 
 
 def _targets(folder: Path, output: Path, suffix: str = ".png") -> dict[str, str]:
-    tasks, failures = plan(folder, output, suffix)
-    assert not failures
-    return {str(task.source.relative_to(folder)): str(task.target.relative_to(output)) for task in tasks}
+    planned = plan(folder, output, suffix)
+    assert not planned.failures
+    return {str(task.source.relative_to(folder)): str(task.target.relative_to(output)) for task in planned.tasks}
 
 
 def test_the_sub_tree_is_kept(tmp_path):
@@ -33,16 +33,27 @@ def test_pictures_that_would_meet_keep_their_whole_names(tmp_path):
     assert _targets(folder, tmp_path / "out") == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.jpg": "b.png"}
 
 
-def test_names_that_differ_by_case_only_count_as_the_same(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg", "A.png")
-    assert len({name.casefold() for name in _targets(folder, tmp_path / "out").values()}) == 2
+def test_names_that_differ_by_case_only_are_the_same_where_the_disk_says_so(tmp_path):
+    pictures = {Path(name): Path(name) for name in ("a.jpg", "a.JPG", "B.jpg", "b.png")}
+    apart, failures = assign_targets(pictures, ".png", folds_case=False)
+    assert not failures
+    assert list(map(str, apart.values())) == ["a.jpg.png", "a.JPG.png", "B.png", "b.png"]
+    folded, failures = assign_targets(pictures, ".png", folds_case=True)
+    assert list(map(str, folded.values())) == ["B.jpg.png", "b.png.png"]
+    assert [failure.source.name for failure in failures] == ["a.jpg", "a.JPG"]
+
+
+def test_whether_a_disk_folds_case_is_tried(tmp_path):
+    (tmp_path / "a").touch()
+    assert folds_case(tmp_path / "not/there/yet") == (tmp_path / "A").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_pictures_that_still_meet_are_all_reported_and_none_is_lost(tmp_path):
     folder = _tree(tmp_path / "in", "a.jpg", "a.webp", "a.jpg.gif", "c.png")
-    tasks, failures = plan(folder, tmp_path / "out", ".png")
-    made = {task.source.name for task in tasks}
-    reported = {failure.source.name for failure in failures}
+    planned = plan(folder, tmp_path / "out", ".png")
+    made = {task.source.name for task in planned.tasks}
+    reported = {failure.source.name for failure in planned.failures}
     assert made | reported == {"a.jpg", "a.webp", "a.jpg.gif", "c.png"}
     assert reported == {"a.jpg", "a.jpg.gif"}
 
@@ -51,17 +62,16 @@ def test_pictures_that_still_meet_are_all_reported_and_none_is_lost(tmp_path):
 def test_no_picture_of_the_folder_is_ever_a_target(tmp_path, names):
     folder = _tree(tmp_path, *names)
     before = {name: (folder / name).read_bytes() for name in names}
-    tasks, _ = plan(folder, folder, ".png")
-    for task in tasks:
+    for task in plan(folder, folder, ".png").tasks:
         task.target.write_bytes(b"new")
     assert {name: (folder / name).read_bytes() for name in names} == before
 
 
 def test_a_picture_that_would_replace_another_is_reported(tmp_path):
     folder = _tree(tmp_path, "a.png")
-    tasks, failures = plan(folder, folder, ".png")
-    assert tasks == []
-    assert "would replace" in failures[0].reason
+    planned = plan(folder, folder, ".png")
+    assert planned.tasks == []
+    assert "would replace" in planned.failures[0].reason
 
 
 def test_an_output_folder_inside_the_input_is_not_input(tmp_path):
@@ -69,15 +79,40 @@ def test_an_output_folder_inside_the_input_is_not_input(tmp_path):
     assert _targets(folder, folder / "out") == {"a.jpg": "a.png"}
 
 
-def test_other_files_and_hidden_ones_are_left_alone(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg", "notes.txt", ".hidden.jpg", ".git/b.jpg", "no_suffix")
-    assert list(_targets(folder, tmp_path / "out")) == ["a.jpg"]
+def test_what_is_a_picture_is_told_by_content_or_suffix_and_the_rest_is_counted(tmp_path):
+    folder = _tree(tmp_path / "in", "a.jpg", "notes.txt", "b.TXT", "raw.dng", ".hidden.jpg", ".git/b.jpg", "no_suffix")
+    (folder / "photo").write_bytes(b"\xff\xd8\xff\xe0")
+    (folder / "raw.dng").write_bytes(b"II*\0")
+    planned = plan(folder, tmp_path / "out", ".png")
+    assert [task.target.name for task in planned.tasks] == ["a.png", "photo.png"]
+    assert planned.left_alone == {".txt": 2, ".dng": 1, "": 1}
 
 
-def test_a_loop_of_links_ends(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg")
+def test_links_are_followed_and_loops_of_links_end(tmp_path):
+    elsewhere = _tree(tmp_path / "elsewhere", "b.jpg", "deep/c.jpg")
+    folder = _tree(tmp_path / "in", "a.jpg", "x/d.jpg", "y/e.jpg")
+    (folder / "linked").symlink_to(elsewhere)
     (folder / "loop").symlink_to(folder)
-    assert list(_targets(folder, tmp_path / "out")) == ["a.jpg"]
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "x/there").symlink_to(folder / "y")
+    (folder / "y/back").symlink_to(folder / "x")
+    found = [str(task.source.relative_to(folder)) for task in plan(folder, tmp_path / "out", ".png").tasks]
+    assert found == [
+        *("a.jpg", "linked/b.jpg", "linked/deep/c.jpg"),
+        *("x/d.jpg", "x/there/e.jpg", "y/e.jpg", "y/back/d.jpg"),
+    ]
+
+
+def test_named_pictures_go_beside_themselves_or_into_a_folder(tmp_path):
+    folder = _tree(tmp_path, "a.jpg", "a.png", "x/b.jpg", "y/b.jpg", "c.png")
+    sources = [folder / name for name in ("a.jpg", "a.png", "x/b.jpg", "y/b.jpg")]
+    beside = plan_files(sources, None, ".png")
+    assert [task.target.name for task in beside.tasks] == ["a.jpg.out.png", "a.png.out.png", "b.out.png", "b.out.png"]
+    into = plan_files(sources, folder / "out", ".png")
+    assert [task.target.name for task in into.tasks] == ["a.jpg.png", "a.png.png"]
+    assert [failure.source for failure in into.failures] == sources[2:]
+    onto = plan_files([folder / "c.png"], folder, ".png")
+    assert "would replace" in onto.failures[0].reason
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
@@ -92,6 +127,6 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    tasks, failures = plan(folder, tmp_path / "out", ".png")
-    assert [task.source.name for task in tasks] == ["a.jpg"]
-    assert [(failure.source.name, failure.reason) for failure in failures] == [("locked", "Permission denied")]
+    planned = plan(folder, tmp_path / "out", ".png")
+    assert [task.source.name for task in planned.tasks] == ["a.jpg"]
+    assert [(failure.source.name, failure.reason) for failure in planned.failures] == [("locked", "Permission denied")]

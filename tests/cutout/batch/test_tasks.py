@@ -184,7 +184,7 @@ def test_a_picture_that_breaks_later_leaves_its_file_and_may_replace_it_when_men
 def test_a_picture_that_grows_while_it_is_read_is_not_cut_out(task, monkeypatch):
     from u2net.cutout.batch import tasks as module
 
-    def read(path: Path) -> bytes:
+    def read(path: Path, _limits: object) -> bytes:
         content = path.read_bytes()
         path.write_bytes(content + b" and more")
         return content

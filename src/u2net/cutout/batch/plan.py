@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from u2net.cutout.cutter import Status
 from u2net.errors import reason
-from u2net.images.load import SUFFIXES
+from u2net.images.formats import HEAD, SUFFIXES, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,65 +57,141 @@ class Task:
         return Outcome(self.source, self.target, "failed", reason, target_sha256=known)
 
 
-def plan(folder: Path, output: Path, suffix: str) -> tuple[list[Task], list[Outcome]]:
-    """A task for every picture below `folder`, and the pictures that are known to fail.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for the pictures of a folder, or for a list of them."""
 
-    Sub-folders are kept, and `assign_targets` names the files. If two pictures would become the same file even so, or
-    a file would replace a picture of `folder`, none of these is made. Hidden files, files that are not pictures, and
-    `output` itself if it lies inside are left out. Links to folders are not followed.
+    tasks: list[Task]
+    failures: list[Outcome]
+    """Pictures that have no file of their own to become, and folders that cannot be read."""
+    left_alone: Counter[str] = field(default_factory=Counter)
+    """How many files are no pictures, by their suffix in lower case."""
+
+
+def plan(folder: Path, output: Path, suffix: str) -> Plan:
+    """A task for every picture below `folder`; its suffix or, where that is another, its content shows that it is one.
+
+    Sub-folders are kept, and `assign_targets` names the files. Hidden files, and `output` itself if it lies inside, are
+    left out. Links to folders are followed, but not to a folder that they lie in.
     """
-    sources, failures = _find(folder, output)
-    targets, clashes = assign_targets([source.relative_to(folder) for source in sources], suffix)
-    failures += (Outcome(folder / clash.source, None, "failed", clash.reason) for clash in clashes)
-    taken = {os.path.realpath(source) for source in sources}  # unlike Path.resolve, it accepts loops of links
+    sources, failures, left_alone = _find(folder, output)
+    made = _plan({source: source.relative_to(folder) for source in sources}, output, suffix)
+    return replace(made, failures=failures + made.failures, left_alone=left_alone)
+
+
+def plan_files(sources: Sequence[Path], output: Path | None, suffix: str) -> Plan:
+    """A task for each of these pictures, into the folder `output`; without it, NAME.out.SUFFIX beside each picture."""
+    if output is None:
+        return _plan({source: source for source in sources}, Path(), f".out{suffix}")
+    return _plan({source: Path(source.name) for source in sources}, output, suffix)
+
+
+def _plan(names: Mapping[Path, Path], output: Path, suffix: str) -> Plan:
+    """Tasks for pictures, {source: name below output}; a file that would replace one of them is not made."""
+    targets, failures = assign_targets(names, suffix, folds_case=folds_case(output))
+    taken = {os.path.realpath(source) for source in names}  # unlike Path.resolve, it accepts loops of links
     tasks = []
-    for name, target in targets.items():
-        task = Task(folder / name, output / target)
+    for source, target in targets.items():
+        task = Task(source, output / target)
         if os.path.realpath(task.target) in taken:
-            failures.append(Outcome(task.source, None, "failed", f"would replace the picture {task.target}"))
+            failures.append(Outcome(source, None, "failed", f"would replace the picture {task.target}"))
         else:
             tasks.append(task)
-    return tasks, failures
+    return Plan(tasks, failures)
 
 
-def assign_targets(names: Sequence[Path], suffix: str) -> tuple[dict[Path, Path], list[Outcome]]:
-    """The file that each picture becomes, by its name, and a failure for each picture that has no file of its own.
+def assign_targets(
+    names: Mapping[Path, Path], suffix: str, *, folds_case: bool
+) -> tuple[dict[Path, Path], list[Outcome]]:
+    """The file that each picture becomes, and a failure for each picture that has no file of its own.
 
-    A file has the picture's name with `suffix` instead of its own suffix. Pictures that would meet there (a.jpg, a.png)
-    keep their whole names and get `suffix` behind it (a.jpg.png, a.png.png).
+    `names` has each picture's name by its source. Its file has that name with `suffix` instead of its own suffix.
+    Pictures that would meet there (a.jpg, a.png) keep their whole names and get `suffix` behind it (a.jpg.png,
+    a.png.png); those that would become the same file even so are not made. Where a disk `folds_case`, names that
+    differ by case only are the same.
     """
-    short = [name.with_suffix(suffix) for name in names]
-    times = Counter(map(_folded, short))
-    targets = [
-        name.with_name(name.name + suffix) if times[_folded(target)] > 1 else target
-        for name, target in zip(names, short, strict=True)
-    ]
-    times = Counter(map(_folded, targets))
-    alone, clashes = {}, []
-    for name, target in zip(names, targets, strict=True):
-        if times[_folded(target)] == 1:
-            alone[name] = target
+
+    def folded(target: Path) -> str:
+        return str(target).casefold() if folds_case else str(target)
+
+    short = {source: name.with_suffix(suffix) for source, name in names.items()}
+    times = Counter(map(folded, short.values()))
+    targets = {
+        source: name.with_name(name.name + suffix) if times[folded(short[source])] > 1 else short[source]
+        for source, name in names.items()
+    }
+    times = Counter(map(folded, targets.values()))
+    alone, failures = {}, []
+    for source, target in targets.items():
+        if times[folded(target)] == 1:
+            alone[source] = target
         else:
-            clashes.append(Outcome(name, None, "failed", f"another picture would become {target} too"))
-    return alone, clashes
+            failures.append(Outcome(source, None, "failed", f"another picture would become {target} too"))
+    return alone, failures
 
 
-def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome]]:
-    """Pictures below a folder in the order of their names, and a failure for each folder that cannot be read."""
+@cache
+def folds_case(folder: Path) -> bool:
+    """Whether a disk takes names that differ by case only for the same, as those of Windows and macOS do.
+
+    A file is there for a moment to find out; where none can be written, the answer is yes.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with NamedTemporaryFile(prefix=".u2net-", dir=folder) as file:
+            return Path(file.name).with_name(Path(file.name).name.upper()).exists()
+    except OSError:
+        return True
+
+
+_RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"))
+"""Cameras' raw pictures: their content looks like TIFF, and shows a small preview alone."""
+
+
+def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome], Counter[str]]:
+    """Pictures below a folder in the order of their names, folders that cannot be read, and files of other kinds."""
     pictures: list[Path] = []
     unreadable: list[Outcome] = []
+    others: Counter[str] = Counter()
 
     def note(error: OSError) -> None:
         unreadable.append(Outcome(Path(error.filename), None, "failed", reason(error)))
 
     own = os.path.realpath(output)
-    for name, folders, files in os.walk(folder, onerror=note):
+    for name, folders, files in os.walk(folder, onerror=note, followlinks=True):
         here = Path(name)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.realpath(here / f) != own)
-        pictures += (here / f for f in sorted(files) if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES)
-    return pictures, unreadable
+        folders[:] = sorted(
+            f
+            for f in folders
+            if not (f.startswith(".") or os.path.realpath(here / f) == own or leads_back(here / f, folder))
+        )
+        for file in sorted(f for f in files if not f.startswith(".")):
+            path, suffix = here / file, Path(file).suffix.lower()
+            if suffix in SUFFIXES or (suffix not in _RAW and _holds_picture(path)):
+                pictures.append(path)
+            else:
+                others[suffix] += 1
+    return pictures, unreadable, others
 
 
-def _folded(name: Path) -> str:
-    """A name as it is on disks that do not distinguish upper and lower case."""
-    return str(name).casefold()
+def leads_back(path: Path, root: Path) -> bool:
+    """Whether a path below `root` is a link to one of the folders above it, so that following it would not end."""
+    if not path.is_symlink():
+        return False
+    above = (parent for parent in path.parents if parent == root or root in parent.parents)
+    return any(Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)) for folder in above)
+
+
+def _holds_picture(path: Path) -> bool:
+    try:
+        status = path.stat()
+        return stat.S_ISREG(status.st_mode) and _begins_as_picture(path, status.st_mtime_ns, status.st_size)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=100_000)  # a watched folder is looked at every second
+def _begins_as_picture(path: Path, _mtime_ns: int, _size: int) -> bool:
+    with path.open("rb") as file:
+        return kind_of(file.read(HEAD)) is not None

@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,8 @@ from u2net.cutout.batch.pool import Attempts
 from u2net.cutout.config import CutoutConfig
 from u2net.cutout.cutter import Cutter
 from u2net.errors import ClusterFailed, ConfigMismatch, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
-from u2net.images.load import LIMITS, SUFFIXES, read_encoded
+from u2net.images.formats import SUFFIXES
+from u2net.images.limits import LIMITS, Limits, check_num_bytes, read_encoded
 from u2net.images.save import save_bytes
 from u2net.inference.choose import has_gpu
 from u2net.system import bound_heaps, num_processors
@@ -60,26 +62,25 @@ class Storage:
             return True
         return any(info.path.endswith(".parquet") for info in self.system.get_file_info(fs.FileSelector(self.path)))
 
-    def pictures(self, besides: Storage) -> list[Path]:
-        """Relative names of the pictures below it but not below `besides`, sorted. Raises OSError."""
+    def files(self, besides: Storage) -> list[Path]:
+        """Relative names of the files below it but not below `besides`, sorted; no hidden ones. Raises OSError."""
         infos = self.system.get_file_info(fs.FileSelector(self.path, recursive=True))
         own = f"{besides.path}/" if besides.system.equals(self.system) else None
         files = (info.path for info in infos if info.is_file and not (own and info.path.startswith(own)))
         names = (Path(file).relative_to(self.path) for file in files)
-        return sorted(n for n in names if n.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in n.parts))
+        return sorted(name for name in names if not any(part.startswith(".") for part in name.parts))
 
     def holds(self, name: str) -> bool:
         """Whether there is a file of that name. Raises OSError."""
         return bool(self.system.get_file_info(f"{self.path}/{name}").type != fs.FileType.NotFound)
 
-    def read(self, name: str) -> bytes:
-        """A picture's bytes. Raises InvalidImage if there are too many, and OSError."""
+    def read(self, name: str, limits: Limits = LIMITS) -> bytes:
+        """A file's bytes. Raises InvalidImage if there are too many, and OSError."""
         if self.is_local:
-            return read_encoded(f"{self.path}/{name}")
+            return read_encoded(f"{self.path}/{name}", limits)
         with self.system.open_input_stream(f"{self.path}/{name}") as stream:
-            content = bytes(stream.read(LIMITS.max_bytes + 1))
-        if len(content) > LIMITS.max_bytes:
-            raise InvalidImage(f"larger than {LIMITS.max_bytes:,} bytes")
+            content = bytes(stream.read(limits.max_bytes + 1))
+        check_num_bytes(len(content), limits)
         return content
 
     def write(self, name: str, content: bytes) -> None:
@@ -130,19 +131,27 @@ def _write_request(output: Storage, asked: dict[str, Any], *, is_overwriting: bo
 
 
 def cut_out_by_ray(
-    source: Storage, output: Storage, cutter: Cutter, *, overwrite: bool, workers: int | None
+    source: Storage,
+    output: Storage,
+    cutter: Cutter,
+    *,
+    overwrite: bool,
+    workers: int | None,
+    note: Callable[[Counter[str]], object] = Counter,
 ) -> Iterator[Outcome]:
     """The outcome of each picture of a folder or of Parquet files, as Ray gives them; paths are relative.
 
     A folder's files are named as `plan` names them, a row's file after its column `name`. A file that is in `output`
-    already stays, unless `overwrite`. A picture whose process dies is tried twice more, and then fails. Raises
-    InvalidDataset for Parquet files without these columns, ClusterFailed, OSError, and what `Cutter.open` does.
+    already stays, unless `overwrite`. `note` gets how many files of a folder are no pictures, by suffix. A picture
+    whose process dies is tried twice more, and then fails. Raises InvalidDataset for Parquet files without these
+    columns, ClusterFailed, OSError, and what `Cutter.open` does.
     """
     with _cluster():
         if source.is_parquet:
             rows = _read_parquet(source)
         else:
-            items, failures = _items(source, output, f".{cutter.config.format}")
+            items, failures, left_alone = _items(source, output, f".{cutter.config.format}")
+            note(left_alone)
             yield from failures
             rows = ray.data.from_items(items, override_num_blocks=max(1, len(items) // _ROWS))
         # The counts live on this node: if it dies, the run is over in any case.
@@ -181,7 +190,7 @@ class Remover:
                 return made | {"status": "skipped", "reason": f"{target} is there already"}
             if self._attempts and ray.get(self._attempts.begin.remote(self._process, name)) > _TRIES:
                 return made | {"reason": f"the process that worked on it died {_TRIES} times"}
-            cut = self._cutter(row["bytes"] or b"" if "bytes" in row else self._source.read(name))
+            cut = self._cutter(row["bytes"] or b"" if "bytes" in row else self._source.read(name, self._cutter.limits))
             if cut.status == "done":
                 self._output.write(target, cut.content)
         except (InvalidImage, OSError, MemoryError) as error:
@@ -202,15 +211,22 @@ def actor_options(config: CutoutConfig, workers: int | None, resources: dict[str
     return {"concurrency": (1, most), "num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0), "memory": _MEMORY}
 
 
-def _items(source: Storage, output: Storage, suffix: str) -> tuple[list[dict[str, str]], list[Outcome]]:
-    """A row for each picture of a folder, and the pictures that are known to fail."""
+def _items(source: Storage, output: Storage, suffix: str) -> tuple[list[dict[str, str]], list[Outcome], Counter[str]]:
+    """A row for each picture of a folder, the pictures that are known to fail, and how many files are none, by suffix.
+
+    In a store, where to look into each file would cost a request, the suffix alone says what is a picture.
+    """
     if source.is_local:
         folder, nowhere = Path(source.path), Path(output.path if output.is_local else os.devnull)
-        tasks, known = plan(folder, nowhere, suffix)
-        targets = {task.source.relative_to(folder): task.target.relative_to(nowhere) for task in tasks}
-        failures = [replace(outcome, source=outcome.source.relative_to(folder)) for outcome in known]
+        planned = plan(folder, nowhere, suffix)
+        targets = {task.source.relative_to(folder): task.target.relative_to(nowhere) for task in planned.tasks}
+        failures = [replace(outcome, source=outcome.source.relative_to(folder)) for outcome in planned.failures]
+        left_alone = planned.left_alone
     else:
-        targets, failures = assign_targets(source.pictures(besides=output), suffix)
+        names = source.files(besides=output)
+        left_alone = Counter(name.suffix.lower() for name in names if name.suffix.lower() not in SUFFIXES)
+        pictures = {name: name for name in names if name.suffix.lower() in SUFFIXES}
+        targets, failures = assign_targets(pictures, suffix, folds_case=False)
     items = []
     for name, target in targets.items():
         try:
@@ -218,7 +234,7 @@ def _items(source: Storage, output: Storage, suffix: str) -> tuple[list[dict[str
             items.append({"name": name.as_posix(), "target": target.as_posix()})
         except UnicodeEncodeError:
             failures.append(Outcome(name, None, "failed", "its name is not in UTF-8, and Ray passes on no other names"))
-    return items, failures
+    return items, failures, left_alone
 
 
 def _read_parquet(source: Storage) -> Dataset:

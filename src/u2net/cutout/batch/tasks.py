@@ -13,7 +13,7 @@ from u2net.cutout.batch.journal import Journal
 from u2net.cutout.batch.plan import Outcome, Task
 from u2net.cutout.cutter import Cutter
 from u2net.errors import InvalidImage, reason
-from u2net.images.load import read_encoded
+from u2net.images.limits import read_encoded
 from u2net.images.save import save_bytes
 
 Engine = Callable[[Iterable[Task | None]], Iterator[Outcome]]
@@ -60,7 +60,7 @@ def make(cutter: Cutter, task: Task) -> Outcome:
     before = task.before
     try:
         status = task.source.stat()
-        content = read_encoded(task.source)
+        content = read_encoded(task.source, cutter.limits)
         after = task.source.stat()
         if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
             return task.fail("changed while it was read")

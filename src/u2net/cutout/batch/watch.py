@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from u2net.cutout.batch.plan import Outcome, Task
+from u2net.cutout.batch.plan import Outcome, Plan, Task
 
 _POLL_S = 1.0
 _REST = 4  # times as long as looking took: so looking takes a fifth of the time at most
@@ -35,13 +35,13 @@ class Arrivals:
     report it, or to wait until the file has stayed the same for half a minute. A picture that changes later is a task
     again.
 
-    `look` gives the tasks of the folder and the known failures, as `plan` does; `look_up` gives what is still to be
+    `look` gives the plan of the folder; `look_up` gives what is still to be
     done for a task, or its outcome if that is known. `tell` gets known outcomes and failures.
     """
 
     def __init__(
         self,
-        look: Callable[[], tuple[list[Task], list[Outcome]]],
+        look: Callable[[], Plan],
         look_up: Callable[[Task], Task | Outcome],
         tell: Callable[[Outcome], object],
         *,
@@ -73,14 +73,14 @@ class Arrivals:
         return False
 
     def _arrived(self) -> Iterator[Task]:
-        tasks, failures = self._look()
-        for failure in failures:
+        planned = self._look()
+        for failure in planned.failures:
             if (failure.source, failure.reason) not in self._failures:
                 self._failures.add((failure.source, failure.reason))
                 self._tell(failure)
-        there = {task.source for task in tasks}
+        there = {task.source for task in planned.tasks}
         self._seen = {source: seen for source, seen in self._seen.items() if source in there}
-        for task in tasks:
+        for task in planned.tasks:
             if self._is_complete(task.source):
                 item = self._look_up(task)
                 if isinstance(item, Outcome):

@@ -13,7 +13,8 @@ from PIL import ExifTags, Image, ImageChops
 from u2net.errors import InvalidImage, reason
 from u2net.evaluation.check.lookalikes import to_thumbnail
 from u2net.evaluation.dataset import Example, Source, load_grey, load_indices
-from u2net.images.load import Picture, load_image
+from u2net.images.load import load_image
+from u2net.images.picture import Picture
 
 SUBJECT = 128
 """Pixels of this grey level or more count as subject."""

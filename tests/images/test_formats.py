@@ -1,0 +1,157 @@
+import importlib.util
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from pictures import distance, photo, saved
+from PIL import Image
+
+from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.images.formats import HEAD, holds_more, kind_of
+from u2net.images.limits import Limits
+from u2net.images.load import load_image
+
+needs_heif = pytest.mark.skipif(not importlib.util.find_spec("pillow_heif"), reason="needs the extra heif")
+
+
+def _heic(image, **options):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    try:
+        return saved(image, "HEIF", **options)
+    finally:
+        for table in (Image.OPEN, Image.SAVE, Image.SAVE_ALL):
+            table.pop("HEIF", None)
+
+
+@needs_heif
+def test_pictures_of_telephones():
+    content = _heic(photo(64, 48), quality=95)
+    assert kind_of(content[:HEAD]) == "HEIC"
+    picture = load_image(content)
+    assert picture.size == (64, 48)
+    assert distance(picture.rgb, photo(64, 48)) <= 12
+
+
+@needs_heif
+def test_a_telephone_s_picture_is_upright_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    assert load_image(_heic(photo(64, 48), exif=exif.tobytes())).size == (48, 64)
+
+
+def test_without_the_extra_its_name_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UnsupportedFormat, match=r"a HEIC picture needs: pip install 'u2net\[heif\]'"):
+        load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+
+
+def test_brands_that_avif_and_heic_share_are_told_apart():
+    assert kind_of(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf") == "AVIF"
+    assert kind_of(b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf") == "HEIC"
+
+
+@pytest.mark.parametrize("options", [{}, {"no_jp2": True}])
+def test_jpeg_2000(options):
+    assert load_image(saved(photo(), "JPEG2000", **options)).rgb == photo()
+
+
+def test_a_jpeg_2000_whose_container_lies_is_refused_before_it_is_decoded():
+    content = saved(photo(64, 48), "JPEG2000")
+    stated, box = struct.pack(">II", 48, 64), content.index(b"ihdr") + 4
+    assert content[box : box + 8] == stated
+    with pytest.raises(InvalidImage, match="contradict"):
+        load_image(content[:box] + struct.pack(">II", 8, 8) + content[box + 8 :])
+
+
+@pytest.mark.parametrize(("at", "value"), [(8, 50_000), (12, 50_000)])
+def test_a_jpeg_2000_of_too_many_pixels_is_refused(at, value):
+    content = bytearray(saved(photo(64, 48), "JPEG2000", no_jp2=True))
+    content[at : at + 4] = struct.pack(">I", value)
+    with pytest.raises(ImageTooLarge):
+        load_image(bytes(content), Limits(max_side=4096))
+
+
+def test_a_jpeg_2000_that_was_cut_off_is_one_line():
+    content = saved(photo(64, 48), "JPEG2000")
+    for length in range(12, len(content), 97):
+        with pytest.raises(InvalidImage):
+            load_image(content[:length])
+
+
+@pytest.mark.parametrize(("mode", "levels"), [("1", 255), ("L", 1), ("RGB", 1)])
+def test_pnm(mode, levels):
+    image = photo().convert(mode)
+    assert load_image(saved(image, "PPM")).rgb == image.convert("RGB")
+
+
+def test_a_pgm_of_12_bits_is_scaled_by_its_maximum():
+    values = np.array([[0, 1000, 2000, 2400]], ">u2")  # 11 bits would hold the last but one
+    picture = load_image(b"P5\n# dark\n4 1\n4095\n" + values.tobytes())
+    assert np.asarray(picture.rgb)[0, :, 0].tolist() == [0, 62, 125, 149]
+
+
+@pytest.mark.parametrize(
+    ("highest", "white"), [(1000, 1023), (1024, 4095), (4000, 4095), (16_000, 16_383), (20_000, 65_535)]
+)
+def test_the_white_level_of_16_bits_is_the_least_that_holds_all_values(highest, white):
+    values = np.array([[0, highest // 2, highest]], np.uint16)
+    expected = np.rint(values[0] * (255 / white))
+    for data in (values, np.stack([values] * 3, axis=2), saved(Image.fromarray(values), "PNG")):
+        assert np.abs(np.asarray(load_image(data).rgb)[0, :, 0] - expected).max() <= 1
+
+
+def test_the_white_level_that_a_file_states_counts():
+    values = Image.fromarray(np.array([[0, 100, 900]], np.uint16))
+    tiff = saved(values, "TIFF", tiffinfo={281: 4095})
+    png = saved(values, "PNG")
+    png = png[:33] + b"\0\0\0\1sBIT\x0c" + bytes(4) + png[33:]  # Pillow checks no sum of a chunk that is left out
+    for content in (tiff, png):
+        assert np.asarray(load_image(content).rgb)[0, :, 0].tolist() == [0, 6, 56]
+
+
+def test_colours_of_16_bits_in_the_lower_12_are_bright():
+    colours = np.array([[[0, 2000, 4095]]], np.uint16)
+    sixteen = load_image(colours, bit_depth=16)
+    assert sixteen.rgb_16.tolist() == [[[0, 32_007, 65_535]]]
+    assert load_image(colours).rgb.getpixel((0, 0)) == sixteen.rgb.getpixel((0, 0)) == (0, 125, 255)
+    raw = b"\0" + colours.astype(">u2").tobytes()
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    assert load_image(png).rgb.getpixel((0, 0)) == (0, 119, 255)  # of 16 levels that Pillow keeps
+
+
+def test_a_tiff_of_float_colours_is_refused_for_what_it_is():
+    tifffile = pytest.importorskip("tifffile")
+    from io import BytesIO
+
+    file = BytesIO()
+    tifffile.imwrite(file, np.zeros((4, 4, 3), np.float32), photometric="rgb")
+    with pytest.raises(UnsupportedFormat, match="colours as floats: save it in 8 or 16 bits"):
+        load_image(file.getvalue())
+
+
+def test_a_camera_s_raw_picture_is_refused_for_what_it_is():
+    with pytest.raises(UnsupportedFormat, match="raw picture"):
+        load_image(saved(photo(), "TIFF", tiffinfo={50_706: b"\1\4\0\0"}))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "BMP"])
+def test_pictures_one_after_another_are_noticed(kind):
+    one, odd = saved(photo(), kind), saved(photo(31, 17), kind)
+    assert not holds_more(one)
+    assert not holds_more(one + b"\0" * 100)
+    for first in (one, odd):
+        assert holds_more(first + saved(photo(), "PNG"))
+        assert holds_more(first + saved(photo(), "JPEG"))
+
+
+def test_a_file_of_several_pictures_is_one():
+    assert not holds_more(saved(photo(), "MPO", save_all=True, append_images=[photo()]))
