@@ -10,7 +10,7 @@ PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 .PHONY: demo test check light slow soak peers weights picture clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/u2net remove docs/images/coffee.jpg out/coffee.png --overwrite
+	@$(BIN)/u2net remove docs/images/coffee.jpg -o out/coffee.png --overwrite
 
 # The report is written at the very end: without it a test has ended the process, whatever the exit code says. A test
 # that ends a process of PARALLEL has failed.
@@ -62,5 +62,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff]" --group check --group test
+	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff,heif]" --group check --group test
 	@touch $@

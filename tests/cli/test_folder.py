@@ -57,7 +57,7 @@ def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     result = u2net("p", folder, tmp_path / "out", *QUICK)
     assert result.returncode == 0
-    assert result.stdout.decode() == "4 done, 0 skipped, 2 failed\n"
+    assert result.stdout.decode() == "4 done, 0 skipped, 2 failed; no pictures, left alone: 1 .txt\n"
     failed, gone = sorted(result.stderr.decode().splitlines())
     assert "broken.jpg: " in failed
     assert "gone.png: No such file" in gone

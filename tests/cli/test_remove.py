@@ -209,7 +209,14 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
         (["nowhere.jpg"], ["nowhere.jpg"]),
         (["{cup}", "out.gif"], ["out.gif", ".png"]),
         (["{cup}", "out.png", "--format", "webp"], ["out.png", ".webp"]),
-        (["{cup}", "{cup}"], ["replace"]),
+        (["{cup}", "-o", "{cup}"], ["replace"]),
+        (["{cup}", "nowhere.jpg", "out/"], ["nowhere.jpg"]),
+        (["{cup}", "{folder}", "out/"], ["folder"]),
+        (["{cup}", "-", "out/"], ["stdin"]),
+        (["{cup}", "{other}", "-o", "-"], ["stdout"]),
+        (["{cup}", "{other}", "typo.jpg"], ["typo.jpg", "folder"]),
+        (["{cup}", "{other}", "--watch"], ["--watch", "folders"]),
+        (["{cup}", "-o", ""], ["empty"]),
         (["{folder}", "-"], ["folder"]),
         (["{folder}", "{cup}"], ["folder"]),
         (["-m", "u2nep", "{cup}", "out.png"], ["u2nep", "u2netp"]),
@@ -243,7 +250,7 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_exit_code_2(here, tmp_path, photograph, arguments, words):
-    places = {"cup": photograph, "folder": tmp_path}
+    places = {"cup": photograph, "other": photograph.with_name("edges.jpg"), "folder": tmp_path}
     result = here("remove", *(argument.format(**places) for argument in arguments), cwd=tmp_path)
     _assert_refused(result, 2, *words)
     assert list(tmp_path.iterdir()) == []
@@ -260,7 +267,7 @@ def test_a_broken_picture_is_one_line_and_exit_code_1(here, tmp_path, content):
 def test_a_failure_leaves_the_file_that_was_there(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"broken")
     (tmp_path / "a.png").write_bytes(b"precious")
-    _assert_refused(u2net("remove", tmp_path / "a.jpg", tmp_path / "a.png", "--overwrite"), 1, "a.jpg: ")
+    _assert_refused(u2net("remove", tmp_path / "a.jpg", "-o", tmp_path / "a.png", "--overwrite"), 1, "a.jpg: ")
     assert (tmp_path / "a.png").read_bytes() == b"precious"
 
 
@@ -280,7 +287,7 @@ def test_stdin_that_is_a_terminal_is_not_waited_for():
     _assert_refused(result, 2, "give a picture")
 
 
-@pytest.mark.parametrize("arguments", [["a.jpg"], ["a.jpg", "."], ["a.jpg", "b.jpg"]])
+@pytest.mark.parametrize("arguments", [["a.jpg"], ["a.jpg", "."], ["a.jpg", "-o", "b.jpg"]])
 def test_no_file_is_replaced_unasked(here, tmp_path, photograph, arguments):
     for name in ("a.jpg", "b.jpg", "a.png", "a.out.png"):
         (tmp_path / name).write_bytes(photograph.read_bytes())
@@ -288,6 +295,53 @@ def test_no_file_is_replaced_unasked(here, tmp_path, photograph, arguments):
     _assert_refused(here("remove", *arguments, cwd=tmp_path), 2, "--overwrite")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert here("remove", *arguments, "--overwrite", cwd=tmp_path).returncode == 0
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Three small pictures, two of which would become the same file, and what each holds."""
+    for name, color in (("a.jpg", "red"), ("a.png", "green"), ("b.jpg", "blue")):
+        Image.new("RGB", (32, 24), color).save(tmp_path / name)
+    return {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def _is_as_before(shop):
+    return all(path.read_bytes() == content for path, content in shop.items())
+
+
+def test_a_picture_that_is_named_last_is_no_output(here, tmp_path, shop):
+    result = here("remove", "a.jpg", "b.jpg", "--overwrite", "--quality", "coarse", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, b"2 done, 0 skipped, 0 failed\n")
+    assert _is_as_before(shop)
+    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in shop} == {"a.out.png", "b.out.png"}
+
+
+def test_several_pictures_become_files_of_a_folder_and_none_is_replaced_unasked(here, tmp_path, shop):
+    names = sorted(path.name for path in shop)
+    assert here("remove", *names, "out/", "--quality", "coarse", cwd=tmp_path).returncode == 0
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert set(made) == {"a.jpg.png", "a.png.png", "b.png"}
+    (tmp_path / "out/b.png").write_bytes(b"precious")
+    again = here("remove", *names, "out", "--quality", "coarse", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, b"0 done, 3 skipped, 0 failed\n")
+    assert again.stderr.decode().count("exists already: --overwrite replaces it") == 3
+    assert (tmp_path / "out/b.png").read_bytes() == b"precious"
+    assert here("remove", "b.jpg", "a.jpg", "-o", "out", "--overwrite", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "out/b.png").read_bytes() != b"precious"
+    assert _is_as_before(shop)
+
+
+def test_one_broken_picture_of_several_costs_no_other(here, tmp_path, shop):
+    (tmp_path / "c.jpg").write_bytes(b"broken")
+    result = here("remove", "c.jpg", "b.jpg", "b.jpg", "--quality", "coarse", "--json", cwd=tmp_path)
+    rows = json.loads(result.stdout)["pictures"]
+    assert result.returncode == 1
+    assert {row["source"]: row["status"] for row in rows} == {"b.jpg": "done", "c.jpg": "failed"}
+
+
+def test_pictures_one_after_another_in_a_pipe_are_refused(here, shop):
+    content = b"".join(sorted(shop.values()))
+    _assert_refused(here("remove", "-", "-", stdin=content), 1, "several pictures")
 
 
 def test_a_file_called_minus_is_a_file(here, tmp_path, photograph):

@@ -3,6 +3,7 @@ import pytest
 from pictures import photo
 from PIL import Image
 
+from u2net.images.load import load_image
 from u2net.images.picture import Picture, to_8_bits, to_16_bits
 
 OWN = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48), np.uint8))
@@ -39,3 +40,34 @@ def test_a_crop_repeats_the_border_beyond_the_picture_and_shows_nothing_there(bo
     np.testing.assert_array_equal(np.asarray(fine.alpha), own[part])
     np.testing.assert_array_equal(fine.rgb_16, to_16_bits(wide[part]))
     np.testing.assert_array_equal(fine.alpha_16, to_16_bits(own[part]))
+
+
+@pytest.mark.parametrize(
+    ("colors", "ground"),
+    [
+        ([(255, 255, 255)], (128, 128, 128)),
+        ([(240, 250, 235)], (128, 128, 128)),
+        ([(0, 0, 0)], (255, 255, 255)),
+        ([(128, 128, 128)], (255, 255, 255)),
+        ([(255, 255, 255), (0, 0, 0)], (128, 128, 128)),
+        ([(255, 255, 255), (128, 128, 128)], (0, 0, 0)),
+        ([(255, 255, 0)], (255, 255, 255)),
+    ],
+)
+def test_what_shows_stands_out_from_the_ground_under_what_does_not(colors, ground):
+    pixels = np.zeros((40, 60, 4), np.uint8)  # what is hidden is black
+    for turn, color in enumerate(colors):
+        pixels[10:30, 10 + turn :: len(colors) + 1] = (*color, 255)
+    assert load_image(pixels).view().getpixel((0, 0)) == ground
+    assert load_image(pixels).view("white").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_few_white_pixels_leave_the_ground_white():
+    pixels = np.zeros((40, 60, 4), np.uint8)
+    pixels[10:30, 10:50] = (200, 30, 30, 255)
+    pixels[15:18, 15:25] = 255
+    assert load_image(pixels).view().getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_nothing_to_see_is_white():
+    assert load_image(np.zeros((4, 4, 4), np.uint8)).view().getextrema() == ((255, 255),) * 3

@@ -66,7 +66,8 @@ def read_background(text: str) -> Background:
             f"them, {', '.join(STYLES)}, or a picture's file"
         )
     try:
-        return Picture(load_image(text).view(), None, None)  # in sRGB once, however many cut-outs are put over it
+        # In sRGB once, however many cut-outs are put over it.
+        return Picture(load_image(text).view("white"), None, None)
     except InvalidImage as error:
         raise ValueError(f"{text}: {error}") from None
 
@@ -80,7 +81,7 @@ def digest(background: Background | None) -> str | None:
     """The SHA-256 of another picture's pixels; None for all else, which is told by what was asked for."""
     if not isinstance(background, Picture):
         return None
-    return hashlib.sha256(repr(background.size).encode() + background.view().tobytes()).hexdigest()
+    return hashlib.sha256(repr(background.size).encode() + background.view("white").tobytes()).hexdigest()
 
 
 def put_over(background: Background, cutout: Image.Image, picture: Picture) -> Image.Image:
@@ -92,7 +93,7 @@ def put_over(background: Background, cutout: Image.Image, picture: Picture) -> I
     if isinstance(background, str):
         behind = STYLES[background](cutout, picture)
     elif isinstance(background, Picture):
-        other = from_srgb(background.view(), picture.icc_profile)
+        other = from_srgb(background.view("white"), picture.icc_profile)
         behind = ImageOps.fit(other.convert("RGBA"), size, Image.Resampling.LANCZOS)
     elif len(background) == 1:
         behind = Image.new("RGBA", size, background[0])

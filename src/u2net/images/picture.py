@@ -20,6 +20,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels."""
 Pixels = TypeVar("Pixels", Image.Image, NDArray[np.uint8], NDArray[np.uint16], Levels)
 
+_CLOSE = 64  # levels: a grey logo a quarter as far from black as from white is half lost over black
 _ROWS = 256  # that are computed with at once: what they are made of is small beside the picture
 
 
@@ -75,19 +76,36 @@ class Picture:
             alpha_16=None if self.alpha_16 is None else cropped(self.alpha_16, box),
         )
 
-    def view(self) -> Image.Image:
-        """What the network sees: mode RGB, in sRGB, transparency composited over white."""
+    def view(self, ground: str | None = None) -> Image.Image:
+        """What the network sees: mode RGB, in sRGB, what is transparent over a ground that what shows stands out from.
+
+        The ground is white, or grey or black where much of what shows is nearly white: a white logo is seen too. A
+        colour's name makes it that.
+        """
         rgb = self.rgb
         if self.icc_profile is not None:
             transform = to_srgb(self.icc_profile, "RGB")
             rgb = rgb if is_srgb(transform) else transform.apply(rgb)
         if self.alpha is not None:
-            rgb = Image.composite(rgb, Image.new("RGB", self.size, "white"), self.alpha)
+            rgb = Image.composite(rgb, Image.new("RGB", self.size, ground or _contrasting(rgb, self.alpha)), self.alpha)
         return rgb
 
     def _each(self, change: Callable[[Image.Image], Image.Image]) -> Picture:
         alpha = None if self.alpha is None else change(self.alpha)
         return Picture(change(self.rgb), alpha, self.icc_profile, self.exif, dpi=self.dpi)
+
+
+def _contrasting(rgb: Image.Image, alpha: Image.Image) -> tuple[int, int, int]:
+    """White if at most a twentieth of what shows is close to it, else that of white, grey and black with the least."""
+    small = min(rgb.width, 256), min(rgb.height, 256)
+    colors = np.asarray(rgb.resize(small, Image.Resampling.NEAREST), np.int16)
+    shows = np.asarray(alpha.resize(small, Image.Resampling.NEAREST), np.float32)
+
+    def close(level: int) -> float:
+        return float(shows[np.abs(colors - level).max(axis=2) < _CLOSE].sum() / max(1.0, shows.sum()))
+
+    level = 255 if close(255) <= 0.05 else min((255, 128, 0), key=close)
+    return level, level, level
 
 
 def cropped(image: Pixels, box: Box, *, repeated: bool = False) -> Pixels:

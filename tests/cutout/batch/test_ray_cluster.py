@@ -111,7 +111,7 @@ def test_files_of_a_store_appear_whole_and_are_found_again(store):
     store.write("out/cup.png", b"")
     assert store.read("red/cup.jpg") == b"second"
     assert (store.holds("red/cup.jpg"), store.holds("blue/cup.jpg")) == (True, False)
-    assert store.pictures(besides=Storage(store.system, "shop/out")) == [Path("red/cup.jpg")]
+    assert store.files(besides=Storage(store.system, "shop/out")) == [Path("notes.txt"), Path("red/cup.jpg")]
 
 
 def test_places_are_paths_or_addresses_and_may_be_pickled(tmp_path, monkeypatch):
