@@ -33,6 +33,7 @@ def _commands() -> list[str]:
 def folder(tmp_path, monkeypatch, packaged) -> Path:
     """A folder with the files that the pages speak of, where the default model is open already."""
     shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
+    shutil.copy(PHOTOGRAPH, tmp_path / "other.jpg")
     for name in ("u2netp.onnx", "mine.onnx"):
         shutil.copy(find("u2netp"), tmp_path / name)
     for name in (
