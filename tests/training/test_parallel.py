@@ -23,16 +23,16 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 
-def _launch(config: TrainConfig, run: Path, **events) -> subprocess.Popen:
+def _launch(config: TrainConfig, run: Path, launch: list[str] = LAUNCH, **events) -> subprocess.Popen:
     """Two processes that train together, and their launcher."""
     run.parent.mkdir(exist_ok=True)
-    command = [*LAUNCH, SCRIPT, str(run), config.to_json(), json.dumps(events)]
+    command = [*launch, SCRIPT, str(run), config.to_json(), json.dumps(events)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
-def _trained(config: TrainConfig, run: Path, **events) -> tuple[int, str, list[dict]]:
+def _trained(config: TrainConfig, run: Path, launch: list[str] = LAUNCH, **events) -> tuple[int, str, list[dict]]:
     """The launcher's exit code, what was told, and what each of the processes left."""
-    with _launch(config, run, **events) as launcher:
+    with _launch(config, run, launch, **events) as launcher:
         _, told = launcher.communicate(timeout=300)
     left = [run.parent / f"rank-{rank}.json" for rank in (0, 1)]
     return launcher.returncode, told, [json.loads(path.read_text()) for path in left if path.exists()]
@@ -42,10 +42,11 @@ def _losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_rows(run / "metrics.jsonl") if "loss" in row]
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("lean")
 def test_two_processes_train_as_one_with_batches_of_twice_the_size(configured, tmp_path):
     frozen = {"freeze_norm": True, "max_steps": 6, "ema": 0.5, "lr": 1e-4, "clip_norm": 1.0, "validate_every": 3}
-    code, told, (first, second) = _trained(configured(batch_size=1, **frozen), tmp_path / "two" / "run")
+    config, run = configured(batch_size=1, **frozen), tmp_path / "two" / "run"
+    code, told, (first, second) = _trained(config, run, [sys.executable])
     assert code == 0, told
     assert (first["network"], first["average"]) == (second["network"], second["average"])
     assert Counter(first["pictures"] + second["pictures"]) == Counter(2 * [f"set/picture-0{i}" for i in _trained_on()])
