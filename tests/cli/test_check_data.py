@@ -8,8 +8,8 @@ from planted import plant, save_pair, sound
 from cli.command import u2net
 
 
-def _told(*arguments):
-    result = u2net("check-data", *arguments)
+def _told(run, *arguments):
+    result = run("check-data", *arguments)
     return result.returncode, result.stdout.decode(), result.stderr.decode()
 
 
@@ -17,8 +17,8 @@ def _told(*arguments):
 def planted(tmp_path_factory):
     root = tmp_path_factory.mktemp("planted")
     training, validation, expected = plant(root)
-    told = _told(training, "--validation", validation, "--json", root / "r.json", "--sheet", root / "s.png", "--all")
-    return root, expected, told
+    options = ["--validation", validation, "--json", root / "r.json", "--sheet", root / "s.png", "--all"]
+    return root, expected, _told(u2net, training, *options)
 
 
 def test_every_fault_is_told_by_name_and_what_comes_of_it(planted):
@@ -43,49 +43,49 @@ def test_json_and_sheet_are_written(planted):
     assert read_image(root / "s.png").width > 1000
 
 
-def test_sound_data_end_well(tmp_path):
-    code, text, errors = _told(sound(tmp_path))
+def test_sound_data_end_well(here, tmp_path):
+    code, text, errors = _told(here, sound(tmp_path))
     assert (code, errors) == (0, "")
     assert text.endswith("8 of 8 pairs can be used: 0 errors, 0 warnings, 0 notes\n")
 
 
-def test_warnings_alone_end_well(tmp_path):
+def test_warnings_alone_end_well(here, tmp_path):
     save_pair(sound(tmp_path), "again", 1)
-    code, text, _ = _told(tmp_path)
+    code, text, _ = _told(here, tmp_path)
     assert code == 0
     assert "WARNING duplicate (1)" in text
 
 
-def test_an_archive_and_folders_apart_are_examined(tmp_path):
+def test_an_archive_and_folders_apart_are_examined(here, tmp_path):
     root = sound(tmp_path / "set")
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         archive.add(root, "set")
-    assert _told(tmp_path / "set.tar")[0] == 0
-    assert _told("--images", root / "images", "--masks", root / "masks")[0] == 0
+    assert _told(here, tmp_path / "set.tar")[0] == 0
+    assert _told(here, "--images", root / "images", "--masks", root / "masks")[0] == 0
 
 
-def test_of_many_findings_five_are_named_unless_all_are_asked_for(tmp_path):
+def test_of_many_findings_five_are_named_unless_all_are_asked_for(here, tmp_path):
     for index in range(9):
         save_pair(sound(tmp_path), f"alone{index}", 40 + index)
         (tmp_path / f"masks/alone{index}.png").unlink()
-    assert "    and 4 more\n" in _told(tmp_path)[1]
-    assert "alone8 " in _told(tmp_path, "--all")[1]
+    assert "    and 4 more\n" in _told(here, tmp_path)[1]
+    assert "alone8 " in _told(here, tmp_path, "--all")[1]
 
 
-def test_classes_are_told_by_their_names(tmp_path):
+def test_classes_are_told_by_their_names(here, tmp_path):
     from PIL import Image
 
     save_pair(tmp_path, "a", 0, truth=Image.new("L", (96, 72), 1))
-    code, text, _ = _told(tmp_path, "--classes", "ground,car,wheel")
+    code, text, _ = _told(here, tmp_path, "--classes", "ground,car,wheel")
     assert code == 0
     assert "classes: ground 0.00%, car 100.00%, wheel 0.00%\n" in text
     assert "class 2, wheel" in text
 
 
-def test_a_name_cannot_move_the_cursor(tmp_path):
+def test_a_name_cannot_move_the_cursor(here, tmp_path):
     save_pair(sound(tmp_path), "a\x1b[2Jb", 40)
     (tmp_path / "masks/a\x1b[2Jb.png").unlink()
-    _, text, _ = _told(tmp_path)
+    _, text, _ = _told(here, tmp_path)
     assert "\x1b" not in text
     assert r"a\x1b[2Jb" in text
 
@@ -106,8 +106,8 @@ def _folder(root, *names):
         (["images/a.jpg", "masks/b.png"], "no picture has the name of a mask"),
     ],
 )
-def test_no_pairs_is_one_line_with_what_is_expected(tmp_path, names, words):
-    code, text, errors = _told(_folder(tmp_path / "set", *names))
+def test_no_pairs_is_one_line_with_what_is_expected(here, tmp_path, names, words):
+    code, text, errors = _told(here, _folder(tmp_path / "set", *names))
     assert (code, text, errors.count("\n")) == (1, "", 1)
     assert words in errors
     assert "expected images/NAME.jpg with masks/NAME.png" in errors
@@ -123,13 +123,13 @@ def test_no_pairs_is_one_line_with_what_is_expected(tmp_path, names, words):
         (["{0}", "--sheet", "{0}/sheet.txt"], "--sheet ends in"),
     ],
 )
-def test_nonsense_is_refused_in_one_line(tmp_path, arguments, words):
+def test_nonsense_is_refused_in_one_line(here, tmp_path, arguments, words):
     root = sound(tmp_path, 2)
-    code, text, errors = _told(*(argument.format(root) for argument in arguments))
+    code, text, errors = _told(here, *(argument.format(root) for argument in arguments))
     assert (code, text, errors.count("\n")) == (2, "", 1)
     assert words in errors
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
-    code, _, errors = _told(sound(tmp_path, 2), "--json", tmp_path / "nowhere/r.json")
+def test_a_file_that_cannot_be_written_is_one_line(here, tmp_path):
+    code, _, errors = _told(here, sound(tmp_path, 2), "--json", tmp_path / "nowhere/r.json")
     assert (code, errors.count("\n")) == (1, 1)
