@@ -1,4 +1,5 @@
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,10 +59,10 @@ def root(tmp_path):
 @pytest.fixture
 def configured(root):
     """Makes configurations of runs on `root` that take a second."""
+    return partial(small_config, root)
 
-    def make(**fields) -> TrainConfig:
-        small = {"size": 40, "crop": 32, "batch_size": 2, "max_steps": 4, "holdout": 0.25, "augment": "none"}
-        where = {"device": "cpu", "workers": 0, "precision": "fp32"}
-        return TrainConfig(**({"data": (str(root),)} | small | where | fields))
 
-    return make
+def small_config(root: Path, **fields) -> TrainConfig:
+    small = {"size": 40, "crop": 32, "batch_size": 2, "max_steps": 4, "holdout": 0.25, "augment": "none"}
+    where = {"device": "cpu", "workers": 0, "precision": "fp32"}
+    return TrainConfig(**({"data": (str(root),)} | small | where | fields))

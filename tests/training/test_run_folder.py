@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.conftest import TINY, small_config
 from training.pairs import write_pairs
 from u2net import evaluate, new_session
+from u2net.net.model import VARIANTS
 from u2net.training import TrainConfig
 from u2net.training.examples import open_examples
 from u2net.training.loop import TrainResult, train
@@ -13,11 +15,23 @@ from u2net.training.loop import TrainResult, train
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
-def test_a_run_leaves_what_it_should(configured, tmp_path):
-    train(configured(max_steps=4, checkpoint_every=2, sample_every=2, keep=1, validate_every=2), tmp_path / "run")
-    run = tmp_path / "run"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, TrainConfig, TrainResult]:
+    """The folder of a run, what it was told, and what it returned."""
+    folder = tmp_path_factory.mktemp("trained")
+    rhythm = {"checkpoint_every": 2, "sample_every": 2, "validate_every": 2, "keep": 1}
+    config = small_config(write_pairs(folder / "set"), max_steps=4, lr=0.01, **rhythm)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "u2netp", TINY)
+        return folder / "run", config, train(config, folder / "run")
+
+
+def test_a_run_leaves_what_it_should(run):
+    folder, *_ = run
     left = {
-        path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and "events" not in path.parts
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "events" not in path.parts
     }
     checkpoint = {
         f"checkpoints/step-00000004/{name}" for name in ("SHA256SUMS", "state.safetensors", "weights.safetensors")
@@ -25,14 +39,13 @@ def test_a_run_leaves_what_it_should(configured, tmp_path):
     files = {"config.json", "metrics.jsonl", "curves.png", "best.safetensors", "model.onnx", "README.md", ".lock"}
     samples = {"samples/step-00000002.jpg", "samples/step-00000004.jpg"}
     assert left == checkpoint | files | samples | {"cache/pairs.json"}
-    assert list((run / "events").iterdir())
-    assert TrainConfig.from_json((run / "config.json").read_text()).max_steps == 4
-    assert "4 in" in (run / "README.md").read_text()
+    assert list((folder / "events").iterdir())
+    assert TrainConfig.from_json((folder / "config.json").read_text()).max_steps == 4
+    assert "4 in" in (folder / "README.md").read_text()
 
 
-def test_the_exported_model_scores_what_was_logged(configured, tmp_path):
-    config = configured(max_steps=4, validate_every=2, lr=0.01)
-    result = train(config, tmp_path / "run")
+def test_the_exported_model_scores_what_was_logged(run):
+    _, config, result = run
     _, (held_out,) = open_examples(config)
     scores = evaluate(held_out, new_session(result.model)).scores
     assert scores.keys() == {name.removeprefix("holdout ") for name in result.scores}
@@ -40,10 +53,10 @@ def test_the_exported_model_scores_what_was_logged(configured, tmp_path):
         assert score == pytest.approx(result.scores[f"holdout {name}"], abs=2e-4), name
 
 
-def test_a_run_returns_what_it_came_to(configured, tmp_path):
-    result = train(configured(max_steps=1), tmp_path / "run")
+def test_a_run_returns_what_it_came_to(run):
+    folder, _, result = run
     assert isinstance(result, TrainResult)
-    assert (result.weights, result.model) == (tmp_path / "run" / "best.safetensors", tmp_path / "run" / "model.onnx")
+    assert (result.weights, result.model) == (folder / "best.safetensors", folder / "model.onnx")
     assert {"holdout maxF", "holdout MAE"} <= result.scores.keys()
 
 
@@ -83,7 +96,7 @@ CLASSES = ("background", "red", "green")
 
 def test_several_classes_are_trained_scored_and_exported(configured, tmp_path):
     root = _write_classes(tmp_path / "classes")
-    config = configured(data=(str(root),), classes=CLASSES, max_steps=60, lr=0.01, size=40, crop=40, ema=0.5)
+    config = configured(data=(str(root),), classes=CLASSES, max_steps=40, lr=0.02, size=40, crop=40, ema=0.5)
     result = train(config, tmp_path / "run")
     assert {"holdout mIoU", "holdout red", "holdout green"} <= {name.replace("IoU ", "") for name in result.scores}
     session = new_session(result.model)
@@ -96,6 +109,7 @@ def test_several_classes_are_trained_scored_and_exported(configured, tmp_path):
     assert evaluate(held_out, session).scores["mIoU"] == pytest.approx(result.scores["holdout mIoU"], abs=2e-4)
 
 
+@pytest.mark.usefixtures("lean")
 def test_the_index_to_ignore_is_ignored_in_validation_too(configured, tmp_path):
     root = _write_classes(tmp_path / "classes")
     for path in (root / "masks").iterdir():
