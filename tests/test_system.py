@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.system import Signals, atomic_write
+from u2net.system import Signals, atomic_write, leads_back
 
 
 @pytest.fixture
@@ -177,3 +177,22 @@ def test_the_first_signal_decides():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert signals.received == signal.SIGINT
+
+
+def test_a_link_leads_back_if_it_goes_to_a_folder_above_it(tmp_path):
+    root = tmp_path / "root"
+    (root / "a/b").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name, target, is_back in [
+        ("a/b/self", ".", True),
+        ("a/b/up", "../..", True),
+        ("a/b/above", tmp_path, True),
+        ("a/beside", root / "a/b", False),
+        ("a/away", tmp_path / "elsewhere", False),
+        ("a/broken", "nowhere", False),
+    ]:
+        (root / name).symlink_to(target)
+        assert leads_back(root / name, root) is is_back
+    (tmp_path / "elsewhere/back").symlink_to(root / "a")
+    assert leads_back(root / "a/away/back", root)
+    assert not leads_back(root / "a/b", root)

@@ -1,4 +1,4 @@
-"""Whole files or none, processors and memory, what the C library keeps, and wishes to stop."""
+"""Whole files or none, links, processors and memory, what the C library keeps, and wishes to stop."""
 
 from __future__ import annotations
 
@@ -50,6 +50,14 @@ def sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def leads_back(path: Path, root: Path) -> bool:
+    """Whether a path below `root` is a link to one of the folders above it, so that following it would not end."""
+    if not path.is_symlink():
+        return False
+    above = (parent for parent in path.parents if parent == root or root in parent.parents)
+    return any(Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)) for folder in above)
 
 
 def num_processors() -> int:

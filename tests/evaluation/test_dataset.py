@@ -70,6 +70,34 @@ def test_hidden_and_other_files_are_left_out(tmp_path):
     assert len(open_dataset(tmp_path)) == 1
 
 
+def test_links_to_folders_are_followed(tmp_path):
+    _files(tmp_path / "elsewhere", "deep/a.jpg", "truth/a.png")
+    root = _files(tmp_path / "set", "readme.txt")
+    (root / "images").symlink_to("../elsewhere/deep")
+    (root / "masks").symlink_to(tmp_path / "elsewhere/truth")
+    (tmp_path / "link").symlink_to(root)
+    for place in (root, tmp_path / "link"):
+        (example,) = open_dataset(place)
+        assert (example.image.read(), example.mask.read()) == (b"deep/a.jpg", b"truth/a.png")
+
+
+def test_links_that_lead_back_or_to_what_is_read_already_add_nothing(tmp_path):
+    root = _files(tmp_path / "set", "images/a.jpg", "masks/a.png", ".hidden/b.jpg")
+    _files(tmp_path / "elsewhere", "more/b.jpg")
+    (tmp_path / "other.jpg").write_bytes(b"")
+    (root / "again").symlink_to("masks")
+    (root / "images/all").symlink_to(root)
+    (root / "images/up").symlink_to(tmp_path)
+    (root / "images/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(root / "images")
+    (root / "broken").symlink_to("nowhere")
+    assert [source.name.relative_to(root).as_posix() for source in list_sources(root)] == [
+        "images/a.jpg",
+        "images/more/more/b.jpg",
+        "masks/a.png",
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [
@@ -90,6 +118,19 @@ def test_folders_whose_names_never_meet_are_refused(tmp_path):
     _files(tmp_path, "x/a.jpg", "y/b.png")
     with pytest.raises(InvalidDataset, match="no picture of"):
         open_pairs(tmp_path / "x", tmp_path / "y")
+
+
+def test_masks_may_have_an_ending_that_pictures_have_not(tmp_path):
+    root = _files(tmp_path, "all/a.jpg", "all/a_mask.png", "all/a_edge.png", "all/b.jpg", "all/b_mask.png")
+    for suffix in ("_mask", "_mask.png"):
+        dataset = open_pairs(root / "all", root / "all", mask_suffix=suffix)
+        assert [e.name for e in dataset if e.is_pair] == ["a", "b"]
+    apart = _files(tmp_path / "apart", "images/a.jpg", "masks/a_mask.png", "masks/a_edge.png")
+    assert [(e.name, e.mask.name.name) for e in open_dataset(apart, mask_suffix="_mask")] == [("a", "a_mask.png")]
+
+
+def test_a_data_set_without_the_ending_is_matched_by_whole_names(tmp_path):
+    assert len(open_dataset(_files(tmp_path, "images/a.jpg", "masks/a.png"), mask_suffix="_mask")) == 1
 
 
 def test_what_is_not_there_and_what_is_no_archive_is_refused(tmp_path):

@@ -125,12 +125,14 @@ def _with_pairs(dataset: Dataset) -> Dataset:
     """The data set itself. Raises InvalidDataset, with one example, if no picture in it has a mask."""
     from u2net.errors import InvalidDataset
     from u2net.evaluation.check.examination import check_names
+    from u2net.evaluation.layout import advise
 
-    if not any(example.image and example.mask for example in dataset):
+    if not any(example.is_pair for example in dataset):
         _, kind, detail = next(check_names(dataset))
+        sources = [source for example in dataset for source in (example.image, example.mask) if source]
         raise InvalidDataset(
             f"{dataset.name}: no picture has the name of a mask; found {dataset.layout}; "
-            f"{kind}: {detail}; expected {_EXPECTED}"
+            f"{kind}: {detail}; {advise(sources)}; expected {_EXPECTED}"
         )
     return dataset
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidDataset
+from u2net.evaluation.layout import advise, name_before, split_by_role
 from u2net.images.formats import SUFFIXES
 from u2net.images.load import load_image, load_stored
-
-_MASK_FOLDER = re.compile(r"(?i:mask|ground|truth|label|annot|alpha|matte)|GT|(?<![A-Za-z])gt(?![a-z])")
+from u2net.system import leads_back
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Example:
     image: Source | None
     mask: Source | None
 
+    @property
+    def is_pair(self) -> bool:
+        """Whether both are there."""
+        return self.image is not None and self.mask is not None
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -61,8 +67,8 @@ class Dataset:
     layout: str
     """In words: which folders hold pictures and which hold masks."""
     examples: list[Example] = field(repr=False)
-    duplicates: list[tuple[Source, Source]] = field(default_factory=list, repr=False)
-    """For each file left out: the file of the same name that was taken, and itself; none in a strict data set."""
+    duplicates: list[tuple[str, Source, Source]] = field(default_factory=list, repr=False)
+    """For each file left out: its name, the file of this name that was taken, and itself; none in a strict data set."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -75,51 +81,63 @@ class Dataset:
         return replace(self, examples=self.examples[index::num])
 
 
-def open_dataset(root: str | PathLike[str], *, strict: bool = True) -> Dataset:
+def open_dataset(root: str | PathLike[str], *, strict: bool = True, mask_suffix: str = "") -> Dataset:
     """Find the pictures and masks below a folder, or in a tar archive, in any layout.
 
-    Masks are in folders with "mask", "gt", "ground", "label" … in their names, as in DUTS, ECSSD, PASCAL-S, HKU-IS,
-    DUT-OMRON and SOD. If there is no such folder, masks are the .png files beside .jpg files of the same name. Raises
-    InvalidDataset, naming the folders, if it finds no pictures or no masks, and as `match_names` does.
+    The names of folders tell which is which (see `role_of`), as in DUTS, ECSSD, PASCAL-S, HKU-IS, DUT-OMRON, SOD,
+    PASCAL VOC, AM-2k and P3M-10k; if they do not, masks are the .png files beside .jpg files of the same name. With
+    `mask_suffix`, as in NAME_mask.png, masks are the files whose names end so, if there are any. Raises InvalidDataset,
+    with what would do, if it finds no pictures or no masks and, if `strict`, if no two have one name, or three have.
     """
     root = Path(root)
     sources = list_sources(root)
-    above = root.as_posix() if root.is_dir() else "."
-    masks: list[Source] = []
-    images: list[Source] = []
-    for source in sources:
-        (masks if _MASK_FOLDER.search(str(source.name.parent.relative_to(above))) else images).append(source)
-    if not masks:
-        twins = {s.name.with_suffix("") for s in sources if s.name.suffix.lower() in (".jpg", ".jpeg")}
-        masks = [s for s in sources if s.name.suffix.lower() == ".png" and s.name.with_suffix("") in twins]
-        images = [s for s in sources if s.name.with_suffix("") in twins and s not in masks]
+    images, masks = split_by_role(sources, mask_suffix)
     if not masks or not images:
-        folders = ", ".join(sorted({s.name.parent.name or "." for s in sources})) or "none"
-        raise InvalidDataset(f"{root}: found no pictures with masks beside them; folders with pictures: {folders}")
-    return match_names(images, masks, root.stem, strict=strict)
+        folders = ", ".join(sorted({s.name.parent.name or "." for s in sources}))
+        told = f"found no pictures with masks beside them; folders with pictures: {folders}"
+        raise InvalidDataset(f"{root}: {told}; {advise(sources)}")
+    try:
+        dataset = match_names(images, masks, root.stem, strict=strict, mask_suffix=mask_suffix)
+    except InvalidDataset as error:
+        raise InvalidDataset(f"{root}: {error}; {advise(sources)}") from None
+    taken = {*images, *masks}
+    if left_alone := [source for source in sources if source not in taken]:
+        dataset = replace(dataset, layout=f"{dataset.layout}; left alone: {_folders(left_alone)}")
+    if strict and not any(example.is_pair for example in dataset):
+        raise InvalidDataset(f"{root}: no picture has a mask of the same name; {dataset.layout}; {advise(sources)}")
+    return dataset
 
 
-def open_pairs(images: str | PathLike[str] | None, masks: str | PathLike[str], *, strict: bool = True) -> Dataset:
+def open_pairs(
+    images: str | PathLike[str] | None, masks: str | PathLike[str], *, strict: bool = True, mask_suffix: str = ""
+) -> Dataset:
     """The pictures of one folder or archive with the masks of another; without `images`, the masks alone.
 
-    Raises InvalidDataset if either holds no pictures and, if `strict`, if no picture has a mask, and as `match_names`.
+    With `mask_suffix` only files whose names end so are masks, if there are any. Raises InvalidDataset if either holds
+    no pictures and, if `strict`, if no picture has a mask, and as `match_names`.
     """
     mask_sources = list_sources(Path(masks))
     image_sources = list_sources(Path(images)) if images is not None else []
+    if mask_suffix and any(name_before(source, mask_suffix) for source in mask_sources):
+        mask_sources = [source for source in mask_sources if name_before(source, mask_suffix)]
+        known = set(mask_sources)  # pictures may lie in the same folder
+        image_sources = [source for source in image_sources if source not in known]
     name = Path(masks).stem if images is None else Path(images).stem
-    dataset = match_names(image_sources, mask_sources, name, strict=strict)
-    if strict and images is not None and not any(example.image and example.mask for example in dataset):
-        raise InvalidDataset(f"no picture of {images} has the name of a mask of {masks}")
+    dataset = match_names(image_sources, mask_sources, name, strict=strict, mask_suffix=mask_suffix)
+    if strict and images is not None and not any(example.is_pair for example in dataset):
+        told = f"no picture of {images} has the name of a mask of {masks}"
+        raise InvalidDataset(f"{told}; {advise([*image_sources, *mask_sources])}")
     return dataset
 
 
 def list_sources(root: Path) -> list[Source]:
     """Every file with a picture's suffix below a folder, or in a tar archive, sorted by name.
 
-    Hidden files are left out; links to folders are not followed. Raises InvalidDataset if there is none.
+    Hidden files are left out. Links to folders are followed, but each folder is read once, by its own name rather than
+    a link's, and links to a folder above them are left alone. Raises InvalidDataset if there is none.
     """
     if root.is_dir():
-        sources = [Source(path) for path in root.rglob("*") if path.is_file()]
+        sources = [Source(path) for path in _files_below(root)]
     elif root.is_file():
         try:
             with tarfile.open(root, "r:") as archive:  # uncompressed, so that files can be read where they lie
@@ -141,33 +159,57 @@ def list_sources(root: Path) -> list[Source]:
     return sorted(sources, key=lambda source: source.name)
 
 
-def by_stem(sources: Iterable[Source], *, strict: bool = True) -> tuple[dict[str, Source], list[tuple[Source, Source]]]:
-    """The first source of each name, without folder and suffix; and for each other source, the first and itself.
+def _files_below(root: Path) -> list[Path]:
+    """The files below a folder, and below those that links in it lead to."""
+    files: list[Path] = []
+    seen: set[str] = set()
+    waiting = deque([root])
+    while waiting:  # links come after all folders that are reached without them
+        for folder, folders, names in os.walk(waiting.popleft()):
+            here, real = Path(folder), os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            links = [here / name for name in folders if (here / name).is_symlink()]
+            waiting += [link for link in links if not leads_back(link, root)]
+            files += [here / name for name in names if (here / name).is_file()]
+    return files
+
+
+def by_stem(
+    sources: Iterable[Source], *, strict: bool = True, suffix: str = ""
+) -> tuple[dict[str, Source], list[tuple[str, Source, Source]]]:
+    """The first source of each name, without folder, kind and `suffix`; and for each other, name, first and itself.
 
     Raises InvalidDataset for two sources of one name if `strict`.
     """
     named: dict[str, Source] = {}
-    firsts = [(named.setdefault(source.name.stem, source), source) for source in sources]
-    duplicates = [(first, source) for first, source in firsts if first is not source]
+    stems = ((name_before(source, suffix) or source.name.stem, source) for source in sources)
+    firsts = [(stem, named.setdefault(stem, source), source) for stem, source in stems]
+    duplicates = [(stem, first, source) for stem, first, source in firsts if first is not source]
     if strict and duplicates:
-        first, source = duplicates[0]
-        raise InvalidDataset(f"two files are called {source.name.stem}: {first.name} and {source.name}")
+        stem, first, source = duplicates[0]
+        raise InvalidDataset(f"two files are called {stem}: {first.name} and {source.name}")
     return named, duplicates
 
 
-def match_names(images: Iterable[Source], masks: Iterable[Source], name: str, *, strict: bool = True) -> Dataset:
-    """Match pictures and masks that have the same name without folder and suffix.
+def match_names(
+    images: Iterable[Source], masks: Iterable[Source], name: str, *, strict: bool = True, mask_suffix: str = ""
+) -> Dataset:
+    """Match pictures and masks that have the same name without folder and kind, and masks without `mask_suffix`.
 
     Two pictures or two masks of one name raise InvalidDataset if `strict`; otherwise the first is taken and the others
     become `duplicates` of the data set.
     """
     images_by_stem, spare_images = by_stem(images, strict=strict)
-    masks_by_stem, spare_masks = by_stem(masks, strict=strict)
+    masks_by_stem, spare_masks = by_stem(masks, strict=strict, suffix=mask_suffix)
     examples = [
         Example(stem, images_by_stem.get(stem), masks_by_stem.get(stem))
         for stem in sorted(images_by_stem.keys() | masks_by_stem.keys())
     ]
-    layout = f"pictures: {_folders(images_by_stem)}; masks: {_folders(masks_by_stem)}"
+    layout = f"pictures: {_folders(images_by_stem.values())}; masks: {_folders(masks_by_stem.values())}"
     return Dataset(name, layout, examples, spare_images + spare_masks)
 
 
@@ -205,7 +247,7 @@ def load_indices(source: Source) -> NDArray[np.uint8]:
     return load_stored(source.read())
 
 
-def _folders(sources: dict[str, Source]) -> str:
+def _folders(sources: Iterable[Source]) -> str:
     """How many files lie in which folders, in words."""
-    counts = Counter(f"{source.name.parent.name or '.'}/*{source.name.suffix}" for source in sources.values())
+    counts = Counter(f"{source.name.parent.name or '.'}/*{source.name.suffix}" for source in sources)
     return ", ".join(f"{num} in {folder}" for folder, num in counts.items()) or "none"

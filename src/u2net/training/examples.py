@@ -112,9 +112,6 @@ def open_examples(config: TrainConfig) -> tuple[Examples, list[Dataset]]:
     if not datasets:
         raise InvalidDataset("nothing to train on: name a folder or archive with pictures and masks")
     datasets = _named_uniquely(datasets)
-    for dataset in datasets:
-        if not any(_is_pair(example) for example in dataset):
-            raise InvalidDataset(f"{dataset.name}: no picture has a mask of the same name; {dataset.layout}")
     if config.validation:
         validation = _named_uniquely([open_dataset(root) for root in config.validation])
         return new_examples(datasets, weights, config), validation
@@ -142,7 +139,7 @@ def _named_uniquely(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 def _hold_out(dataset: Dataset, part: float) -> tuple[Dataset, list[Example]]:
     """The rest of a data set, and the pairs held out of it."""
-    pairs = sorted((example for example in dataset if _is_pair(example)), key=_digest)
+    pairs = sorted((example for example in dataset if example.is_pair), key=_digest)
     held_out = {example.name for example in pairs[: min(round(len(pairs) * part), len(pairs) - 1)]}
     rest = [example for example in dataset if example.name not in held_out]
     return replace(dataset, examples=rest), [example for example in dataset if example.name in held_out]
@@ -151,10 +148,6 @@ def _hold_out(dataset: Dataset, part: float) -> tuple[Dataset, list[Example]]:
 def _digest(example: Example) -> bytes:
     _, _, name = example.name.partition("/")  # the data set may be moved and renamed
     return hashlib.sha256(name.encode()).digest()
-
-
-def _is_pair(example: Example) -> bool:
-    return example.image is not None and example.mask is not None
 
 
 class Key(NamedTuple):

@@ -14,6 +14,7 @@ from tempfile import NamedTemporaryFile
 from u2net.cutout.cutter import Status
 from u2net.errors import reason
 from u2net.images.formats import HEAD, SUFFIXES, kind_of
+from u2net.system import leads_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +174,6 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome], Counte
             else:
                 others[suffix] += 1
     return pictures, unreadable, others
-
-
-def leads_back(path: Path, root: Path) -> bool:
-    """Whether a path below `root` is a link to one of the folders above it, so that following it would not end."""
-    if not path.is_symlink():
-        return False
-    above = (parent for parent in path.parents if parent == root or root in parent.parents)
-    return any(Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)) for folder in above)
 
 
 def _holds_picture(path: Path) -> bool:

@@ -149,8 +149,8 @@ def check_names(dataset: Dataset) -> Iterator[tuple[Example, str, str]]:
         elif example.mask and not example.image:
             yield example, "no-picture", _lonely(example.mask, pictures.get(_bare(example.name)))
     examples = {example.name: example for example in dataset}
-    for first, further in dataset.duplicates:
-        yield examples[first.name.stem], "same-name", f"{_shown(first)} and {_shown(further)}"
+    for name, first, further in dataset.duplicates:
+        yield examples[name], "same-name", f"{_shown(first)} and {_shown(further)}"
 
 
 def _lonely(source: Source, counterpart: Source | None) -> str:

@@ -97,14 +97,14 @@ class Examined:
     @property
     def num_pairs(self) -> int:
         """Examples with picture and mask."""
-        return sum(bool(example.image and example.mask) for example in self.dataset)
+        return sum(example.is_pair for example in self.dataset)
 
     @property
     def num_usable(self) -> int:
         """Pairs without an error of their own."""
-        ambiguous = {first.name.stem for first, _ in self.dataset.duplicates}
+        ambiguous = {name for name, _, _ in self.dataset.duplicates}
         return sum(
-            bool(example.image and example.mask)
+            example.is_pair
             and example.name not in ambiguous
             and all(KINDS[kind].severity != "error" for kind, _ in checked.faults)
             for example, checked in zip(self.dataset, self.checked, strict=True)
