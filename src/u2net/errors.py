@@ -65,6 +65,10 @@ class SessionClosed(U2NetError, RuntimeError):
     """A picture was given to a session after its end."""
 
 
+class NotPicklable(U2NetError, TypeError):
+    """A session cannot go to another process: it was not opened from a file, or with what stays in its process."""
+
+
 class UnknownModel(U2NetError, ValueError):
     """No model of that name, and no such file."""
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from u2net.errors import UnusableRuntime
 from u2net.inference.choose import choose
-from u2net.inference.runtimes import RUNTIMES, Options, Precision, Runtime
+from u2net.inference.origin import Origin
+from u2net.inference.runtimes import Options, Precision, Runtime
 from u2net.inference.session import Session
 from u2net.models import DEFAULT
+from u2net.models.card import Card
 from u2net.models.onnx_file import OnnxFile
 from u2net.models.transform import Transform
 from u2net.models.zoo import MODELS, cache_folder, resolve
@@ -48,6 +50,8 @@ def new_session(
     short names in `u2net.inference.runtimes.PROVIDERS` too. `model_path` is rembg's way to name a file, with the model
     name "u2net_custom". `progress` shows a download on stderr.
 
+    The session may be pickled, but for one with `sess_opts`.
+
     Raises UnknownModel, DownloadError, InvalidModel, MissingExtra, OSError for a file that cannot be read, and
     ValueError for parameters that make no sense together.
     """
@@ -62,8 +66,10 @@ def new_session(
         from u2net.net.backend import torch_backend
         from u2net.net.weight_files import load_checkpoint
 
+        origin = Origin.of(path, Card(path.stem), "torch", Options())
         network, card = load_checkpoint(path)
-        return Session(torch_backend(network), replace(card, transform=transform) if transform else card)
+        card = replace(card, transform=transform) if transform else card
+        return Session(torch_backend(network), card, replace(origin, card=card))
     if providers is not None or sess_opts is not None:
         if runtime not in ("auto", "onnxruntime"):
             raise ValueError("providers and sess_opts are for ONNX Runtime")
@@ -78,7 +84,8 @@ def new_session(
     path, chosen, number = choose(file, card.transform.size, runtime, precision)
     _log.debug("%s runs %s in %s", chosen, path.name, number)
     options = Options(number, threads or _threads_from_environment(), cache_folder() / chosen, providers, sess_opts)
-    return Session(RUNTIMES[chosen].open(path, card, options), card)
+    origin = Origin.of(path, card, chosen, options)
+    return Session(origin.backend(), card, origin)
 
 
 def _threads_from_environment() -> int | None:

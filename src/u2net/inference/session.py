@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from u2net.errors import InvalidModel, SessionClosed
+from u2net.errors import InvalidModel, NotPicklable, SessionClosed
 from u2net.images.load import ImageData, load_image
 from u2net.images.picture import Picture
 from u2net.models.card import Card
 from u2net.models.transform import Backend
+
+if TYPE_CHECKING:
+    from u2net.inference.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,34 @@ class Prediction:
 class Session:
     """Turns pictures into maps of their size. May be used by several threads at once.
 
-    As a context manager it closes itself.
+    As a context manager it closes itself. One that `new_session` opened may be pickled: its file and how it was opened
+    are kept, with the file's digest, and where it arrives it is opened with the first picture.
     """
 
-    def __init__(self, backend: Backend, card: Card) -> None:
+    def __init__(self, backend: Backend, card: Card, origin: Origin | None = None) -> None:
         self.backend = backend
         self.card = card
+        self._origin = origin
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Callable[[Origin], Session], tuple[Origin]]:
+        if self.is_closed:
+            raise SessionClosed("the session is closed")
+        if self._origin is None:
+            raise NotPicklable(
+                "a session around a live network or a function cannot be pickled: new_session opens files"
+            )
+        return self._origin.travel()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more pictures."""
+        return self.backend is _closed
 
     def close(self) -> None:
         """Let go of the runtime, its memory and its threads; maps that are being made are finished.
