@@ -33,7 +33,7 @@ def told(monkeypatch, tmp_path):
         calls.append((config, run))
         return TrainResult(1, {"set maxF": 0.5}, run / "best.safetensors", run / "model.onnx")
 
-    from u2net.training.loop import TrainResult
+    from u2net.training.run_folder import TrainResult
 
     monkeypatch.setattr(training, "train", note, raising=False)
 

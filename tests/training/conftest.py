@@ -7,8 +7,7 @@ import torch
 from training.pairs import write_pairs
 from u2net.net.model import VARIANTS, Stage
 from u2net.net.weight_files import load_checkpoint
-from u2net.training import TrainConfig, objective, run_folder
-from u2net.training.validation import Validator
+from u2net.training import TrainConfig, loop, objective, run_folder
 
 TINY = (
     *(Stage(2, False, c_in, 4, 8) for c_in in (3, 8, 8, 8)),
@@ -38,7 +37,7 @@ def lean(tiny, monkeypatch):
     """Leave out of runs what takes longest and has tests of its own: pictures, and the content of the ONNX file."""
     monkeypatch.setattr(run_folder, "export_onnx", lambda _network, path, _card: path.write_bytes(b""))
     monkeypatch.setattr(run_folder, "save_curves", lambda *_: None)
-    monkeypatch.setattr(Validator, "draw", lambda *_: None)
+    monkeypatch.setattr(loop, "save_examples", lambda *_: None)
 
 
 _load_once = cache(load_checkpoint)

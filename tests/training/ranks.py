@@ -21,7 +21,6 @@ from u2net.errors import TrainingInterrupted, U2NetError
 from u2net.net.checkpoint import digest
 from u2net.net.model import VARIANTS
 from u2net.training import TrainConfig, loop, run_folder
-from u2net.training.validation import Validator
 
 
 def divide() -> int:
@@ -43,7 +42,7 @@ def main() -> int:
     run, config, events = Path(sys.argv[1]), TrainConfig.from_json(sys.argv[2]), json.loads(sys.argv[3])
     VARIANTS["u2netp"] = TINY
     run_folder.export_onnx = lambda _network, path, _card: path.write_bytes(b"")
-    run_folder.save_curves = Validator.draw = lambda *_: None
+    run_folder.save_curves = loop.save_examples = lambda *_: None
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     pictures, trainings = [], []

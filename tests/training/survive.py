@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from u2net.training import TrainConfig, snapshot, validation
+from u2net.training import TrainConfig, parallel, snapshot
 from u2net.training.loop import train
 
 
@@ -39,7 +39,7 @@ def _train(config: TrainConfig, folder: Path, point: list | None) -> None:
     if kind == "save":
         snapshot.sync = count.before(snapshot.sync)
     elif kind == "validate":
-        validation.Validator._until_signal = count.during(validation.Validator._until_signal)
+        parallel._until_signal = count.during(parallel._until_signal)
     elif kind == "time":
         threading.Timer(number, _die).start()
     train(config, folder, watch=watch)

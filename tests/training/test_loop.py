@@ -222,11 +222,11 @@ def _cut_off(config: TrainConfig, run: Path, step: int) -> None:
 
 def test_patience_ends_a_run_for_good(configured, tmp_path, monkeypatch):
     scores = iter([0.5, 0.6, 0.6, 0.55, 0.9])
-    evaluate_ = loop.Validator.evaluate
+    evaluate_ = loop.evaluate_together
     monkeypatch.setattr(
-        loop.Validator,
-        "evaluate",
-        lambda self: [replace(one, scores=one.scores | {"maxF": next(scores)}) for one in evaluate_(self)],
+        loop,
+        "evaluate_together",
+        lambda *of: [replace(one, scores=one.scores | {"maxF": next(scores)}) for one in evaluate_(*of)],
     )
     config = configured(max_steps=20, validate_every=1, patience=2)
     result = train(config, tmp_path / "run")

@@ -10,7 +10,8 @@ from u2net import evaluate, new_session
 from u2net.net.model import VARIANTS
 from u2net.training import TrainConfig
 from u2net.training.examples import open_examples
-from u2net.training.loop import TrainResult, train
+from u2net.training.loop import train
+from u2net.training.run_folder import TrainResult
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

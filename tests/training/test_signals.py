@@ -11,11 +11,10 @@ import torch
 from training.pairs import write_pairs
 from u2net.errors import TrainingInterrupted
 from u2net.net.weight_files import load_checkpoint
-from u2net.training import TrainConfig
+from u2net.training import TrainConfig, parallel
 from u2net.training.loop import Watch, train
 from u2net.training.run_folder import read_rows
 from u2net.training.snapshot import Snapshot, load_newest
-from u2net.training.validation import Validator
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
@@ -103,16 +102,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(configured, tmp_path):
 def test_a_signal_in_a_validation_puts_it_off_until_the_run_goes_on(configured, tmp_path, monkeypatch, nth):
     config = configured(max_steps=4, validate_every=2, patience=9)
     pictures = iter(range(1, 1000))
-    until_signal = Validator._until_signal
+    until_signal = parallel._until_signal
 
-    def interrupted(self, examples):
-        for example in until_signal(self, examples):
+    def interrupted(*of):
+        for example in until_signal(*of):
             if next(pictures) in (nth, nth + 1):  # and once more when it is made up for
                 os.kill(os.getpid(), signal.SIGTERM)
             yield example
 
     with monkeypatch.context() as patch:
-        patch.setattr(Validator, "_until_signal", interrupted)
+        patch.setattr(parallel, "_until_signal", interrupted)
         for _ in range(2):
             _interrupted(config, tmp_path / "a" / "run")
             assert _newest(tmp_path / "a" / "run").step == 2

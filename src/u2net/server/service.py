@@ -6,9 +6,9 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -181,13 +181,16 @@ class Service:
     async def _work(self, data: bytes, model: _Model, finish: Finish, task: Task, num_more_pixels: int) -> Made:
         start = time.monotonic()
         for limits in self._steps:
-            async with self._room(min(limits.max_pixels + num_more_pixels, self.config.pixels_at_once)):
-                try:
-                    made = await self._in_pool(partial(self._make, data, limits, model, finish, task, start))
-                except _LargerThanRoom:
-                    continue
+            num_pixels = min(limits.max_pixels + num_more_pixels, self.config.pixels_at_once)
+            await self._pixels.take(num_pixels)
+            try:
+                made = await self._in_pool(partial(self._make, data, limits, model, finish, task, start))
                 # Before the picture's room is given back: while clients read no answers, no more are made.
                 await self.answers.take(self._room_for(made))
+            except _LargerThanRoom:
+                continue
+            finally:
+                self._pixels.give(num_pixels)
             self._mean_seconds += 0.1 * (sum(task.seconds.values()) - task.seconds["wait"] - self._mean_seconds)
             return made
         raise AssertionError("the last step takes the largest picture or raises")
@@ -230,14 +233,6 @@ class Service:
                 await asyncio.wait([waiting])
                 waiting.exception()
             raise
-
-    @asynccontextmanager
-    async def _room(self, num_pixels: int) -> AsyncIterator[None]:
-        await self._pixels.take(num_pixels)
-        try:
-            yield
-        finally:
-            self._pixels.give(num_pixels)
 
 
 class Room:

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: steps, validations by the `evaluate` that users run, snapshots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from os import PathLike
@@ -21,7 +21,10 @@ import torch
 from torch import nn
 
 from u2net.errors import ConfigMismatch, NotEnoughRoom, TrainingDiverged, TrainingInterrupted, U2NetError
-from u2net.evaluation.report import save_text
+from u2net.evaluation.evaluate import as_predict
+from u2net.evaluation.report import save_examples, save_text
+from u2net.inference.session import Session
+from u2net.net.backend import torch_backend
 from u2net.net.weight_files import save_checkpoint
 from u2net.system import Signals
 from u2net.training.config import TrainConfig
@@ -30,10 +33,9 @@ from u2net.training.loader import Batch, Data, open_data
 from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels, reopen_norms
 from u2net.training.objective import Objective, find_precision, new_network, normalise
 from u2net.training.optimizer import learning_rate, set_training
-from u2net.training.parallel import Later, World, joined, with_shared_gradients
-from u2net.training.run_folder import Record, Run
+from u2net.training.parallel import Later, World, evaluate_together, joined, with_shared_gradients
+from u2net.training.run_folder import Record, Run, TrainResult
 from u2net.training.snapshot import State, load_newest, save_snapshot
-from u2net.training.validation import Validator
 
 _NUM_NORM_BATCHES = 8
 
@@ -41,19 +43,6 @@ _log = logging.getLogger(__name__)
 
 Watch = Callable[[int, dict[str, Any]], object]
 """Called after each step and validation, by one process, with the total of steps and the row of metrics.jsonl."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The result of a finished run."""
-
-    num_steps: int
-    scores: dict[str, float]
-    """Scores of the best weights on the first validation set; empty without one."""
-    weights: Path
-    """The best weights, with their card."""
-    model: Path
-    """The same as an ONNX file."""
 
 
 def train(
@@ -81,11 +70,11 @@ def train(
             stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses matrix products on a GPU
             torch.use_deterministic_algorithms(True)
-        training = _Training(config, place, world, signals, progress)
+        training = _Training(config, place, world, signals, watch, progress)
         if world.leads:
             place.save_config(config)
-        record = stack.enter_context(Record(place.folder, training.state.step)) if world.leads else None
-        return training.run(record, watch)
+            training.record = stack.enter_context(Record(place.folder, training.state.step))
+        return training.run()
 
 
 class _Reading(NamedTuple):
@@ -103,11 +92,14 @@ class _Reading(NamedTuple):
 class _Training:
     """One run, from its first step or from its newest snapshot."""
 
-    def __init__(self, config: TrainConfig, place: Run, world: World, signals: Signals, progress: Progress) -> None:
-        self.config, self.place, self.world, self.signals = config, place, world, signals
+    def __init__(
+        self, config: TrainConfig, place: Run, world: World, signals: Signals, watch: Watch, progress: Progress
+    ) -> None:
+        self.config, self.place, self.world, self.signals, self.watch = config, place, world, signals, watch
+        self.record: Record | None = None
+        """In the process that leads."""
         network, transform = new_network(config)
-        looked_at = partial(self._until_signal, progress)
-        self.data: Data = open_data(config, transform, place.cache, world, looked_at)
+        self.data: Data = open_data(config, transform, place.cache, world, partial(self._looked_at, progress))
         self.card = place.new_card(config, transform)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
         is_folded = config.init is not None and has_folded_norms(network)
@@ -128,7 +120,7 @@ class _Training:
         if len(set(world.everyone(self.state.step))) > 1:
             raise U2NetError(f"{place.folder} is not the same folder for all processes: share it between the machines")
         self.saved = self.state.step
-        self.validator = Validator(self.data.validation, self.state.average.network, self.card, config, world, signals)
+        self.predict, self.name = as_predict(Session(torch_backend(self.state.average.network), self.card))
         self.objective: nn.Module = Objective(network, config, transform).to(world.device)
         if world.size > 1:
             # Without the fused map's loss some weights have no gradient, and DDP must look for them.
@@ -140,14 +132,14 @@ class _Training:
         self.num_steps = min(num_steps, config.max_steps or num_steps)
         self.readings: deque[_Reading] = deque()
 
-    def _until_signal(self, progress: Progress, pairs: range) -> Iterator[int]:
+    def _looked_at(self, progress: Progress, pairs: range) -> Iterator[int]:
         """The pairs that are checked before the first step; a signal stops this at once."""
         for pair in progress(pairs):
             if self.signals.received:
                 raise TrainingInterrupted(self.signals.received)
             yield pair
 
-    def run(self, record: Record | None, watch: Watch) -> TrainResult:
+    def run(self) -> TrainResult:
         """Train to the end, or until a signal or too many validations without a better result."""
         config, state = self.config, self.state
         set_training(state.network, config)
@@ -155,7 +147,7 @@ class _Training:
         # What a GPU measured in one step is read during the next, so that it need not wait.
         lag = 1 if self.world.device.type == "cuda" else 0
         if state.step and self._validates():
-            self._validate(record, watch)  # the run was interrupted before it could
+            self._validate()  # the run was interrupted before it could
         signum = self.world.highest(self.signals.received)
         while state.step < self.num_steps and not signum and not self._is_stale():
             began = time.perf_counter()
@@ -166,23 +158,23 @@ class _Training:
                     raise
                 break  # some schedulers signal workers too; nothing has changed since the last step
             state.step += 1
-            self._report(record, watch, lag)
+            self._report(lag)
             state.seconds += time.perf_counter() - began
             if self._validates():
-                self._report(record, watch, 0)
-                self._validate(record, watch)
+                self._report()
+                self._validate()
             signum = self.world.highest(self.signals.received)
             if self._is_stale() or state.step == self.num_steps or state.step % config.checkpoint_every == 0:
-                self._report(record, watch, 0)
+                self._report()
                 self._save()
-            if record and state.step % config.sample_every == 0:
-                self._draw(record)
+            if state.step % config.sample_every == 0:
+                self._draw()
         signum = self.world.highest(self.signals.received)
         if signum:
-            self._report(record, watch, 0)
+            self._report()
             self._save()
             raise TrainingInterrupted(signum, state.step)
-        return self._finish(record)
+        return self._finish()
 
     def _step(self, batches: Iterator[Batch]) -> None:
         """Take one step along the gradient of `accumulate` batches."""
@@ -213,7 +205,7 @@ class _Training:
         state.optimizer.zero_grad(set_to_none=True)
         self.readings.append(_Reading(state.step + 1, Later(values), lr, pictures, began))
 
-    def _report(self, record: Record | None, watch: Watch, lag: int) -> None:
+    def _report(self, lag: int = 0) -> None:
         """Write the rows of finished steps, except for the newest `lag`. Raises TrainingDiverged."""
         while len(self.readings) > lag:
             reading = self.readings.popleft()
@@ -224,7 +216,7 @@ class _Training:
             row: dict[str, Any] = {"step": reading.step, "epoch": round(self._num_epochs(reading.step), 4)}
             row |= {"loss": loss, "fused": fused, "norm": norm if math.isfinite(norm) else None, "lr": reading.lr}
             row["images_per_s"] = round(self.global_batch / (time.perf_counter() - reading.began), 2)
-            self._write(record, watch, row)
+            self._write(row)
 
     def _diverged(self, reading: _Reading, loss: float, norm: float) -> NoReturn:
         """Raise TrainingDiverged, with the pictures of all processes."""
@@ -247,11 +239,13 @@ class _Training:
         """Epochs that are done after this many steps."""
         return step * self.global_batch / len(self.data.order)
 
-    def _validate(self, record: Record | None, watch: Watch) -> None:
+    def _validate(self) -> None:
         """Score the average, and keep it if it is the best so far. After a signal this is left for the resumed run."""
         state = self.state
         self.world.share_norms(state.average.network)
-        evaluations = self.validator.evaluate()
+        evaluations = evaluate_together(
+            self.data.validation, self.predict, self.name, self.config.ignore_index, self.world, self.signals
+        )
         if evaluations is None:
             return
         scores = evaluations[0].scores
@@ -264,21 +258,21 @@ class _Training:
             if self.world.leads:
                 told = {f"{e.dataset} {name}": round(score, 4) for e in evaluations for name, score in e.scores.items()}
                 self.place.save_best(state.average.network, replace(self.card, scores=told))
-        self._write(record, watch, {"step": state.step, "validation": {e.dataset: e.scores for e in evaluations}})
+        self._write({"step": state.step, "validation": {e.dataset: e.scores for e in evaluations}})
 
-    def _write(self, record: Record | None, watch: Watch, row: dict[str, Any]) -> None:
+    def _write(self, row: dict[str, Any]) -> None:
         """Record a row and pass it to `watch`, in the process that leads."""
-        if record:
-            record.write(row)
-            watch(self.num_steps, row)
+        if self.record:
+            self.record.write(row)
+            self.watch(self.num_steps, row)
 
     def _is_stale(self) -> bool:
         return 0 < self.config.patience <= self.state.num_stale
 
     def _save(self) -> None:
         """Write a snapshot, together with weights that can be used at once."""
-        state, saved = self.state, self.state.step
-        if self.saved == saved:
+        state = self.state
+        if self.saved == state.step:
             return
         self.world.share_norms(state.network)
         self.world.share_norms(state.average.network)
@@ -289,20 +283,23 @@ class _Training:
                 also=lambda folder: save_checkpoint(state.average.network, folder / "weights.safetensors", self.card),
                 keep=self.config.keep,
             )
-        self.saved = saved
+        self.saved = state.step
 
-    def _draw(self, record: Record) -> None:
-        """Update the curves, and write a sheet of predictions for a few pictures."""
-        record.draw()
-        self.validator.draw(self.data.samples, self.place.samples / f"step-{self.state.step:08d}.jpg")
+    def _draw(self) -> None:
+        """Update the curves, and write a sheet of a few pictures, their masks and predictions, where this leads."""
+        if self.record:
+            self.record.draw()
+            self.place.samples.mkdir(exist_ok=True)
+            sheet = self.place.samples / f"step-{self.state.step:08d}.jpg"
+            save_examples([(example, example.name) for example in self.data.samples], self.predict, sheet)
 
-    def _finish(self, record: Record | None) -> TrainResult:
+    def _finish(self) -> TrainResult:
         """Write what a finished run leaves."""
         scores: dict[str, float] = {}
-        if record:
+        if self.world.leads:
             if not self.data.validation:
                 self.place.save_best(self.state.average.network, self.card)
-            self._draw(record)
+            self._draw()
             scores = self.place.finish(self.config, self.state.step, self.state.seconds).scores
         scores = self.world.everyone(scores)[0]
         return TrainResult(self.state.step, scores, self.place.best, self.place.model)

@@ -1,13 +1,14 @@
-"""Devices, and processes that train together: what they share, and numbers on their way from a GPU."""
+"""Devices, and processes that train together: what they share and measure, and numbers on their way from a GPU."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from u2net.errors import U2NetError, reason
+from u2net.evaluation.dataset import Dataset, Example
+from u2net.evaluation.evaluate import Evaluation, Predict, measure
+from u2net.system import Signals
 
 T = TypeVar("T")
 
@@ -102,6 +106,36 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
         first = str(error).splitlines()[0]
         raise ValueError(f"device {name!r} cannot be used: {first}") from None
     return device
+
+
+def evaluate_together(
+    datasets: Sequence[Dataset], predict: Predict, name: str, ignore_index: int, world: World, signals: Signals
+) -> list[Evaluation] | None:
+    """Measure data sets, each process a part of each, by the `evaluate` that users run: the same for all processes.
+
+    None if a signal came to any of them before they were done.
+    """
+    tallies = []
+    for dataset in datasets:
+        part = dataset.part(world.rank, world.size)  # no picture twice, none left out
+        progress = partial(_until_signal, signals)
+        tallies.append(measure(part, predict, name, ignore_index=ignore_index, progress=progress))
+    if world.highest(signals.received):
+        return None
+    evaluations = []
+    for tally in tallies:
+        whole, *others = world.everyone(tally)
+        for other in others:
+            whole.merge(other)
+        evaluations.append(whole.evaluation())
+    return evaluations
+
+
+def _until_signal(signals: Signals, examples: Iterable[Example]) -> Iterator[Example]:
+    for example in examples:
+        if signals.received:
+            return
+        yield example
 
 
 class Later:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,19 @@ from u2net.net.model import U2Net
 from u2net.net.weight_files import load_checkpoint, save_checkpoint
 from u2net.system import atomic_write
 from u2net.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of a finished run."""
+
+    num_steps: int
+    scores: dict[str, float]
+    """Scores of the best weights on the first validation set; empty without one."""
+    weights: Path
+    """The best weights, with their card."""
+    model: Path
+    """The same as an ONNX file."""
 
 
 class Run:
