@@ -18,9 +18,10 @@ from u2net.errors import BadPictures, InvalidDataset, NotEnoughRoom
 from u2net.models.transform import Transform
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Order, open_examples
-from u2net.training.loader import Batch, Loader, positions
+from u2net.training.loader import Batch, Data, positions
 from u2net.training.loop import train
 from u2net.training.objective import normalise
+from u2net.training.parallel import World
 from u2net.training.run_folder import read_rows
 from u2net.training.store import open_store
 
@@ -28,15 +29,16 @@ CPU = torch.device("cpu")
 NUM_PAIRS = 8
 
 
-def _loader(root: Path, rank: int = 0, world: int = 1, **fields) -> Loader:
+def _loader(root: Path, rank: int = 0, world: int = 1, **fields) -> Data:
     settings = {"holdout": 0.0, "workers": 0, "size": 40, "crop": 32, "batch_size": 3, "augment": "modern"}
     config = TrainConfig(data=(str(root),), **(settings | fields))
     examples, _ = open_examples(config)
     store, _ = open_store(examples, config, Transform(size=(40, 40), antialias=True), root.parent, CPU)
-    return Loader(store, Order(store.examples.weights, config.seed), config, rank, world, CPU)
+    order = Order(store.examples.weights, config.seed)
+    return Data(store, order, config, World(rank, world, CPU), validation=[])
 
 
-def _take(loader: Loader, count: int, start_step: int = 0) -> list[Batch]:
+def _take(loader: Data, count: int, start_step: int = 0) -> list[Batch]:
     return list(itertools.islice(loader.batches(start_step), count))
 
 

@@ -31,10 +31,6 @@ _CODES = {
 Parameters = TypeVar("Parameters", bound="Asked")
 
 
-def _four_numbers(text: object) -> object:
-    return text.split(",") if isinstance(text, str) else text
-
-
 def _refused(value: object) -> object:
     if str(value).strip().lower() not in ("false", "0", "no", "off", "f", "n"):
         raise ValueError("is not offered here: ask for quality=best or a=true")
@@ -45,7 +41,10 @@ _Byte = Annotated[int, Field(ge=0, le=255)]
 _Unsupported = Annotated[bool, BeforeValidator(_refused)]
 _Color = Annotated[
     tuple[_Byte, _Byte, _Byte, _Byte],
-    BeforeValidator(_four_numbers, json_schema_input_type=Annotated[str, Field(pattern=r"^(\d{1,3},){3}\d{1,3}$")]),
+    BeforeValidator(
+        lambda text: text.split(",") if isinstance(text, str) else text,
+        json_schema_input_type=Annotated[str, Field(pattern=r"^(\d{1,3},){3}\d{1,3}$")],
+    ),
 ]
 
 

@@ -17,7 +17,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
-_LUMINANCE = (0.299, 0.587, 0.114)  # of R, G and B: ITU-R BT.601
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # JFIF 1.02
+_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 def resize(image: Tensor, shape: tuple[int, int], rng: Generator) -> Tensor:
@@ -42,7 +43,7 @@ def shift_colours(image: Tensor, rng: Generator) -> Tensor:
     """Brightness, contrast, saturation, hue and white balance, each by a little, as one matrix."""
     brightness, contrast = rng.uniform(-35, 35), rng.uniform(0.7, 1.3)
     saturation, hue = rng.uniform(0.5, 1.5), math.radians(rng.uniform(-12, 12))
-    grey = torch.tensor(_LUMINANCE).expand(3, 3)
+    grey = torch.tensor(_TO_YCC[0]).expand(3, 3)
     # Hue turns about the axis of greys (Rodrigues' formula).
     third, cross = 1 / 3, 1 / math.sqrt(3)
     across = torch.tensor([[0, -cross, cross], [cross, 0, -cross], [-cross, cross, 0]])
@@ -96,10 +97,6 @@ def add_noise(image: Tensor, rng: Generator) -> Tensor:
 def compress(image: Tensor, rng: Generator) -> Tensor:
     """The loss of a JPEG file at a quality of 30 to 95."""
     return compressed(image, int(rng.integers(30, 96)))
-
-
-_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # JFIF 1.02
-_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 def compressed(image: Tensor, quality: int) -> Tensor:

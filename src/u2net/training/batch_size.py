@@ -51,10 +51,10 @@ def _new_step(config: TrainConfig, device: torch.device) -> Callable[[int], None
     set_training(network, config)
 
     def step(batch_size: int) -> None:
-        shape = (batch_size, config.crop, config.crop)
-        images = torch.randint(256, (shape[0], 3, *shape[1:]), dtype=torch.uint8, device=device)
-        masks = torch.randint(config.num_classes + 1, (shape[0], 1, *shape[1:]), dtype=torch.uint8, device=device)
-        objective(images, masks.clamp(max=max(1, config.num_classes - 1))).total.backward()
+        shape = (config.crop, config.crop)
+        images = torch.randint(256, (batch_size, 3, *shape), dtype=torch.uint8, device=device)
+        masks = torch.randint(max(2, config.num_classes), (batch_size, 1, *shape), dtype=torch.uint8, device=device)
+        objective(images, masks).total.backward()
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
 

@@ -1,4 +1,4 @@
-"""Batches for one device, made by worker processes from the opened data of a run."""
+"""The opened data of a run, and its batches for one device, made by worker processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Data:
 
     store: Store
     order: Order
-    loader: Loader
+    config: TrainConfig
+    world: World
     validation: list[Dataset]
 
     @property
@@ -51,6 +52,34 @@ class Data:
     def name(self, key: Key) -> str:
         """The name of a key's example, for messages."""
         return self.store.examples.entries[key.example].name
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """Batches of augmented pairs for this process from a step on, without end; `accumulate` of them are a step.
+
+        They are on the device if the store keeps its pictures there, else in memory, pinned if the device is a GPU. The
+        batches from step n on are the same, bit for bit, whether training began there or before, and for any number of
+        workers. Raises BadPictures, with its name, for a pair that can no longer be read, and NotEnoughRoom when a
+        worker was killed.
+        """
+        config, world = self.config, self.world
+        numbers = itertools.count(start_step * config.accumulate)
+        places = (positions(number, config.batch_size, world.rank, world.size) for number in numbers)
+        keys = ([self.order[position] for position in batch] for batch in places)
+        maker = _Maker(self.store, config)
+        made: Iterator[Batch | Failures | Exception]
+        if config.cache == "device":
+            made = map(maker.__getitems__, keys)
+        else:
+            made = _in_workers(maker, keys, config.workers, pinned=world.device.type == "cuda")
+        try:
+            for batch in made:
+                if isinstance(batch, Exception):
+                    raise batch
+                if not isinstance(batch, Batch):
+                    raise BadPictures(batch)
+                yield batch
+        finally:
+            del made  # which ends the workers; a traceback would keep it, and them
 
 
 def open_data(config: TrainConfig, transform: Transform, folder: Path, world: World, progress: Progress = iter) -> Data:
@@ -74,9 +103,7 @@ def open_data(config: TrainConfig, transform: Transform, folder: Path, world: Wo
         raise BadPictures(unusable)
     for name, why in failures + unusable if world.leads else ():
         _log.warning("left out %s: %s", name, why)
-    order = Order(store.examples.weights, config.seed)
-    loader = Loader(store, order, config, world.rank, world.size, world.device)
-    return Data(store, order, loader, validation)
+    return Data(store, Order(store.examples.weights, config.seed), config, world, validation)
 
 
 def _usable(datasets: list[Dataset], config: TrainConfig, progress: Progress) -> tuple[list[Dataset], Failures]:
@@ -115,49 +142,6 @@ def positions(batch: int, batch_size: int, rank: int, world: int) -> range:
     """
     first = batch * batch_size * world + rank
     return range(first, first + batch_size * world, world)
-
-
-@dataclass(frozen=True)
-class Loader:
-    """Batches of augmented pairs for one device of `world`."""
-
-    store: Store
-    order: Order
-    config: TrainConfig
-    rank: int
-    world: int
-    device: torch.device
-
-    def batches(self, start_step: int = 0) -> Iterator[Batch]:
-        """Batches from a step on, without end; `accumulate` of them are a step.
-
-        They are on `device` if the store keeps its pictures there, else in memory, pinned if `device` is a GPU. The
-        batches from step n on are the same, bit for bit, whether training began there or before, and for any number of
-        workers. Raises BadPictures, with its name, for a pair that can no longer be read, and NotEnoughRoom when a
-        worker was killed.
-        """
-        keys = self._keys(start_step * self.config.accumulate)
-        maker = _Maker(self.store, self.config)
-        made: Iterator[Batch | Failures | Exception]
-        if self.config.cache == "device":
-            made = map(maker.__getitems__, keys)
-        else:
-            made = _in_workers(maker, keys, self.config.workers, pinned=self.device.type == "cuda")
-        try:
-            for batch in made:
-                if isinstance(batch, Exception):
-                    raise batch
-                if not isinstance(batch, Batch):
-                    raise BadPictures(batch)
-                yield batch
-        finally:
-            del made  # which ends the workers; a traceback would keep it, and them
-
-    def _keys(self, first: int) -> Iterator[list[Key]]:
-        """The keys of each batch."""
-        for batch in itertools.count(first):
-            places = positions(batch, self.config.batch_size, self.rank, self.world)
-            yield [self.order[position] for position in places]
 
 
 class _Maker(torch.utils.data.Dataset[Any]):

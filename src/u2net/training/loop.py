@@ -106,7 +106,7 @@ class _Training:
         if is_folded and snapshot is None:
             lower_levels(network)
             if not config.freeze_norm:
-                batches = islice(self.data.loader.batches(0), _NUM_NORM_BATCHES)
+                batches = islice(self.data.batches(0), _NUM_NORM_BATCHES)
                 reopen_norms(network, (normalise(batch.images.cpu(), transform) for batch in batches))
                 network.load_state_dict(world.everyone(network.state_dict())[0])  # each process saw other pictures
         if is_folded and config.freeze_norm:
@@ -143,7 +143,7 @@ class _Training:
         """Train to the end, or until a signal or too many validations without a better result."""
         config, state = self.config, self.state
         set_training(state.network, config)
-        batches = self.data.loader.batches(state.step)
+        batches = self.data.batches(state.step)
         # What a GPU measured in one step is read during the next, so that it need not wait.
         lag = 1 if self.world.device.type == "cuda" else 0
         if state.step and self._validates():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,21 +99,15 @@ def normalise(images: Tensor, transform: Transform) -> Tensor:
     return (pixels - mean) / std
 
 
-class _View(NamedTuple):
-    """How a look changes pixels (B, C, H, W) before the network; its map is changed back."""
-
-    flipped: tuple[int, ...] = ()
-    """Axes to flip."""
-    scale: float = 1.0
-    """Of height and width."""
-
+_View = tuple[tuple[int, ...], float]
+"""How a look changes pixels (B, C, H, W) before the network, whose map is changed back: axes to flip, and a scale."""
 
 _VIEWS: dict[Look, _View] = {
-    "plain": _View(),
-    "mirrored": _View((3,)),
-    "upside-down": _View((2,)),
-    "smaller": _View(scale=0.8),
-    "smaller-mirrored": _View((3,), 0.8),
+    "plain": ((), 1.0),
+    "mirrored": ((3,), 1.0),
+    "upside-down": ((2,), 1.0),
+    "smaller": ((), 0.8),
+    "smaller-mirrored": ((3,), 0.8),
 }
 
 
@@ -145,14 +139,15 @@ class Teachers(nn.Module):
 
 def _look(network: nn.Module, view: _View, pixels: Tensor) -> Tensor:
     """The fused logits for one look at pixels, float32 (B, 1, H, W)."""
-    seen = pixels.flip(view.flipped)
-    if view.scale != 1:
-        shape = [max(1, round(length * view.scale)) for length in pixels.shape[2:]]
+    flipped, scale = view
+    seen = pixels.flip(flipped)
+    if scale != 1:
+        shape = [max(1, round(length * scale)) for length in pixels.shape[2:]]
         seen = F.interpolate(seen, shape, mode="bilinear", antialias=True)
     logits: Tensor = network(seen)[0].float()
-    if view.scale != 1:
+    if scale != 1:
         logits = F.interpolate(logits, pixels.shape[2:], mode="bicubic")
-    return logits.flip(view.flipped)
+    return logits.flip(flipped)
 
 
 def _load(name: str) -> U2Net:

@@ -142,9 +142,10 @@ class Later:
     """Numbers on their way from a device to this process, which waits for them only when it reads them."""
 
     def __init__(self, values: Tensor) -> None:
-        self._values = values.to("cpu", non_blocking=True)  # into pinned memory
-        self._event = torch.cuda.Event() if values.is_cuda else None  # type: ignore[no-untyped-call]
-        if self._event is not None:
+        self._values, self._event = values, None
+        if values.is_cuda:
+            self._values = values.to("cpu", non_blocking=True)  # into pinned memory
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
 
     def read(self) -> list[float]:
