@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable
+from u2net.cli.options import check_free, overwrite_option
 
 if TYPE_CHECKING:
     from u2net.evaluation.check import Finding, Kind, Report
@@ -43,6 +44,7 @@ _NUM_LISTED = 5
 @click.option("--sheet", "sheet_path", type=_FILE, help="Draw masks over pictures (.png, .webp or .jpg).")
 @click.option("--json", "json_path", type=_FILE, help="Write every finding.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Pictures read at once.  [default: processors]")
+@overwrite_option
 def check_data(
     data: tuple[Path, ...],
     images: Path | None,
@@ -54,6 +56,7 @@ def check_data(
     sheet_path: Path | None,
     json_path: Path | None,
     threads: int | None,
+    overwrite: bool,
 ) -> None:
     """Find errors in training data, and say what training does about each.
 
@@ -67,6 +70,7 @@ def check_data(
     if not data and masks is None:
         raise Refusal("give DATA, or --images and --masks")
     named = _parse_classes(classes)
+    check_free(sheet_path, json_path, overwrite=overwrite)
     with one_line_errors():
         from tqdm import tqdm
 

@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors
+from u2net.cli.options import check_free, overwrite_option
 from u2net.errors import BadPictures
 
 _PATH = click.Path(path_type=Path)  # the library reports a missing path in one line
@@ -52,6 +53,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--plot", "plot_path", type=_FILE, help="Draw precision-recall and F curves (.png, .pdf or .svg).")
 @click.option("--worst", type=click.IntRange(1, 200), default=20, show_default=True, help="Pictures on the sheet.")
 @click.option("--sheet", "sheet_path", type=_FILE, help="Draw the worst pictures of the first model (.png or .jpg).")
+@overwrite_option
 def evaluate(
     data: tuple[Path, ...],
     images: Path | None,
@@ -68,6 +70,7 @@ def evaluate(
     plot_path: Path | None,
     worst: int,
     sheet_path: Path | None,
+    overwrite: bool,
 ) -> None:
     """Measure models, or maps that models made, on data sets with ground truth.
 
@@ -80,6 +83,7 @@ def evaluate(
         raise Refusal("give DATA, or --masks with --images or --maps")
     if images is None and masks is not None and not maps:
         raise Refusal("a model needs --images")
+    check_free(json_path, csv_path, plot_path, sheet_path, overwrite=overwrite)
     with one_line_errors():
         from tqdm import tqdm
 

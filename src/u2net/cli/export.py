@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors
+from u2net.cli.options import check_free, overwrite_option
 
 _NUM_PICTURES = 32  # to calibrate with
 
@@ -38,6 +39,7 @@ _NUM_PICTURES = 32  # to calibrate with
 @click.option("--name", help="Name on the card.  [default: the checkpoint's]")
 @click.option("--licence", help="Licence of the weights, as an SPDX identifier.")
 @click.option("--source", help="Where the weights come from.")
+@overwrite_option
 def export(
     checkpoint: Path,
     output: Path,
@@ -50,6 +52,7 @@ def export(
     name: str | None,
     licence: str | None,
     source: str | None,
+    overwrite: bool,
 ) -> None:
     """Turn weights (.pth, .safetensors, .onnx) into OUTPUT: an .onnx file for any size, or our .safetensors.
 
@@ -67,8 +70,12 @@ def export(
     with one_line_errors():
         from dataclasses import replace
 
+        from u2net.models.zoo import integers_beside
         from u2net.net import export_onnx, load_checkpoint, save_checkpoint
 
+        if output.exists() and output.samefile(checkpoint):
+            raise Refusal("OUTPUT would replace the weights themselves")
+        check_free(output, integers_beside(output) if int8 else None, overwrite=overwrite)
         network, card = load_checkpoint(checkpoint)
         card = replace(card, name=name or card.name, licence=licence or card.licence, source=source or card.source)
         if size:
@@ -81,7 +88,6 @@ def export(
         click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")
         if calibration is not None:
             from u2net.evaluation.dataset import list_sources
-            from u2net.models.zoo import integers_beside
             from u2net.net.quantise import export_int8
 
             sources = list_sources(calibration)

@@ -77,7 +77,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     """Cut out the pictures below a folder; gives the exit code. Raises Refusal, and what the library raises."""
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
-    from u2net.cutout.batch.report import Gallery
+    from u2net.cutout.batch.report import Gallery, may_write
     from u2net.cutout.batch.tasks import do_tasks, look_up, sweep
     from u2net.cutout.batch.watch import Arrivals
     from u2net.errors import ConfigMismatch
@@ -85,6 +85,8 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
 
     if options.report and not options.report.parent.is_dir():
         raise Refusal(f"there is no folder {options.report.parent} for the report")
+    if options.report and not may_write(options.report):
+        raise Refusal(f"{options.report} is no report that may be replaced: give another name")
     if options.watch and options.as_json:
         raise Refusal("--watch and --json exclude each other: the journal in OUTPUT lists every picture")
     with ExitStack() as stack:

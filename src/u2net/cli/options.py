@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
+from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from u2net.cli.failure import Refusal
 from u2net.config import field_docstrings, field_types, range_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,6 +51,17 @@ def config_options(
         return command
 
     return decorate
+
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
+"""What lets a verb replace the files that it writes: without it a glob or a typo could cost a file."""
+
+
+def check_free(*paths: Path | None, overwrite: bool) -> None:
+    """Raise Refusal for a file that exists already, unless it may be replaced."""
+    for path in paths:
+        if path is not None and path.is_file() and not overwrite:
+            raise Refusal(f"{path} exists already: --overwrite replaces it")
 
 
 def given_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def train(
     If training was interrupted, the same command continues it, and so does `u2net train RUN` alone. Ctrl-C and SIGTERM
     finish the step and write a checkpoint; the exit code is 130 or 143. Needs the extra train.
     """
+    if run == Path():
+        raise Refusal("RUN is an empty name, or the current folder: give the run a folder of its own")
     with one_line_errors():
         config = _configured(run, data, preset, config_path, given)
         from tqdm import tqdm

@@ -66,7 +66,14 @@ class Run:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder. Raises U2NetError if another process has it, OSError if it cannot be created."""
+        """Lock the folder, which is new or a run's own: a run writes a README.md and more.
+
+        Raises OSError if it cannot be created, and U2NetError if another process has it or it holds other files.
+        """
+        if self.folder.is_dir() and not self.config.exists():
+            others = {path.name for path in self.folder.iterdir()} - {".lock", self.cache.name}
+            if others:
+                raise U2NetError(f"{self.folder} holds other files, {min(others)} for one: give the run a new folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:

@@ -24,6 +24,14 @@ _MOST = 240  # pictures on a page, and failures; the others are only counted
 _SIDE = 360  # pixels of a thumbnail's longer side, on screens of two pixels each
 
 
+def may_write(path: Path) -> bool:
+    """Whether a page may be written there: nothing is there yet, or an earlier page. Raises OSError."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        return path.suffix.lower() in (".html", ".htm") and b'content="u2net"' in file.read(500)
+
+
 class Gallery:
     """Collects what the page shows: the `most` least certain outcomes, and the first `most` failures."""
 
@@ -125,6 +133,7 @@ _HINT = "The percentage is how sure the network is that the picture shows a subj
 _HEAD = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="generator" content="u2net">
 <meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title>

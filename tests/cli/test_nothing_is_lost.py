@@ -1,0 +1,67 @@
+"""Slips of the command line, such as a glob, a typo or an empty variable, that could cost a user a file."""
+
+import shutil
+
+import pytest
+
+from u2net.models.zoo import find
+
+
+@pytest.fixture
+def work(tmp_path, photograph):
+    """A data set, weights and notes in a folder, and what each file holds."""
+    for name in (
+        "set/images/a.jpg",
+        "set/images/b.jpg",
+        "set/masks/a.png",
+        "set/masks/b.png",
+        "README.md",
+        "page.html",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    for name in ("one.onnx", "two.onnx"):
+        shutil.copy(find("u2netp"), tmp_path / name)
+    return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+PICTURES = ["set/images/a.jpg", "set/images/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["remove", *PICTURES, "-o", PICTURES[1]], "need a folder"),
+        (["remove", PICTURES[0], "-o", PICTURES[0]], "replace the picture itself"),
+        (["remove", "set", "-o", "set"], "another folder"),
+        (["remove", "set/images", "out", "--report", "set/masks/a.png"], "no report"),
+        (["remove", "set/images", "out", "--report", "page.html"], "no report"),
+        (["check-data", "set", "--sheet", *PICTURES], "a.jpg exists already"),
+        (["check-data", "set", "--json", "README.md"], "README.md exists already"),
+        (["evaluate", "set", "--sheet", *PICTURES], "a.jpg exists already"),
+        (["evaluate", "set", "--csv", "README.md"], "README.md exists already"),
+        (["evaluate", "set", "--plot", "set/masks/a.png"], "a.png exists already"),
+        (["export", "one.onnx", "two.onnx"], "two.onnx exists already"),
+        (["export", "one.onnx", "one.onnx", "--overwrite"], "the weights themselves"),
+        (["train", "", "set"], "RUN is an empty name"),
+        (["train", ".", "set"], "RUN is an empty name"),
+        (["train", "set", "set"], "holds other files"),
+    ],
+)
+def test_a_slip_costs_no_file(here, tmp_path, work, arguments, words):
+    for extra, verb in (("torch", "export"), ("tensorboard", "train"), ("matplotlib", "evaluate")):
+        if verb == arguments[0]:
+            pytest.importorskip(extra)
+    result = here(*arguments, cwd=tmp_path)
+    assert result.returncode in (1, 2)
+    assert words in result.stderr.decode()
+    assert result.stderr.count(b"\n") == 1
+    assert {path: path.read_bytes() for path in work} == work
+
+
+def test_a_report_replaces_a_report(here, tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in")
+    for _ in range(2):
+        ended = here("remove", "in", "out", "--report", "page.html", "--quality", "coarse", cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
