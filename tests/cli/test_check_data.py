@@ -1,4 +1,5 @@
 import json
+import shutil
 import tarfile
 
 import pytest
@@ -62,6 +63,19 @@ def test_an_archive_and_folders_apart_are_examined(here, tmp_path):
         archive.add(root, "set")
     assert _told(here, tmp_path / "set.tar")[0] == 0
     assert _told(here, "--images", root / "images", "--masks", root / "masks")[0] == 0
+
+
+def test_masks_may_have_an_ending_that_pictures_have_not(here, tmp_path):
+    for mask in list((sound(tmp_path) / "masks").iterdir()):
+        mask.rename(mask.with_stem(f"{mask.stem}_mask"))
+    save_pair(tmp_path, "twice", 40)
+    (tmp_path / "masks/twice.png").rename(tmp_path / "masks/twice_mask.png")
+    (tmp_path / "masks/more").mkdir()
+    shutil.copy(tmp_path / "masks/twice_mask.png", tmp_path / "masks/more")
+    code, text, _ = _told(here, tmp_path, "--mask-suffix", "_mask")
+    assert code == 1
+    assert "8 of 9 pairs can be used: 1 error, 0 warnings" in text
+    assert "same-name" in text
 
 
 def test_of_many_findings_five_are_named_unless_all_are_asked_for(here, tmp_path):

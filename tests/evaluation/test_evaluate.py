@@ -66,6 +66,44 @@ def test_maps_need_no_pictures(data):
     assert evaluate(masks=data / "set/masks", maps=data / "maps").num_pictures == 5
 
 
+def test_maps_of_another_size_are_resized_on_request_and_the_table_says_so(data):
+    for i in (0, 3):
+        _save(data / f"maps/{i}.png", np.array(read_image(data / f"maps/{i}.png").resize((20, 15))))
+    with pytest.raises(BadPictures, match="20×15 pixels, its mask 40×30"):
+        evaluate(data / "set", maps=data / "maps")
+    result = evaluate(data / "set", maps=data / "maps", resize_maps=True, measures=[MAE])
+    fitted = read_image(data / "maps/3.png").resize((40, 30), Image.Resampling.BILINEAR)
+    assert result.pictures[3]["MAE"] == MAE().step(Pair(np.array(fitted), TRUTH))["MAE"]
+    assert "| set | maps | 5 (2 maps resized) |" in to_table([result])
+    assert json.loads(to_json([result]))[0]["num_resized"] == 2
+    assert "resized" not in to_table([evaluate(data / "set", maps=data / "set/masks", resize_maps=True)])
+
+
+def test_maps_resized_in_parts_are_counted_together(data):
+    _save(data / "maps/1.png", TRUTH[::2, ::2])
+    _save(data / "maps/4.png", TRUTH[::2, ::2])
+    dataset, (predict, _) = as_dataset(data / "set"), as_predict(None, data / "maps")
+    whole, other = (measure(dataset.part(i, 2), predict, "maps", resize_maps=True) for i in range(2))
+    whole.merge(other)
+    assert whole.evaluation().num_resized == 2
+
+
+def test_maps_may_have_an_ending_that_pictures_have_not(data):
+    for i in range(5):
+        (data / f"maps/{i}.png").rename(data / f"maps/{i}_sal_fuse.png")
+        _save(data / f"maps/{i}_sal_1.png", np.zeros_like(TRUTH))
+    for suffix in ("_sal_fuse", "_sal_fuse.png"):
+        assert evaluate(data / "set", maps=data / "maps", map_suffix=suffix, measures=[MAE]).num_pictures == 5
+    with pytest.raises(InvalidDataset, match=r"no map of .* ends in _fused"):
+        evaluate(data / "set", maps=data / "maps", map_suffix="_fused")
+
+
+def test_masks_may_have_an_ending_that_pictures_have_not(data):
+    for i in range(5):
+        (data / f"set/masks/{i}.png").rename(data / f"set/masks/{i}_mask.png")
+    assert evaluate(data / "set", maps=data / "maps", mask_suffix="_mask").num_pictures == 5
+
+
 def test_mattes_are_measured_on_request(data, red):
     assert evaluate(data / "set", red, measures=MATTING).scores["SAD"] == 0
 
@@ -230,6 +268,28 @@ def test_the_command_tells_of_maps_that_nothing_measures(data):
     result = _u2net("--masks", data / "set/masks", "--maps", data / "maps")
     assert result.exit_code == 0
     assert "maps: 1 maps have no mask and are not measured: 2\n" in result.stderr
+
+
+def test_the_command_takes_maps_of_another_size_and_name_and_says_how(data):
+    for i in range(5):
+        _save(data / f"maps/{i}_sal.png", TRUTH[::2, ::2])
+        (data / f"maps/{i}.png").unlink()
+    told = _u2net(data / "set", "--maps", data / "maps", "--skip-bad")
+    assert "--map-suffix _sal takes those that end so" in told.stderr
+    told = _u2net(data / "set", "--maps", data / "maps", "--map-suffix", "_sal")
+    assert told.exit_code == 1
+    assert "5 pictures cannot be measured; --skip-bad leaves them out, and --resize-maps fits maps" in told.stderr
+    told = _u2net(data / "set", "--maps", data / "maps", "--map-suffix", "_sal", "--resize-maps")
+    assert told.exit_code == 0
+    assert "| set | maps | 5 (5 maps resized) |" in told.stdout
+
+
+def test_the_command_takes_masks_of_another_name(data):
+    for i in range(5):
+        (data / f"set/masks/{i}.png").rename(data / f"set/masks/{i}_mask.png")
+    told = _u2net(data / "set", "--maps", data / "maps")
+    assert f"give --images {data}/set/images --masks {data}/set/masks --mask-suffix _mask" in told.stderr
+    assert _u2net(data / "set", "--maps", data / "maps", "--mask-suffix", "_mask").exit_code == 0
 
 
 @pytest.mark.parametrize("fault", FAULTS)

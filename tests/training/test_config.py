@@ -160,7 +160,7 @@ def test_a_run_may_not_become_longer_where_the_learning_rate_depends_on_its_leng
 
 
 OTHERS = {
-    "data": ("b", "c"), "weights": (1.0,), "validation": ("v",), "holdout": 0.1, "on_bad": "skip",
+    "data": ("b", "c"), "weights": (1.0,), "mask_suffix": "_m", "validation": ("v",), "holdout": 0.1, "on_bad": "skip",
     "classes": ("a", "b"), "ignore_index": 0, "model": "u2net", "init": "u2netp", "freeze": ("sides",),
     "freeze_norm": True, "teachers": ("u2netp",), "looks": ("plain",), "feeding": "antialiased", "size": 640,
     "crop": 64, "augment": "none", "bce": 2.0, "iou": 1.0, "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7,

@@ -95,6 +95,19 @@ def test_nothing_is_held_out_where_there_are_sets_to_validate_on(tmp_path):
     assert (len(examples), validation.name, len(validation)) == (10, "two", 3)
 
 
+def test_masks_may_have_an_ending_that_pictures_have_not(tmp_path):
+    root, other = write_pairs(tmp_path / "set", 3), write_pairs(tmp_path / "other", 2)
+    for mask in list((root / "masks").iterdir()):
+        mask.rename(mask.with_stem(f"{mask.stem}_mask"))
+    with pytest.raises(InvalidDataset, match="--mask-suffix _mask"):
+        open_examples(_config(root))
+    examples, (validation,) = open_examples(_config(root, mask_suffix="_mask", validation=(str(other),)))
+    assert _names(examples.entries) == [f"set/picture-{index:02}" for index in range(3)]
+    assert len(validation) == 2
+    apart = _config(images=str(root / "images"), masks=str(root / "masks"), mask_suffix="_mask", holdout=0.0)
+    assert len(open_examples(apart)[0].without([])) == 3
+
+
 # ---- What cannot be used -------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, printable
-from u2net.cli.options import check_free, overwrite_option
+from u2net.cli.options import check_free, config_options, overwrite_option
+from u2net.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from u2net.evaluation.check import Finding, Kind, Report
@@ -25,6 +26,7 @@ _NUM_LISTED = 5
 @click.argument("data", nargs=-1, type=_PATH)
 @click.option("--images", type=_PATH, help="Folder or tar of pictures.")
 @click.option("--masks", type=_PATH, help="Folder or tar of their masks.")
+@config_options(TrainConfig, only={"mask_suffix"})
 @click.option("--validation", multiple=True, type=_PATH, help="Folder or tar of validation data; repeatable.")
 @click.option(
     "--classes",
@@ -49,6 +51,7 @@ def check_data(
     data: tuple[Path, ...],
     images: Path | None,
     masks: Path | None,
+    mask_suffix: str | None,
     validation: tuple[Path, ...],
     classes: str,
     ignore_index: int,
@@ -69,7 +72,7 @@ def check_data(
         raise Refusal("--images and --masks go together")
     if not data and masks is None:
         raise Refusal("give DATA, or --images and --masks")
-    named = _parse_classes(classes)
+    named, suffix = _parse_classes(classes), mask_suffix or ""
     check_free(sheet_path, json_path, overwrite=overwrite)
     with one_line_errors():
         from tqdm import tqdm
@@ -82,12 +85,12 @@ def check_data(
         if sheet_path and sheet_path.suffix.lower() not in SUFFIXES:
             raise Refusal(f"--sheet ends in .png, .webp or .jpg, not {sheet_path.suffix or 'nothing'}")
         quiet = sys.stderr is None or not sys.stderr.isatty()
-        training = [_open(path) for path in data]
+        training = [_open(path, suffix) for path in data]
         if masks is not None:
-            training.append(_with_pairs(open_pairs(images, masks, strict=False)))
+            training.append(_with_pairs(open_pairs(images, masks, strict=False, mask_suffix=suffix)))
         report = examine(
             training,
-            [_open(path) for path in validation],
+            [_open(path, suffix) for path in validation],
             classes=named,
             ignore_index=ignore_index,
             progress=lambda examples: tqdm(examples, unit="pair", leave=False, disable=quiet),
@@ -114,12 +117,12 @@ def _parse_classes(text: str) -> int | list[str]:
     return names
 
 
-def _open(path: Path) -> Dataset:
+def _open(path: Path, mask_suffix: str) -> Dataset:
     from u2net.errors import InvalidDataset
     from u2net.evaluation.dataset import open_dataset
 
     try:
-        dataset = open_dataset(path, strict=False)
+        dataset = open_dataset(path, strict=False, mask_suffix=mask_suffix)
     except InvalidDataset as error:
         raise InvalidDataset(f"{error}; expected {_EXPECTED}") from None
     return _with_pairs(dataset)

@@ -9,8 +9,9 @@ from typing import Literal
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors
-from u2net.cli.options import check_free, overwrite_option
+from u2net.cli.options import check_free, config_options, overwrite_option
 from u2net.errors import BadPictures
+from u2net.training.config import TrainConfig
 
 _PATH = click.Path(path_type=Path)  # the library reports a missing path in one line
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -20,10 +21,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("data", nargs=-1, type=_PATH)
 @click.option("--images", type=_PATH, help="Folder or tar of pictures.")
 @click.option("--masks", type=_PATH, help="Folder or tar of ground truth.")
+@config_options(TrainConfig, only={"mask_suffix"})
 @click.option(
     "-m", "--model", "models", multiple=True, metavar="NAME|FILE", help="Model to measure; repeat to compare several."
 )
 @click.option("--maps", multiple=True, type=_PATH, help="Folder or tar of maps that a model made; repeatable.")
+@click.option("--map-suffix", help="What names of maps have behind those of pictures: _sal_fuse for NAME_sal_fuse.png.")
+@click.option("--resize-maps", is_flag=True, help="Fit maps of another size to the ground truth; the table says so.")
 @click.option(
     "--threshold",
     type=click.IntRange(0, 254),
@@ -58,8 +62,11 @@ def evaluate(
     data: tuple[Path, ...],
     images: Path | None,
     masks: Path | None,
+    mask_suffix: str | None,
     models: tuple[str, ...],
     maps: tuple[Path, ...],
+    map_suffix: str | None,
+    resize_maps: bool,
     threshold: int,
     ignore_index: int,
     mattes: bool,
@@ -83,29 +90,36 @@ def evaluate(
         raise Refusal("give DATA, or --masks with --images or --maps")
     if images is None and masks is not None and not maps:
         raise Refusal("a model needs --images")
+    if map_suffix and not maps:
+        raise Refusal("--map-suffix is for --maps")
     check_free(json_path, csv_path, plot_path, sheet_path, overwrite=overwrite)
     with one_line_errors():
         from tqdm import tqdm
 
         from u2net.evaluation import evaluate as evaluation
         from u2net.evaluation import report
+        from u2net.evaluation.layout import common_ending
         from u2net.evaluation.metrics import MATTING, SALIENCY
 
         quiet = not sys.stderr.isatty()
         measures = SALIENCY + MATTING if mattes else None
-        predicts = [evaluation.as_predict(None, path) for path in maps]
+        predicts = [evaluation.as_predict(None, path, map_suffix or "") for path in maps]
         predicts += [evaluation.as_predict(name) for name in models or ([] if maps else [None])]
         if (plot_path or mattes) and any(evaluation.classes_of(predict) for predict, _ in predicts):
             raise Refusal("a model with several classes has no curves to --plot, and its maps are no --mattes")
         if plot_path and plot_path.suffix.lower().removeprefix(".") not in report.CURVE_KINDS:
             raise Refusal(f"--plot draws .{', .'.join(report.CURVE_KINDS)}, not {plot_path.name}")
-        datasets = [evaluation.as_dataset(path) for path in data] or [evaluation.as_dataset(None, images, masks)]
+        suffix = mask_suffix or ""
+        datasets = [evaluation.as_dataset(path, mask_suffix=suffix) for path in data]
+        datasets = datasets or [evaluation.as_dataset(None, images, masks, suffix)]
         done = []
         for dataset in datasets:
             click.echo(f"{dataset.name}: {dataset.layout}", err=True)
             for predict, name in predicts:
                 if isinstance(predict, evaluation.SavedMaps) and (unused := predict.unused(dataset)):
                     listed = ", ".join(unused[:5]) + (" …" if len(unused) > 5 else "")
+                    if ending := common_ending({example.name for example in dataset}, unused):
+                        listed += f"; --map-suffix {ending} takes those that end so"
                     click.echo(f"{name}: {len(unused)} maps have no mask and are not measured: {listed}", err=True)
                 try:
                     result = evaluation.evaluate(
@@ -115,14 +129,17 @@ def evaluate(
                         measures=measures,
                         threshold=threshold,
                         ignore_index=ignore_index,
+                        resize_maps=resize_maps,
                         skip_bad=skip_bad,
                         progress=lambda examples: tqdm(examples, unit="picture", leave=False, disable=quiet),
                     )
                 except BadPictures as error:
                     for bad, reason in error.failures:
                         click.echo(f"u2net: {bad}: {reason}", err=True)
-                    num = len(error.failures)
-                    click.echo(f"u2net: {num} pictures cannot be measured; --skip-bad leaves them out", err=True)
+                    advice = "--skip-bad leaves them out"
+                    if maps and any("pixels, its mask" in reason for _, reason in error.failures):
+                        advice += ", and --resize-maps fits maps to their masks"
+                    click.echo(f"u2net: {len(error.failures)} pictures cannot be measured; {advice}", err=True)
                     sys.exit(1)
                 for bad, reason in result.failures:
                     click.echo(f"left out {bad}: {reason}", err=True)

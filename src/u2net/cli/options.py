@@ -19,6 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def config_options(
     kind: type,
     *,
+    only: Collection[str] = (),
     skip: Collection[str] = (),
     names: Mapping[str, tuple[str, ...]] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -26,16 +27,16 @@ def config_options(
 ) -> Callable[[Command], Command]:
     """Give a command one option for each field of a dataclass but those in `skip`; the docstring is the help.
 
-    An option that is not given has the value None, or () where it may be repeated. The flag follows the field's name,
-    after the metadata's "short"; `names` replaces both, and `settings` adds to the arguments of `click.option`. Where
-    the options change a configuration that has values already, `is_changed`, no defaults are shown, and what is on can
-    be turned off.
+    With `only` it has options for these fields alone. An option that is not given has the value None, or () where it
+    may be repeated. The flag follows the field's name, after the metadata's "short"; `names` replaces both, and
+    `settings` adds to the arguments of `click.option`. Where the options change a configuration that has values
+    already, `is_changed`, no defaults are shown, and what is on can be turned off.
     """
 
     def decorate(command: Command) -> Command:
         helps, hints = field_docstrings(kind), field_types(kind)
         for field in reversed(fields(kind)):
-            if field.name in skip:
+            if field.name in skip or (only and field.name not in only):
                 continue
             short = field.metadata.get("short", "")
             flags = (names or {}).get(field.name) or (

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from u2net.errors import BadPictures, InvalidDataset, InvalidImage, reason
 from u2net.evaluation.dataset import (
@@ -25,6 +26,7 @@ from u2net.evaluation.dataset import (
     open_dataset,
     open_pairs,
 )
+from u2net.evaluation.layout import name_before
 from u2net.evaluation.metrics import SALIENCY, ClassIoU, FMeasure, Measure, Pair
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
@@ -57,10 +59,16 @@ class ModelMaps:
 
 
 class SavedMaps:
-    """The maps that a model left in a folder or tar archive, each by the name of its picture."""
+    """The maps that a model left in a folder or tar archive, each by the name of its picture, and `suffix` behind it.
 
-    def __init__(self, path: Path) -> None:
-        self._sources, _ = by_stem(list_sources(path))
+    Raises InvalidDataset if there is none.
+    """
+
+    def __init__(self, path: Path, suffix: str = "") -> None:
+        sources = [source for source in list_sources(path) if name_before(source, suffix)]
+        if not sources:
+            raise InvalidDataset(f"no map of {path} has a name that ends in {suffix}")
+        self._sources, _ = by_stem(sources, suffix=suffix)
 
     def __call__(self, example: Example) -> NDArray[np.uint8]:
         """Grey levels, (H, W). Raises InvalidDataset if there is no map, InvalidImage if it is no picture."""
@@ -94,6 +102,8 @@ class Evaluation:
     """One row a picture, in the order of names: "name" and its scores."""
     failures: list[tuple[str, str]]
     """Name and reason, in one line, of each picture that could not be measured."""
+    num_resized: int = 0
+    """Maps that were resized to the size of their ground truth before they were measured."""
 
 
 def evaluate(
@@ -103,6 +113,9 @@ def evaluate(
     images: str | PathLike[str] | None = None,
     masks: str | PathLike[str] | None = None,
     maps: str | PathLike[str] | None = None,
+    mask_suffix: str = "",
+    map_suffix: str = "",
+    resize_maps: bool = False,
     name: str | None = None,
     measures: Sequence[type[Measure]] | None = None,
     threshold: int = 128,
@@ -117,16 +130,20 @@ def evaluate(
     already, give their folder or archive as `maps`; then pictures are not needed. `name` replaces the model's own name.
     `progress` wraps the data set, as tqdm does.
 
+    `mask_suffix` and `map_suffix` are what names of masks and of maps have behind the picture's, as in NAME_mask.png
+    and NAME_sal_fuse.png; maps without it are left out. With `resize_maps` a map of another size than its ground truth
+    is resized (grey levels bilinearly, classes to the nearest pixel), and counted as `num_resized`.
+
     `measures` are those of SALIENCY by default. Measures of binary truth count grey truth above `threshold`, 0 to 254,
     as subject. A model with three classes or more is measured by `ClassIoU` on masks of indices (see `load_indices`),
     without pixels of `ignore_index`, and takes no other measures.
 
-    Pictures without mask, unreadable pictures and pictures that differ in size from their mask raise BadPictures at the
-    end, each with its reason; with `skip_bad` they are left out. Also raises InvalidDataset, and what `new_session`
+    Pictures without mask, unreadable pictures and maps of another size than their mask raise BadPictures at the end,
+    each with its reason; with `skip_bad` they are left out. Also raises InvalidDataset, and what `new_session`
     raises. Memory grows by one row of scores a picture.
     """
-    dataset = as_dataset(data, images, masks)
-    predict, found_name = as_predict(model, maps)
+    dataset = as_dataset(data, images, masks, mask_suffix)
+    predict, found_name = as_predict(model, maps, map_suffix)
     tally = measure(
         dataset,
         predict,
@@ -134,6 +151,7 @@ def evaluate(
         measures=measures,
         threshold=threshold,
         ignore_index=ignore_index,
+        resize_maps=resize_maps,
         progress=progress,
     )
     return tally.evaluation(skip_bad=skip_bad)
@@ -147,6 +165,7 @@ def measure(
     measures: Sequence[type[Measure]] | None = None,
     threshold: int = 128,
     ignore_index: int = 255,
+    resize_maps: bool = False,
     progress: Callable[[Dataset], Iterable[Example]] = iter,
 ) -> Tally:
     """Score every picture as `evaluate` does, and return the sums before they are divided.
@@ -166,6 +185,10 @@ def measure(
         assert example.mask is not None
         with tally.noting_failure(example):
             truth = (load_indices if classes else load_grey)(example.mask)
+            if resize_maps and truth.shape != found.shape:
+                kernel = Image.Resampling.NEAREST if classes else Image.Resampling.BILINEAR
+                found = np.asarray(Image.fromarray(found).resize(truth.shape[::-1], kernel))
+                tally.num_resized += 1
             if truth.shape != found.shape:
                 (height, width), (h, w) = found.shape, truth.shape
                 raise InvalidDataset(f"has {width}×{height} pixels, its mask {w}×{h}")
@@ -191,23 +214,28 @@ def as_dataset(
     data: Dataset | str | PathLike[str] | None,
     images: str | PathLike[str] | None = None,
     masks: str | PathLike[str] | None = None,
+    mask_suffix: str = "",
 ) -> Dataset:
     """The data set that these arguments of `evaluate` name."""
     if (data is None) == (masks is None):
         raise ValueError("give either data, or masks (with images, or with maps)")
     if isinstance(data, Dataset):
         return data
-    return open_pairs(images, masks) if masks is not None else open_dataset(data)  # type: ignore[arg-type]
+    if masks is not None:
+        return open_pairs(images, masks, mask_suffix=mask_suffix)
+    return open_dataset(data, mask_suffix=mask_suffix)  # type: ignore[arg-type]
 
 
 def as_predict(
-    model: Session | Predict | str | PathLike[str] | None, maps: str | PathLike[str] | None = None
+    model: Session | Predict | str | PathLike[str] | None,
+    maps: str | PathLike[str] | None = None,
+    map_suffix: str = "",
 ) -> tuple[Predict, str]:
     """What makes or finds the map of an example, and the name of the model."""
     if maps is not None:
         if model is not None:
             raise ValueError("give a model or maps, not both")
-        return SavedMaps(Path(maps)), Path(maps).stem
+        return SavedMaps(Path(maps), map_suffix), Path(maps).stem
     if callable(model):
         return model, getattr(model, "__name__", "model")
     if not isinstance(model, Session):
@@ -224,6 +252,7 @@ class Tally:
     measures: Sequence[Measure]
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    num_resized: int = 0
 
     @contextmanager
     def noting_failure(self, example: Example) -> Iterator[None]:
@@ -239,6 +268,7 @@ class Tally:
             mine.merge(added)
         self.rows += other.rows
         self.failures += other.failures
+        self.num_resized += other.num_resized
 
     def evaluation(self, *, skip_bad: bool = False) -> Evaluation:
         """The scores of all parts together. Raises BadPictures and InvalidDataset as `evaluate` does."""
@@ -250,4 +280,4 @@ class Tally:
         scores = {key: float(value) for one in self.measures for key, value in one.results().items()}
         curves = next((one.curves() for one in self.measures if isinstance(one, FMeasure)), {})
         rows = sorted(self.rows, key=lambda row: str(row["name"]))
-        return Evaluation(self.dataset, self.model, len(rows), scores, curves, rows, failures)
+        return Evaluation(self.dataset, self.model, len(rows), scores, curves, rows, failures, self.num_resized)

@@ -35,7 +35,7 @@ _TILE = (240, 180)  # width and height of a picture on a contact sheet
 def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "latex"] = "markdown") -> str:
     """One row for each data set and model, scores as papers print them (.943), the best of a data set in bold.
 
-    Each class has a column. A missing score is a dash.
+    Each class has a column. A missing score is a dash. Beside the number of pictures stands that of resized maps.
     """
     measured = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.scores))
     columns = [name for name in _COLUMNS if name in measured]
@@ -44,7 +44,8 @@ def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "late
     rows = []
     for evaluation in evaluations:
         rivals = [e.scores for e in evaluations if e.dataset == evaluation.dataset]
-        cells = [evaluation.dataset, evaluation.model, str(evaluation.num_pictures)]
+        resized = f" ({evaluation.num_resized} maps resized)" if evaluation.num_resized else ""
+        cells = [evaluation.dataset, evaluation.model, f"{evaluation.num_pictures}{resized}"]
         for name in columns:
             if name not in evaluation.scores:
                 cells.append("–")

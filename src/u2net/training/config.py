@@ -25,6 +25,9 @@ class TrainConfig:
     """Folder or tar archive of pictures whose masks are in `masks`; used in addition to `data`."""
     masks: str | None = None
     """Folder or tar archive of the masks of `images`."""
+    mask_suffix: str = ""
+    """What names of masks have behind those of their pictures: _mask for NAME_mask.png. Data without such names is
+    matched by whole names."""
     validation: tuple[str, ...] = ()
     """Folder or tar archive to validate on. The first one decides which weights are best."""
     holdout: float = option(0.05, 0, 0.9)

@@ -104,16 +104,16 @@ def open_examples(config: TrainConfig) -> tuple[Examples, list[Dataset]]:
     Held out of each data set are the pairs whose names have the lowest digests, for any order and seed; at least one
     pair is left to train on. Raises InvalidDataset.
     """
-    datasets = [open_dataset(root) for root in config.data]
+    datasets = [open_dataset(root, mask_suffix=config.mask_suffix) for root in config.data]
     weights = list(config.weights or [1.0] * len(datasets))
     if config.images is not None and config.masks is not None:
-        datasets.append(open_pairs(config.images, config.masks))
+        datasets.append(open_pairs(config.images, config.masks, mask_suffix=config.mask_suffix))
         weights.append(1.0)
     if not datasets:
         raise InvalidDataset("nothing to train on: name a folder or archive with pictures and masks")
     datasets = _named_uniquely(datasets)
     if config.validation:
-        validation = _named_uniquely([open_dataset(root) for root in config.validation])
+        validation = _named_uniquely([open_dataset(root, mask_suffix=config.mask_suffix) for root in config.validation])
         return new_examples(datasets, weights, config), validation
     parts = [config.holdout if weight >= 1 else 0.0 for weight in weights]
     split = [_hold_out(dataset, part) for dataset, part in zip(datasets, parts, strict=True)]
