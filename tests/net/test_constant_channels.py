@@ -83,6 +83,19 @@ def test_a_map_that_is_added_to_another_keeps_its_level(tiny):
     assert (again, list(same)) == (nodes, list(weights))
 
 
+def test_a_level_that_could_not_be_added_again_exactly_stays(tiny):
+    nodes, weights = to_graph(tiny)
+    block = "encoder.0.encoder.1"
+    weights = weights | {f"{block}.conv.bias": torch.full((4,), 0.1)}
+    assert torch.tensor(0.1) - 1e6 + 1e6 != torch.tensor(0.1)
+    again, same = subtract_levels(nodes, weights, {block: torch.full((4,), 1e6)})
+    assert (again, list(same)) == (nodes, list(weights))
+    again, _ = subtract_levels(
+        nodes, weights | {f"{block}.conv.bias": torch.full((4,), 0.5)}, {block: torch.full((4,), 4.0)}
+    )
+    assert again != nodes
+
+
 def test_weights_are_read_back_to_the_last_bit(tmp_path, steady):
     export_onnx(steady, tmp_path / "a.onnx", CARD)
     network, card = load_checkpoint(tmp_path / "a.onnx", steady.stages)
