@@ -203,6 +203,15 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
     assert np.abs(mask - u2netp.mask(photograph)).max() <= 1
 
 
+@pytest.fixture
+def cups(tmp_path_factory, photograph):
+    """Copies of the photograph: no fault may cost the documents theirs."""
+    folder = tmp_path_factory.mktemp("cups")
+    for name in ("cup.jpg", "other.jpg"):
+        shutil.copy(photograph, folder / name)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -249,8 +258,8 @@ def test_a_model_by_path_and_another_runtime(tmp_path, photograph, u2netp):
         (["--alpha-quality", "50", "{cup}", "out.jpg"], ["--alpha-quality"]),
     ],
 )
-def test_what_makes_no_sense_is_one_line_and_exit_code_2(here, tmp_path, photograph, arguments, words):
-    places = {"cup": photograph, "other": photograph.with_name("edges.jpg"), "folder": tmp_path}
+def test_what_makes_no_sense_is_one_line_and_exit_code_2(here, tmp_path, cups, arguments, words):
+    places = {"cup": cups / "cup.jpg", "other": cups / "other.jpg", "folder": tmp_path}
     result = here("remove", *(argument.format(**places) for argument in arguments), cwd=tmp_path)
     _assert_refused(result, 2, *words)
     assert list(tmp_path.iterdir()) == []

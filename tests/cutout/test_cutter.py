@@ -15,6 +15,9 @@ from u2net.cutout.config import CutoutConfig
 from u2net.cutout.cutter import Cutter
 from u2net.errors import UnknownModel
 from u2net.images.tiff import to_tiff
+from u2net.inference.session import Session
+from u2net.models.card import Card
+from u2net.models.transform import Transform
 
 pytestmark = pytest.mark.usefixtures("opened_before")
 EXACT = CutoutConfig(runtime="onnxruntime", precision="fp32", threads=1)
@@ -102,6 +105,19 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_bad_picture(photograph, mon
     monkeypatch.setitem(background.STYLES, "blur", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Cutter(replace(EXACT, background="blur"))(photograph)
+
+
+@pytest.mark.parametrize(("confidence", "status"), [(0.09, "skipped"), (0.11, "done"), (0.3, "done")])
+def test_a_picture_is_empty_below_a_confidence_of_a_tenth(confidence, status):
+    odds = (np.log(confidence / (1 - confidence)) + 8.6) / 1.6  # the logistic fit, turned round
+    level = np.float32(1 / (1 + np.exp(-odds)))
+    empty = Cutter(replace(EXACT, on_empty="skip"))
+    empty._session = Session(
+        lambda batch: np.full((len(batch), 1, *batch.shape[2:]), level), Card("flat", Transform(size=(64, 64)))
+    )
+    cut = empty(saved(Image.new("RGB", (32, 24)), "PNG"))
+    assert cut.confidence == pytest.approx(confidence, abs=1e-3)
+    assert cut.status == status
 
 
 @pytest.mark.parametrize(("wish", "status"), [("keep", "done"), ("skip", "skipped"), ("fail", "failed")])
