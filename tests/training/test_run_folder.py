@@ -37,7 +37,16 @@ def test_a_run_leaves_what_it_should(run):
     checkpoint = {
         f"checkpoints/step-00000004/{name}" for name in ("SHA256SUMS", "state.safetensors", "weights.safetensors")
     }
-    files = {"config.json", "metrics.jsonl", "curves.png", "best.safetensors", "model.onnx", "README.md", ".lock"}
+    files = {
+        "config.json",
+        "data.json",
+        "metrics.jsonl",
+        "curves.png",
+        "best.safetensors",
+        "model.onnx",
+        "README.md",
+        ".lock",
+    }
     samples = {"samples/step-00000002.jpg", "samples/step-00000004.jpg"}
     assert left == checkpoint | files | samples | {"cache/pairs.json"}
     assert list((folder / "events").iterdir())

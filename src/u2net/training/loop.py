@@ -29,6 +29,7 @@ from u2net.net.weight_files import save_checkpoint
 from u2net.system import Signals
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Progress
+from u2net.training.inventory import note_data
 from u2net.training.loader import Batch, Data, open_data
 from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels, reopen_norms
 from u2net.training.objective import Objective, find_precision, new_network, normalise
@@ -73,6 +74,9 @@ def train(
         training = _Training(config, place, world, signals, watch, progress)
         if world.leads:
             place.save_config(config)
+            news = note_data(place.inventory, training.data)
+            if news and training.state.step:
+                _log.warning("the data is not as this run left it: %s; it goes on with what is there now", news)
             training.record = stack.enter_context(Record(place.folder, training.state.step))
         return training.run()
 

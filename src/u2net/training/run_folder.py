@@ -45,6 +45,8 @@ class Run:
         self.folder = folder
         self.config = folder / "config.json"
         """The configuration, as JSON."""
+        self.inventory = folder / "data.json"
+        """The pairs that are used, by name, size and time."""
         self.snapshots = folder / "checkpoints"
         """The newest states, one folder each."""
         self.best = folder / "best.safetensors"
