@@ -6,6 +6,10 @@ import sys
 
 def main() -> None:
     """Run the command line; the version is told before anything is imported."""
+    if getattr(sys, "frozen", False):
+        import multiprocessing
+
+        multiprocessing.freeze_support()  # a process of the pool starts this program again, and goes no further
     if sys.argv[1:] == ["--version"]:
         from u2net import __version__
 
