@@ -98,6 +98,14 @@ def test_links_that_lead_back_or_to_what_is_read_already_add_nothing(tmp_path):
     ]
 
 
+def test_links_that_lead_nowhere_are_named_where_pictures_are_missed(tmp_path):
+    (tmp_path / "images").symlink_to("/media/unplugged/images")
+    with pytest.raises(InvalidDataset, match="holds no pictures; links that lead nowhere: images"):
+        open_dataset(tmp_path)
+    with pytest.raises(InvalidDataset, match="folders with pictures: masks; links that lead nowhere: images; give"):
+        open_dataset(_files(tmp_path, "masks/a.png"))
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [

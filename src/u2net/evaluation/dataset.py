@@ -94,7 +94,7 @@ def open_dataset(root: str | PathLike[str], *, strict: bool = True, mask_suffix:
     images, masks = split_by_role(sources, mask_suffix)
     if not masks or not images:
         folders = ", ".join(sorted({s.name.parent.name or "." for s in sources}))
-        told = f"found no pictures with masks beside them; folders with pictures: {folders}"
+        told = f"found no pictures with masks beside them; folders with pictures: {folders}{_lost_links(root)}"
         raise InvalidDataset(f"{root}: {told}; {advise(sources)}")
     try:
         dataset = match_names(images, masks, root.stem, strict=strict, mask_suffix=mask_suffix)
@@ -155,7 +155,7 @@ def list_sources(root: Path) -> list[Source]:
         and not any(re.match(r"\.(?!\.?$)", part) for part in source.name.parts[num_above:])  # hidden
     ]
     if not sources:
-        raise InvalidDataset(f"{root} holds no pictures")
+        raise InvalidDataset(f"{root} holds no pictures{_lost_links(root)}")
     return sorted(sources, key=lambda source: source.name)
 
 
@@ -176,6 +176,14 @@ def _files_below(root: Path) -> list[Path]:
             waiting += [link for link in links if not leads_back(link, root)]
             files += [here / name for name in names if (here / name).is_file()]
     return files
+
+
+def _lost_links(root: Path) -> str:
+    """Which links in a folder lead nowhere, as those to a disk that is not there, in words; empty if none does."""
+    if not root.is_dir():
+        return ""
+    lost = sorted(path.name for path in root.iterdir() if path.is_symlink() and not path.exists())
+    return f"; links that lead nowhere: {', '.join(lost)}" if lost else ""
 
 
 def by_stem(
