@@ -129,7 +129,8 @@ def test_the_side_outputs_alone_can_be_trained_together(configured, tmp_path):
 @pytest.mark.slow
 def test_different_folders_are_noticed(configured, tmp_path, monkeypatch):
     config = configured(max_steps=2, checkpoint_every=1, batch_size=2)
-    _trained(config, tmp_path / "a" / "run")
+    code, told, _ = _trained(config, tmp_path / "a" / "run")
+    assert code == 0, told
     script = Path(SCRIPT).read_text().replace("Path(sys.argv[1])", "Path(sys.argv[1] + os.environ['RANK'])")
     (tmp_path / "apart.py").write_text(script)
     (tmp_path / "a" / "run").rename(tmp_path / "a" / "run0")
