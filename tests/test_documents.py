@@ -13,6 +13,7 @@ import pytest
 from pictures import PHOTOGRAPH, ROOT, read_image
 
 from u2net.cli.remove import remove
+from u2net.models import DEFAULT
 from u2net.models.zoo import find
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,7 +44,7 @@ def folder(tmp_path, monkeypatch, packaged) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         read_image(PHOTOGRAPH).resize((60, 40)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("u2net.cutout.remove._default_session", packaged)
+    monkeypatch.setattr("u2net.cutout.remove._shared_sessions", {DEFAULT: packaged})
     return tmp_path
 
 

@@ -76,7 +76,7 @@ FAULTS = (
     Fault("products of alphas are cut", "cutout/compose.py",
           " + 32_767) // 65_535", ") // 65_535", "cutout/test_compose.py cutout/test_finish.py"),
     Fault("one session is opened by each thread", "cutout/remove.py",
-          "    with _default_session_lock:", "    if True:"),
+          "    with _shared_sessions_lock:", "    if True:"),
     Fault("colours are estimated in one round", "cutout/matting/foreground.py",
           "_ROUNDS, _ROUNDS_SMALL = 2, 10", "_ROUNDS, _ROUNDS_SMALL = 1, 10",
           "cutout/test_outline.py cutout/matting/test_foreground.py"),

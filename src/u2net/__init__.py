@@ -32,11 +32,16 @@ _HOME = {
 }
 
 
+_OF_REMBG = ("bg", "session_factory")  # its modules, which are there without being imported
+
+
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in (*_HOME, *_OF_REMBG):
         raise AttributeError(f"module 'u2net' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _OF_REMBG:
+        return import_module(f"u2net.{name}")
     return getattr(import_module(_HOME[name]), name)
 
 

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from cli.command import u2net
 from u2net import remove
+from u2net.models.zoo import find
 
 EXACT = ("--precision", "fp32", "--runtime", "onnxruntime")
 """What makes the command's maps those of the fixture `packaged`."""
@@ -460,3 +461,44 @@ def test_qualities_of_files(here, tmp_path, photograph):
     sizes = {name: (tmp_path / f"{name}.webp").stat().st_size for name in "abc"}
     assert sizes["b"] < 0.5 * sizes["a"]
     assert sizes["c"] < sizes["a"]
+
+
+# ---- rembg's options and verbs ---------------------------------------------------------------------------------
+
+
+def test_a_model_named_in_extras_is_opened(here, tmp_path, photograph):
+    shutil.copy(find("u2netp"), tmp_path / "mine.onnx")
+    extras = '{"model_path": "mine.onnx"}'
+    result = here("i", "-m", "u2net_custom", "-x", extras, photograph, tmp_path / "a.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    here("i", "-m", "mine.onnx", photograph, tmp_path / "b.png", cwd=tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("extras", ["{", "[1]", '{"sam_prompt": []}', '{"model_path": 7}'])
+def test_extras_that_are_not_known_are_refused(here, tmp_path, photograph, extras):
+    result = here("i", "-x", extras, photograph, tmp_path / "a.png")
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_short_watch_is_watch(here, tmp_path, photograph):
+    result = here("i", "-w", photograph, tmp_path / "a.png")
+    assert (result.returncode, b"--watch" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["p", "-d", "in", "out"], b"no picture is deleted"),
+        (["b", "640", "480", "-o", "out-%03d.png"], b"u2net remove"),
+        (["d", "u2net"], b"u2net models download NAME"),
+        (["m"], b"u2net models list"),
+    ],
+)
+def test_what_only_rembg_has_is_one_line_that_names_what_does(here, tmp_path, photograph, arguments, told):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(photograph.read_bytes())
+    result = here(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr.count(b"\n"), told in result.stderr) == (2, 1, True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", "a.jpg"]

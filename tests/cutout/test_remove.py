@@ -1,5 +1,7 @@
 import inspect
 import io
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
@@ -15,7 +17,8 @@ from u2net.cutout import remove as background
 from u2net.cutout.config import Quality
 from u2net.cutout.matting.alpha_matting import alpha_matte
 from u2net.cutout.matting.foreground import foreground
-from u2net.errors import InvalidImage, InvalidModel, UnknownModel
+from u2net.errors import ImageTooLarge, InvalidImage, InvalidModel, UnknownModel
+from u2net.images.limits import LIMITS
 from u2net.images.load import load_image
 from u2net.models.card import Card
 from u2net.models.transform import REMBG, Transform
@@ -281,11 +284,11 @@ def test_what_is_no_picture_is_refused(packaged):
 
 
 def test_many_threads_that_name_no_session_open_one(monkeypatch):
-    monkeypatch.setattr(background, "_default_session", None)
+    monkeypatch.setattr(background, "_shared_sessions", {})
     tiny = np.zeros((2, 2, 3), np.uint8)
     opened = []
 
-    def open_slowly():
+    def open_slowly(model):
         opened.append(time.sleep(0.05))
         return Session(lambda batch: batch[:, :1], Card("red"))
 
@@ -340,3 +343,71 @@ def test_the_public_names_are_these():
     assert dir(u2net) == sorted(u2net.__all__)
     with pytest.raises(AttributeError, match="removal"):
         u2net.removal  # noqa: B018
+
+
+# ---- rembg's names ---------------------------------------------------------------------------------------------
+
+
+def test_modules_of_rembg_are_there_by_their_names():
+    code = (
+        "import u2net; print(u2net.bg.remove is u2net.remove, u2net.session_factory.new_session is u2net.new_session)"
+    )
+    for first in ("", "from u2net.bg import remove; from u2net.session_factory import new_session; "):
+        result = subprocess.run([sys.executable, "-c", first + code], capture_output=True, text=True, check=True)
+        assert result.stdout == "True True\n"
+
+
+def test_a_session_may_be_a_name_and_is_opened_once(monkeypatch, image, u2netp):
+    opened = []
+
+    def note(model):
+        opened.append(model)
+        return u2netp
+
+    monkeypatch.setattr(background, "_shared_sessions", {})
+    monkeypatch.setattr(background, "new_session", note)
+    masks = [remove(image, session="u2netp", only_mask=True).tobytes() for _ in range(2)]
+    assert opened == ["u2netp"]
+    assert masks == [remove(image, session=u2netp, only_mask=True).tobytes()] * 2
+
+
+def test_a_name_that_is_no_model_is_told(image):
+    with pytest.raises(UnknownModel, match="u2netq"):
+        remove(image, session="u2netq")
+
+
+def test_an_open_file_gives_what_its_bytes_give(photograph, packaged):
+    expected = remove(photograph.read_bytes(), session=packaged)
+    for buffering in (-1, 0):
+        with photograph.open("rb", buffering=buffering) as file:
+            assert remove(file, session=packaged) == expected
+    assert remove(io.BytesIO(photograph.read_bytes()), session=packaged) == expected
+
+
+def test_open_files_have_the_limits_of_bytes(packaged):
+    with pytest.raises(ImageTooLarge):
+        remove(io.BytesIO(bytes(LIMITS.max_bytes + 1)), session=packaged)
+
+
+def test_a_file_that_is_open_as_text_is_told(photograph, packaged):
+    with photograph.open(encoding="latin-1") as file, pytest.raises(InvalidImage, match="'rb'"):
+        remove(file, session=packaged)
+
+
+@pytest.mark.parametrize("color", [(255.0, 0.0, 0.0), [255, 0, 0, 255], np.array([255, 0, 0]), np.array([255.0, 0, 0])])
+def test_colours_may_be_whole_floats_lists_and_arrays(image, packaged, color):
+    found = remove(image, session=packaged, bgcolor=color)
+    assert found == remove(image, session=packaged, bgcolor=(255, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("color", "line"),
+    [
+        ((0.5, 0.5, 0.5), "whole numbers"),
+        ((1.0, 1.0, 1.0), "not from 0 to 1"),
+        ((1.0, 0.0, 0.0, 1.0), "not from 0 to 1"),
+    ],
+)
+def test_colours_from_0_to_1_are_told(image, packaged, color, line):
+    with pytest.raises(ValueError, match=line):
+        remove(image, session=packaged, bgcolor=color)

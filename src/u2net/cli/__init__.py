@@ -8,9 +8,16 @@ from importlib import import_module
 import click
 
 from u2net import __version__
+from u2net.cli.failure import Refusal
 
 _VERBS = ("check-data", "completion", "evaluate", "export", "models", "remove", "serve", "train")
 _ALIASES = {"i": "remove", "p": "remove", "s": "serve"}  # rembg's verbs for one picture, a folder, a service
+
+_ELSEWHERE = {
+    "b": "b reads frames from stdin: write them to a folder, as with ffmpeg, and give `u2net remove` the folder",
+    "d": "d downloads models: use `u2net models download NAME`",
+    "m": "m moves models: rembg's are found where they are, `u2net models list` shows them",
+}  # rembg's other verbs
 
 
 class _Verbs(click.Group):
@@ -20,6 +27,8 @@ class _Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name in _ELSEWHERE:
+            raise Refusal(f"rembg's {_ELSEWHERE[cmd_name]}")
         verb = _ALIASES.get(cmd_name, cmd_name)
         if verb not in _VERBS:
             return None

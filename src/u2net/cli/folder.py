@@ -39,7 +39,7 @@ class FolderOptions:
     """What works on a folder: processes on this machine (pool), or the Ray cluster at RAY_ADDRESS (ray)."""
     workers: int | None = option(None, 1, 1024)
     """Number of processes for a folder.  [default: as many as processors and memory allow]"""
-    watch: bool = False
+    watch: bool = option(False, short="w")
     """Keep running, and cut out every picture that is put into the folder. Ctrl-C ends it."""
     report: Path | None = None
     """Write a page of a folder's results, with the pictures that you should check first."""

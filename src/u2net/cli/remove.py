@@ -38,6 +38,31 @@ def _refuse_vitmatte(_context: click.Context, parameter: click.Parameter, value:
         raise Refusal(f"{parameter.opts[0]} is not supported: --quality best or -a refine without its network")
 
 
+def _refuse_deleting(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value:
+        raise Refusal(
+            f"{parameter.opts[0]} is not supported: no picture is deleted; see OUTPUT, then delete INPUT yourself"
+        )
+
+
+def _model_of_extras(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The file that rembg's extras name. Raises Refusal for all else that they can hold."""
+    if value is None:
+        return None
+    try:
+        extras = json.loads(value)
+    except ValueError:
+        extras = None
+    if not isinstance(extras, dict):
+        raise Refusal("""--extras is JSON, as in '{"model_path": "mine.onnx"}'""")
+    path = extras.pop("model_path", None)
+    if extras:
+        raise Refusal(f"--extras knows model_path, not {', '.join(extras)}: the options are listed by --help")
+    if path is not None and not (isinstance(path, str) and path):
+        raise Refusal("model_path in --extras is the name of a file")
+    return path
+
+
 def _aspect(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
@@ -79,13 +104,21 @@ def _color(_context: click.Context, _parameter: click.Parameter, value: tuple[in
     callback=_color,
     help="A background colour as four numbers from 0 to 255, as in rembg.",
 )
+@click.option(
+    "-x",
+    "--extras",
+    metavar="JSON",
+    callback=_model_of_extras,
+    help="""The model's file as rembg takes it: '{"model_path": FILE}'. The same as --model FILE.""",
+)
+@click.option(*("-d", "--delete_input"), is_flag=True, hidden=True, expose_value=False, callback=_refuse_deleting)
 @click.option("-vm", "--vitmatte", is_flag=True, hidden=True, expose_value=False, callback=_refuse_vitmatte)
 @config_options(
     FolderOptions,
     names={"as_json": ("--json",)},
     settings={"report": {"metavar": "FILE.html", "type": click.Path(dir_okay=False, path_type=Path)}},
 )
-def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, **values: Any) -> None:
+def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extras: str | None, **values: Any) -> None:
     """Cut the subject out of a picture, of several, or of every picture in a folder.
 
     INPUT is a file, several files, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout. Without
@@ -105,6 +138,8 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, **va
     with one_line_errors():
         inputs, output = split_names(names, output)
         given = given_options(values)
+        if extras is not None:
+            given["model"] = extras
         with _flags_named():
             options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
         if len(inputs) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,9 +19,10 @@ from u2net.images.picture import Picture
 from u2net.images.save import encode, same_kind
 from u2net.inference.open import new_session
 from u2net.inference.session import Prediction, Session
+from u2net.models import DEFAULT
 
-_default_session: Session | None = None
-_default_session_lock = threading.Lock()
+_shared_sessions: dict[str, Session] = {}
+_shared_sessions_lock = threading.Lock()
 
 
 def cut_out(
@@ -59,13 +60,13 @@ def remove(
     alpha_matting_foreground_threshold: int = 240,
     alpha_matting_background_threshold: int = 10,
     alpha_matting_erode_size: int = 10,
-    session: Session | None = None,
+    session: Session | str | None = None,
     only_mask: bool = False,
     post_process_mask: bool = False,
     decontaminate: bool = False,
     vitmatte: bool = False,
     vitmatte_model: str | None = None,
-    bgcolor: tuple[int, int, int] | tuple[int, int, int, int] | None = None,
+    bgcolor: Sequence[float] | None = None,
     force_return_bytes: bool = False,
     *,
     putalpha: bool = False,
@@ -75,15 +76,17 @@ def remove(
 ) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
     """Cut the subject out of a picture. The parameters before the last four are rembg's, in its order.
 
-    Bytes in give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image; `force_return_bytes`
-    gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight; with `only_mask` the
-    alpha alone, "L" or uint8 (H, W). Transparency that the input has stays: the alpha is multiplied by it.
+    Bytes or an open file give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image;
+    `force_return_bytes` gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight;
+    with `only_mask` the alpha alone, "L" or uint8 (H, W). Transparency that the input has stays: the alpha is
+    multiplied by it.
 
     With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W); bytes in, and `force_return_bytes`, give a TIFF
     file's bytes.
 
-    `session` is from `new_session`; without one the packaged model is opened once and kept. `bgcolor` is 3 or 4 numbers
-    from 0 to 255, red, green, blue and opacity, and puts the cut-out over this colour. `limits` say what sizes of
+    `session` is from `new_session`, or what `new_session` takes as a name: that is opened once and kept, and without it
+    the packaged model. `bgcolor` is 3 or 4 whole numbers from 0 to 255, red, green, blue and opacity, and puts the
+    cut-out over this colour. `limits` say what sizes of
     pictures are accepted; `load_image` has those without. All else is as `CutoutConfig` describes it.
 
     Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
@@ -106,24 +109,26 @@ def remove(
         format="tiff" if bit_depth == 16 else "png",
         bit_depth=bit_depth,
     )
+    opened = session if isinstance(session, Session) else _shared_session(session or DEFAULT)
     picture = data if isinstance(data, Picture) else load_image(data, limits, bit_depth)
-    made = cut_out(picture, session or _shared_session(), config.outline, config.finish, in_place=picture is not data)
+    made = cut_out(picture, opened, config.outline, config.finish, in_place=picture is not data)
     if force_return_bytes:
         return encode(made, config.format, picture.icc_profile, dpi=picture.dpi)
     return same_kind(picture.rgb if isinstance(data, Picture) else data, made, picture.icc_profile, picture.dpi)
 
 
-def _name(color: tuple[int, int, int] | tuple[int, int, int, int]) -> str:
+def _name(color: Sequence[float]) -> str:
     """The colour as `CutoutConfig.background` takes it: #rrggbb or #rrggbbaa."""
     if not (len(color) in (3, 4) and all(value in range(256) for value in color)):
         raise ValueError(f"bgcolor is 3 or 4 whole numbers from 0 to 255, got {color}")
-    return "#" + bytes(color).hex()
+    if any(color) and all(isinstance(value, float) and value <= 1 for value in color):
+        raise ValueError(f"bgcolor goes from 0 to 255, not from 0 to 1: {color} would be all but black")
+    return "#" + bytes(int(value) for value in color).hex()
 
 
-def _shared_session() -> Session:
-    """The packaged model, opened by the first thread that needs it."""
-    global _default_session
-    with _default_session_lock:
-        if _default_session is None:
-            _default_session = new_session()
-        return _default_session
+def _shared_session(model: str) -> Session:
+    """A model, opened by the first thread that needs it."""
+    with _shared_sessions_lock:
+        if model not in _shared_sessions:
+            _shared_sessions[model] = new_session(model)
+        return _shared_sessions[model]

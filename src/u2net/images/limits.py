@@ -12,6 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol, runtime_checkable
 
 from u2net.errors import ImageTooLarge, InvalidImage
 from u2net.system import available_memory
@@ -21,6 +22,7 @@ from u2net.system import available_memory
 _MAX_SCANS = 100
 # Pillow walks over segments one by one, in Python. Cameras write a few dozen.
 _MAX_SEGMENTS, _MAX_FILL = 10_000, 1000
+_PART = 2**20  # bytes of an open file that are read at a time
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,28 @@ def _from_environment(name: str) -> int | None:
     return int(value)
 
 
-def read_encoded(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
-    """The content of a picture's file. Raises InvalidImage for what is no regular file or too long, and OSError."""
-    with open(path, "rb", opener=_open_at_once) as file:
+@runtime_checkable
+class Stream(Protocol):
+    """A file that is open for reading."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes, and none at the end."""
+
+
+def read_encoded(source: str | os.PathLike[str] | Stream, limits: Limits = LIMITS) -> bytes:
+    """The content of a picture's file, or what is left to read of an open one.
+
+    Raises InvalidImage for a path to what is no regular file, for text, and for what is too long, and OSError.
+    """
+    if isinstance(source, Stream):
+        content = bytearray()
+        while len(content) <= limits.max_bytes and (part := source.read(_PART)):
+            if not isinstance(part, bytes):
+                raise InvalidImage("the file is open as text: open it in the mode 'rb'")
+            content += part
+        check_num_bytes(len(content), limits)
+        return bytes(content)
+    with open(source, "rb", opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise InvalidImage("not a regular file")

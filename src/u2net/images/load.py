@@ -20,13 +20,13 @@ from u2net.errors import InvalidImage
 from u2net.images.color import separate, to_rgb, white_of_16_bits
 from u2net.images.exif import tiff_exif
 from u2net.images.formats import one_line_errors, open_header
-from u2net.images.limits import LIMITS, LIMITS_16_BITS, Limits, check_size, own_limits, read_encoded
+from u2net.images.limits import LIMITS, LIMITS_16_BITS, Limits, Stream, check_size, own_limits, read_encoded
 from u2net.images.picture import BitDepth, Picture, to_8_bits
 from u2net.images.tiff import read_16_bits
 
 Decoded = TypeVar("Decoded")
 
-ImageData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | np.ndarray
+ImageData: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Stream | Image.Image | np.ndarray
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,15 +46,15 @@ _warnings_lock = threading.Lock()
 def load_image(data: ImageData | Picture, limits: Limits | None = None, bit_depth: BitDepth = 8) -> Picture:
     """Decode the first frame, turn it upright, separate colour from transparency.
 
-    Files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PNM (PPM, PGM, PBM) and, with the extra `heif`,
-    HEIC, told by content. PIL images: any mode. Arrays: (H, W), or (H, W, C) with 1 (grey), 2 (grey, alpha), 3 (RGB) or
-    4 (RGBA) channels; bool, uint8, uint16, or float in [0, 1]. Nothing given is modified.
+    Paths, open files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PNM (PPM, PGM, PBM) and, with the
+    extra `heif`, HEIC, told by content. PIL images: any mode. Arrays: (H, W), or (H, W, C) with 1 (grey), 2 (grey,
+    alpha), 3 (RGB) or 4 (RGBA) channels; bool, uint8, uint16, or float in [0, 1]. Nothing given is modified.
 
     With a `bit_depth` of 16 the picture has 16 bits per channel too: those of a TIFF file of RGB or RGBA, and of a
     uint16 array, (H, W, 3 or 4); of all else they are made of 8.
 
-    Without `limits`, encoded bytes, which may come from strangers, are held to `LIMITS` or `LIMITS_16_BITS`, and all
-    else to `own_limits()`: what fits the memory.
+    Without `limits`, encoded bytes and open files, which may come from strangers, are held to `LIMITS` or
+    `LIMITS_16_BITS`, and all else to `own_limits()`: what fits the memory.
 
     Greys of 12 and 16 bits are scaled to 8. The white level of 16 bits is 2ⁿ - 1, where n is what TIFF's
     MaxSampleValue says, or else the least of 8, 10, 12, 14 and 16 bits that hold all values: cameras and scanners of 10
@@ -68,10 +68,10 @@ def load_image(data: ImageData | Picture, limits: Limits | None = None, bit_dept
     """
     if isinstance(data, Picture):
         return data.in_bits(bit_depth)
-    if limits is None and isinstance(data, bytes | bytearray | memoryview):
+    if limits is None and isinstance(data, bytes | bytearray | memoryview | Stream):
         limits = LIMITS_16_BITS if bit_depth == 16 else LIMITS
     limits = limits or own_limits()
-    given = read_encoded(data, limits) if isinstance(data, str | os.PathLike) else data
+    given = read_encoded(data, limits) if isinstance(data, str | os.PathLike | Stream) else data
     picture = _past_warnings(lambda: _decode(given, limits))
     return picture if bit_depth == 8 else _past_warnings(lambda: _with_16_bits(picture, given, limits))
 
@@ -106,7 +106,9 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     elif isinstance(data, bytes | bytearray | memoryview):
         name, image = open_header(data, limits)
     else:
-        raise InvalidImage(f"cannot read a picture from {type(data).__name__}: give bytes, a path, PIL or array")
+        raise InvalidImage(
+            f"cannot read a picture from {type(data).__name__}: give bytes, a path, an open file, PIL or array"
+        )
     check_size(image.size, limits)
     with one_line_errors(name):
         camera = tiff_exif(image) if isinstance(image, TiffImageFile) else None  # of a file that is open till loaded

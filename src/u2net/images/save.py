@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import PREDICTOR
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
 from u2net.images import Format
 from u2net.images.exif import with_resolution
+from u2net.images.limits import Stream
 from u2net.images.png import to_png
 from u2net.images.tiff import to_tiff
 from u2net.system import atomic_write
@@ -48,13 +49,13 @@ def same_kind(
     icc_profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
-    """Give `image` as the kind of thing `data` is: bytes of PNG for bytes, an array for an array, else PIL.
+    """Give `image` as the kind of thing `data` is: bytes of PNG for bytes or a file, an array for an array, else PIL.
 
     Of 16 bits, uint16, there are bytes of TIFF for bytes, and else the array itself. The array of 8 bits is uint8,
     (H, W) or (H, W, C), writable; arrays cannot carry a profile. The PIL image is `image` itself, with nothing in its
     `info` but profile and `dpi`, pixels per inch.
     """
-    if isinstance(data, bytes | bytearray | memoryview):
+    if isinstance(data, bytes | bytearray | memoryview | Stream):
         return encode(image, "tiff" if isinstance(image, np.ndarray) else "png", icc_profile, dpi=dpi)
     if isinstance(image, np.ndarray):
         return image
