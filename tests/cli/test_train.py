@@ -62,7 +62,8 @@ def test_help_shows_every_field_and_what_it_means():
 
 
 VALUES = {
-    "weights": ("2,0.5", (2.0, 0.5)), "holdout": ("0.1", 0.1), "on_bad": ("skip", "skip"),
+    "weights": ("2,0.5", (2.0, 0.5)), "mask_suffix": ("_mask", "_mask"), "holdout": ("0.1", 0.1),
+    "on_bad": ("skip", "skip"),
     "classes": ("a, b,c", ("a", "b", "c")), "ignore_index": ("7", 7), "model": ("u2net", "u2net"),
     "init": ("some.pth", "some.pth"), "feeding": ("antialiased", "antialiased"), "size": ("300", 300),
     "crop": ("64", 64), "augment": ("none", "none"), "bce": ("0.5", 0.5), "iou": ("2", 2.0), "ssim": ("3", 3.0),
