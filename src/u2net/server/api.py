@@ -135,6 +135,18 @@ def add_routes(app: FastAPI) -> None:
             data = await take_url(request, given.url)
             return await answer(request, data, given.model, *made)
 
+    else:
+
+        @router.get("/api/remove", include_in_schema=False)
+        async def fetch_nothing() -> None:
+            """Say what would make it possible."""
+            raise Problem(
+                405,
+                "pictures are fetched by url only if the service is started with --fetch-hosts HOST; "
+                "or send the picture itself, with POST",
+                {"Allow": "POST"},
+            )
+
     app.include_router(router)
 
 

@@ -26,8 +26,9 @@ from u2net.server import api, removebg
 from u2net.server.api import service_of
 from u2net.server.auth import Keys
 from u2net.server.config import ServerConfig
-from u2net.server.middleware import Lifetime, Watch
+from u2net.server.middleware import Head, Lifetime, Watch
 from u2net.server.monitoring import CONTENT_TYPE
+from u2net.server.origins import share
 from u2net.server.problems import Problem, answer_problem
 from u2net.server.service import Service
 from u2net.system import trim_heaps
@@ -95,6 +96,7 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
                 task.cancel()
             await asyncio.to_thread(service.close)
 
+    bounds = [Middleware(Watch, service=service), Middleware(Lifetime, service=service), Middleware(Head)]
     app = FastAPI(
         title="u2net",
         version=__version__,
@@ -102,7 +104,7 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
-        middleware=[Middleware(Watch, service=service), Middleware(Lifetime, service=service)],
+        middleware=share(config.cors_origins, bounds),
         exception_handlers=dict.fromkeys(_EXPECTED, answer_problem),
     )
     app.state.service = service

@@ -21,6 +21,7 @@ PREFIX = "U2NET_SERVE_"
 """Of the environment variable of each field: U2NET_SERVE_PORT and so on."""
 
 _MIB = 2**20
+_ORIGIN = re.compile(r"(?!https://.*:443$|http://.*:80$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ class ServerConfig:
     fetch_hosts: tuple[str, ...] = ()
     """Host that pictures may be fetched from by URL: example.com for that host, .example.com for all below it, * for
     any. Repeat the option for more; without it nothing is fetched."""
+    cors_origins: tuple[str, ...] = ()
+    """Origin whose pages may call the service from a browser, for example https://shop.example. Repeat the option for
+    more; without it only the service's own page may."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged; each request is a line at info."""
@@ -108,6 +112,13 @@ class ServerConfig:
         check("models", len(self.offered) == len(self.models), "different names")
         check("pixels_at_once", self.pixels_at_once >= self.max_pixels, "at least max_pixels")
         check("bodies_at_once", self.bodies_at_once >= self.max_body, "room for one body")
+        for origin in self.cors_origins:
+            # As browsers write it: they compare no further, so that any other form would never match.
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"cors_origins must be like https://shop.example or http://localhost:3000, in lower case, without "
+                    f"a path or a port that is usual, got {origin!r}"
+                )
         for key in self.api_keys:
             # The message does not repeat the value: it may be a key that someone forgot to hash.
             if not re.fullmatch(r"[\w.-]{1,64}:[0-9a-f]{64}", key):

@@ -87,7 +87,7 @@ def read_url(url: str, hosts: Sequence[str]) -> Target:
         raise Problem(400, "url has a port; only 80 for http and 443 for https are allowed")
     _check_host(host)
     if not any(host == entry or entry == "*" or (entry[:1] == "." and host.endswith(entry)) for entry in hosts):
-        raise Problem(403, "pictures are not fetched from this host")
+        raise Problem(403, "pictures are not fetched from this host: the service's --fetch-hosts does not name it")
     rest = found["rest"] or "/"
     return Target(host, _PORTS[scheme], rest if rest.startswith("/") else f"/{rest}")
 

@@ -12,9 +12,17 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from u2net.images.formats import HEAD, kind_of
 from u2net.server.problems import Problem
 
 _MAX_FIELD_BYTES = 1024
+_NO_BOUNDARY = (
+    "multipart/form-data is given without its boundary: do not set Content-Type, so that the client (curl -F, fetch "
+    "with FormData, requests with files=) writes it itself"
+)
+_NO_FORM = (
+    "the form cannot be read, or has too many fields; a picture is sent with curl -F or --data-binary, not with -d"
+)
 
 
 @dataclass(frozen=True)
@@ -28,31 +36,37 @@ class Form:
 async def read_form(request: Request, files: Collection[str], fields: Collection[str]) -> Form:
     """Read a form with these files and fields, or a body that is the first of the files itself.
 
-    Bodies are multipart/form-data, application/x-www-form-urlencoded, image/… or application/octet-stream. An unknown
-    or repeated name ends the reading, so there are never more parts than names.
+    Bodies are multipart/form-data, application/x-www-form-urlencoded, or a picture. That is told by its content, for
+    clients say what they like: `curl --data-binary` calls it a form, browsers and Python's requests give it no type.
+    An unknown or repeated name ends the reading, so there are never more parts than names.
 
     Raises Problem: 415 for other bodies, 400 for a broken form, and what reading raises.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     parts = _Parts(files, fields)
-    if kind == b"multipart/form-data" and b"boundary" in options:
+    if kind == b"multipart/form-data":
+        if b"boundary" not in options:
+            raise Problem(415, _NO_BOUNDARY)
         reader = _MultipartReader(options[b"boundary"], parts)
         async for chunk in request.stream():
             reader.write(chunk)
         reader.check_end()
-    elif kind == b"application/x-www-form-urlencoded":
+        return parts.form()
+    body, is_urlencoded = await _read(request), kind == b"application/x-www-form-urlencoded"
+    is_picture = kind.startswith(b"image/") or kind == b"application/octet-stream" or kind_of(body[:HEAD]) is not None
+    # Pictures hold zeros. Where they do not, `curl -d` took them out, and line ends with them.
+    if is_picture and not (is_urlencoded and b"\0" not in body):
+        return Form({}, {next(iter(files)): body})
+    if is_urlencoded:
         try:
-            text = (await _read(request)).decode("ascii")
+            text = body.decode("ascii")
             pairs = parse_qsl(text, errors="strict", max_num_fields=len(files) + len(fields))
         except (ValueError, UnicodeDecodeError):
-            raise Problem(400, "the form cannot be read, or has too many fields") from None
+            raise Problem(400, _NO_FORM) from None
         for name, value in pairs:
             parts.begin(name).write(value.encode())
-    elif kind.startswith(b"image/") or kind == b"application/octet-stream":
-        return Form({}, {next(iter(files)): await _read(request)})
-    else:
-        raise Problem(415, "send multipart/form-data with a picture, or a picture itself as image/… or octet-stream")
-    return parts.form()
+        return parts.form()
+    raise Problem(415, "send multipart/form-data with a picture, or a picture itself")
 
 
 async def _read(request: Request) -> bytes:

@@ -1,4 +1,4 @@
-"""The middleware around the application: a record of every request, and limits on its size and time."""
+"""The middleware around the application: a record of every request, limits on its size and time, HEAD."""
 
 from __future__ import annotations
 
@@ -91,6 +91,24 @@ class Watch:
             **scope["state"].get("facts", {}),
         }
         LOGGER.info("request", extra={"facts": facts})
+
+
+class Head:
+    """Middleware that answers HEAD as GET, whose headers it has; servers leave the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        asked = {**scope, "method": "GET"}
+        try:
+            await self.app(asked, receive, send)
+        finally:
+            scope["route"] = asked.get("route")  # for `Watch`
 
 
 class Lifetime:
