@@ -89,7 +89,9 @@ def test_opening_again_decodes_nothing(root, tmp_path, loads, cache):
     loads.clear()
     store, again = _open(config, tmp_path / "run")
     assert not loads
-    assert again == failures == [("set/picture-02", "not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture")]
+    ((name, reason),) = failures
+    assert again == failures
+    assert (name, reason[:10]) == ("set/picture-02", "not a JPEG")
     for index in range(5):
         for one, other in zip(store[index], before[index], strict=True):
             assert torch.equal(one, other)
