@@ -70,8 +70,9 @@ def test_a_background_by_name_and_by_rembgs_numbers(here, tmp_path, photograph):
 
 def test_a_mask(here, tmp_path, photograph, packaged):
     for flag in ("--mask", "-om"):
-        here("remove", flag, "--quality", "coarse", *EXACT, photograph, tmp_path / "mask.png")
-        np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "mask.png")), packaged.mask(photograph))
+        made = tmp_path / f"mask{flag}.png"
+        here("remove", flag, "--quality", "coarse", *EXACT, photograph, made)
+        np.testing.assert_array_equal(np.asarray(read_image(made)), packaged.mask(photograph))
 
 
 def test_rembgs_matting_flags_mean_what_its_parameters_mean(here, tmp_path, photograph, packaged):
