@@ -323,6 +323,7 @@ def _is_as_before(shop):
 def test_a_picture_that_is_named_last_is_no_output(here, tmp_path, shop):
     result = here("remove", "a.jpg", "b.jpg", "--overwrite", "--quality", "coarse", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, b"2 done, 0 skipped, 0 failed\n")
+    assert b"b.jpg is there already, so it is a second picture; -o replaces it" in result.stderr
     assert _is_as_before(shop)
     assert {path.name for path in tmp_path.iterdir()} - {path.name for path in shop} == {"a.out.png", "b.out.png"}
 
