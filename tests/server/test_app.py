@@ -51,7 +51,7 @@ def test_openapi_describes_every_endpoint(place):
     document = place.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
-        *("/api/remove", "/api/mask", "/v1.0/removebg", "/healthz", "/readyz", "/metrics", "/version"),
+        *("/api/remove", "/api/mask", "/v1.0/removebg", "/v1.0/account", "/healthz", "/readyz", "/metrics", "/version"),
     }
     form = document["paths"]["/api/remove"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["model"]["enum"] == [DEFAULT]

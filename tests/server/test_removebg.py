@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import io
 import json
 import zipfile
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.server.removebg import margins, region
+from u2net.server.geometry import margins, region
 
 from .running import opener, picture, running
 
@@ -36,6 +37,12 @@ def _stripes() -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _shown(reply) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is more seen than not."""
+    alpha = reply.image() if reply.image().mode == "L" else reply.image().getchannel("A")
+    return alpha.point([255 if value > 127 else 0 for value in range(256)]).getbbox()
 
 
 def _post(place, **fields):
@@ -117,6 +124,124 @@ def test_a_region_is_all_that_the_network_sees(half):
     assert not alpha[:, 31:].any()
 
 
+PLACES = {
+    ("50%", None): (15, 5, 25, 15),  # of 40 × 20, with a subject of 20 × 20
+    ("50%", "center"): (15, 5, 25, 15),
+    ("50%", "0%"): (0, 0, 10, 10),
+    ("50%", "100% 0%"): (30, 0, 40, 10),
+    ("50%", "original"): (5, 5, 15, 15),
+    ("100%", "100%"): (20, 0, 40, 20),
+    ("original", "center"): (10, 0, 30, 20),
+    ("original", "100% 50%"): (20, 0, 40, 20),
+    ("original", "original"): (0, 0, 20, 20),
+}
+
+
+@pytest.mark.parametrize(("scale", "position"), PLACES)
+@pytest.mark.parametrize("channels", ["rgba", "alpha"])
+def test_the_subject_goes_where_it_is_asked_to(half, scale, position, channels):
+    asked = {"scale": scale, "channels": channels} | ({"position": position} if position else {})
+    reply = _post(half, **asked)
+    assert reply.image().size == (40, 20)
+    assert _shown(reply) == pytest.approx(PLACES[scale, position], abs=1)
+
+
+def test_a_subject_in_its_place_is_cropped_and_put_over_a_background(half):
+    reply = _post(half, format="png", scale="50%", crop="true", crop_margin="3px", bg_color="0000ff")
+    assert reply.image().size == pytest.approx((16, 16), abs=1)
+    assert np.asarray(reply.image())[1, 1].tolist() == [0, 0, 255, 255]
+    assert np.asarray(reply.image())[8, 8, :3] == pytest.approx([200, 60, 30], abs=3)
+
+
+def test_a_small_subject_is_enlarged():
+    def corner(batch):
+        maps = np.zeros((len(batch), 1, *batch.shape[2:]), dtype=np.float32)
+        maps[..., : batch.shape[2] // 4, : batch.shape[3] // 4] = 1
+        return maps
+
+    with running(opener(corner)) as place:
+        reply = place.post(PATH, {"image_file": picture((80, 80)), "scale": "100%"})
+    assert _shown(reply) == pytest.approx((0, 0, 80, 80), abs=4)
+
+
+def test_nothing_can_be_put_anywhere(half):
+    transparent = io.BytesIO()
+    Image.new("RGBA", (40, 20)).save(transparent, "PNG")
+    reply = half.post(PATH, {"image_file": transparent.getvalue(), "scale": "50%"})
+    assert reply.status == 200
+    assert reply.image().getchannel("A").getextrema() == (0, 0)
+
+
+@pytest.mark.parametrize("size", ["full", "preview"])
+@pytest.mark.parametrize("format", ["png", "jpg"])
+def test_the_resolution_in_print_is_carried_over(half, size, format):  # noqa: A002
+    file = io.BytesIO()
+    Image.new("RGB", (900, 600), (200, 60, 30)).save(file, "JPEG", dpi=(300, 300))
+    reply = half.post(PATH, {"image_file": file.getvalue(), "size": size, "format": format})
+    assert reply.image().info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+# What the published clients send for the examples of their READMEs, and by their own defaults.
+_OF_NODE = {"Accept": "application/json", "X-Api-Key": "YOUR-API-KEY"}
+_OF_PYTHON = {"type": "auto", "type_level": "none", "format": "auto", "roi": "0 0 100% 100%", "crop": "false"}
+_OF_PYTHON |= {"scale": "original", "position": "original", "channels": "rgba", "add_shadow": "false"}
+FORMS = {
+    "npm, a file": ({"size": "regular", "type": "auto", "scale": "50%"}, _OF_NODE),
+    "npm, await": ({"size": "regular", "type": "person", "crop": "true", "scale": "50%"}, _OF_NODE),
+    "npm, cropped": ({"size": "regular", "type": "person", "crop": "true"}, _OF_NODE),
+    "PyPI": ({"size": "regular", **_OF_PYTHON, "semitransparency": "true"}, {"X-Api-Key": "YOUR-API-KEY"}),
+    "Go": ({"size": "auto", "type": "car", "channels": "rgba", "format": "png"}, {"X-Api-Key": "YOUR-API-KEY"}),
+    "newer fields": ({"type_level": "2", "shadow_type": "none", "shadow_opacity": "50"}, {}),
+}
+
+
+@pytest.mark.parametrize("client", FORMS)
+def test_the_examples_of_clients_are_answered(half, client):
+    fields, headers = FORMS[client]
+    reply = half.post(PATH, {"image_file": _stripes(), **fields}, **headers)
+    assert reply.status == 200
+    if "Accept" in headers:
+        image = Image.open(io.BytesIO(base64.b64decode(reply.json()["data"]["result_b64"])))
+        assert (reply.headers["x-width"], reply.headers["x-height"]) == tuple(map(str, image.size))
+    assert reply.headers["x-credits-charged"] == "0"
+    assert reply.headers.get("x-type") == {"person": "person", "car": "car"}.get(
+        fields.get("type"), None if fields.get("type_level") == "none" else "other"
+    )
+
+
+@pytest.mark.parametrize("fields", [{"size": "regular", "type": "product"}, {"size": "regular"}, {"type_level": 2}])
+@pytest.mark.parametrize("source", ["image_file_b64", "image_url"])
+def test_the_examples_of_clients_in_json_are_answered(half, monkeypatch, fields, source):
+    async def fetched(*_):
+        return _stripes()
+
+    monkeypatch.setattr("u2net.server.api.fetch", fetched)
+    given = base64.b64encode(_stripes()).decode() if source == "image_file_b64" else "https://domain.tld/path/file.jpg"
+    headers = {"Content-Type": "application/json", **_OF_NODE}
+    reply = half.ask("POST", PATH, json.dumps({source: given, **fields}), headers)
+    assert reply.status == 200
+    assert reply.headers["x-type"] == fields.get("type", "other")
+    assert reply.json()["data"]["result_b64"]
+
+
+def test_an_account_never_runs_out():
+    key = hashlib.sha256(b"key").hexdigest()
+    with running(api_keys=(f"shop:{key}",)) as place:
+        assert place.get("/v1.0/account").status == 401
+        reply = place.get("/v1.0/account", **{"X-Api-Key": "key"})
+    attributes = reply.json()["data"]["attributes"]
+    assert set(attributes["credits"]) == {"total", "subscription", "payg", "enterprise"}
+    assert attributes["credits"]["total"] == attributes["credits"]["enterprise"] > 0
+    assert attributes["api"]["free_calls"] > 0
+    assert attributes["api"]["sizes"] == "all"
+
+
+def test_a_region_in_pixels_is_of_the_picture_that_was_sent(half):
+    reply = half.post(PATH, {"image_file": picture((2000, 1000)), "size": "preview", "roi": "1000px 0px 2000px 1000px"})
+    width, height = reply.image().size
+    assert _shown(reply) == pytest.approx((width / 2, 0, width * 3 / 4, height), abs=3)
+
+
 def test_alpha_alone(half):
     reply = _post(half, channels="alpha")
     assert reply.image().mode == "L"
@@ -130,10 +255,17 @@ def test_a_zip_has_colours_and_alpha(half):
 
 
 REFUSED = [
-    {"type": "person"},
-    {"type": "car"},
-    {"scale": "50%"},
-    {"position": "center"},
+    {"type": "spaceship"},
+    {"type_level": "3"},
+    {"scale": "5%"},
+    {"scale": "101%"},
+    {"scale": "50px"},
+    {"scale": "50% 50%"},
+    {"position": "left"},
+    {"position": "10px"},
+    {"position": "1% 2% 3%"},
+    {"shadow_type": "drop"},
+    {"shadow_opacity": "200"},
     {"add_shadow": "true"},
     {"semitransparency": "false"},
     {"size": "huge"},
@@ -177,6 +309,7 @@ def test_urls_are_refused_where_no_host_is_allowed(half):
 
 def test_regions():
     assert region("0% 0% 100% 100%", (40, 20)) == (0, 0, 40, 20)
+    assert region("0 0 100% 100%", (40, 20)) == (0, 0, 40, 20)
     assert region("30px 15px 10px 5px", (40, 20)) == (10, 5, 30, 15)
     assert region("0px 0px 999px 999px", (40, 20)) == (0, 0, 40, 20)
 
