@@ -65,7 +65,7 @@ def _parts(field: str, text: str, least: int, most_numbers: int) -> list[float]:
     """The percentages in a field, as parts of 1. Raises Problem."""
     found = _lengths(field, text)
     if len(found) > most_numbers or not all(
-        is_percentage and least <= number <= 100 for number, is_percentage in found
+        (is_percentage or number == 0) and least <= number <= 100 for number, is_percentage in found
     ):
         words = "original, center, or one or two values" if most_numbers == 2 else "original, or a value"
         raise Problem(400, f"{field} is {words} from {least}% to 100%")
