@@ -83,6 +83,13 @@ def test_fields_as_json(half):
     assert reply.image().size == (_SUBJECT, 20)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}])
+def test_json_is_known_by_its_content(half, headers):
+    asked = {"image_file_b64": base64.b64encode(_stripes()).decode(), "crop": True}
+    reply = half.ask("POST", PATH, json.dumps(asked), headers)
+    assert reply.image().size == (_SUBJECT, 20)
+
+
 def test_fields_in_the_url_encoding(half):
     body = "size=full&image_file_b64=" + base64.b64encode(picture()).decode().replace("+", "%2B")
     assert half.ask("POST", PATH, body, {"Content-Type": "application/x-www-form-urlencoded"}).status == 200

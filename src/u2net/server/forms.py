@@ -52,7 +52,7 @@ async def read_form(request: Request, files: Collection[str], fields: Collection
             reader.write(chunk)
         reader.check_end()
         return parts.form()
-    body, is_urlencoded = await _read(request), kind == b"application/x-www-form-urlencoded"
+    body, is_urlencoded = await request.body(), kind == b"application/x-www-form-urlencoded"
     is_picture = kind.startswith(b"image/") or kind == b"application/octet-stream" or kind_of(body[:HEAD]) is not None
     # Pictures hold zeros. Where they do not, `curl -d` took them out, and line ends with them.
     if is_picture and not (is_urlencoded and b"\0" not in body):
@@ -67,10 +67,6 @@ async def read_form(request: Request, files: Collection[str], fields: Collection
             parts.begin(name).write(value.encode())
         return parts.form()
     raise Problem(415, "send multipart/form-data with a picture, or a picture itself")
-
-
-async def _read(request: Request) -> bytes:
-    return b"".join([chunk async for chunk in request.stream()])
 
 
 class _Parts:

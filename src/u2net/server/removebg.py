@@ -150,8 +150,12 @@ def add_routes(app: FastAPI) -> None:
 
 
 async def _read(request: Request) -> Form:
-    """A form, or the same as JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    """A form, or the same as JSON, which `curl -d` calls a form."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind == "application/json"
+    if kind in ("", "application/x-www-form-urlencoded"):
+        is_json = (await request.body()).lstrip().startswith(b"{")
+    if not is_json:
         return await read_form(request, _FILES, RemoveBgAsked.model_fields)
     body = await request.body()
     try:
