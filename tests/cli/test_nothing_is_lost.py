@@ -32,7 +32,7 @@ PICTURES = ["set/images/a.jpg", "set/images/b.jpg"]
     ("arguments", "words"),
     [
         (["remove", *PICTURES, "-o", PICTURES[1]], "need a folder"),
-        (["remove", PICTURES[0], "-o", PICTURES[0]], "replace the picture itself"),
+        (["remove", PICTURES[0], "-o", PICTURES[0], "--overwrite"], "replace the picture itself"),
         (["remove", "set", "-o", "set"], "another folder"),
         (["remove", "set/images", "out", "--report", "set/masks/a.png"], "no report"),
         (["remove", "set/images", "out", "--report", "page.html"], "no report"),

@@ -220,7 +220,7 @@ def cups(tmp_path_factory, photograph):
         (["nowhere.jpg"], ["nowhere.jpg"]),
         (["{cup}", "out.gif"], ["out.gif", ".png"]),
         (["{cup}", "out.png", "--format", "webp"], ["out.png", ".webp"]),
-        (["{cup}", "-o", "{cup}"], ["replace"]),
+        (["{cup}", "-o", "{cup}", "--overwrite"], ["replace the picture itself"]),
         (["{cup}", "nowhere.jpg", "out/"], ["nowhere.jpg"]),
         (["{cup}", "{folder}", "out/"], ["folder"]),
         (["{cup}", "-", "out/"], ["stdin"]),
