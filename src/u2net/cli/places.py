@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from u2net.cli.failure import Refusal, printable
+from u2net.cli.failure import Refusal
 
 if TYPE_CHECKING:
     from u2net.images import Format
@@ -28,10 +26,6 @@ def split_names(names: tuple[str, ...], output: str | None) -> tuple[list[str], 
     inputs = list(names) or ["-"]
     if output is None and len(inputs) > 1 and not os.path.isfile(inputs[-1]):
         output = inputs.pop()
-    elif output is None and len(inputs) == 2:  # who gave the same command twice may have meant an output
-        click.echo(
-            f"u2net: {printable(inputs[1])} is there already, so it is a second picture; -o replaces it", err=True
-        )
     return inputs, output
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,10 +20,6 @@ from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_clust
 from u2net.cli.options import config_options, given_options
 from u2net.cli.places import PIPE, several_sources, several_targets, source_and_target, split_names
 from u2net.cutout.config import CutoutConfig
-
-if TYPE_CHECKING:
-    pass
-
 
 _FLAGS = {"only_mask": ("-om", "--mask", "--only-mask")}
 _MATTING = {
@@ -147,7 +143,11 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             if options.engine == "ray":
                 raise Refusal("--engine ray is for one folder, or one Parquet file")
             sources, into = several_sources(inputs), several_targets(output)
-            sys.exit(remove_several(sources, into, _config(given, bgcolor), options))
+            config = _config(given, bgcolor)
+            if into is None and len(sources) == 2:  # who gave the same command twice may have meant an output
+                last = printable(sources[1])
+                click.echo(f"u2net: {last} is there already, so it is a second picture; -o replaces it", err=True)
+            sys.exit(remove_several(sources, into, config, options))
         (input,) = inputs  # noqa: A001
         folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
         source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
