@@ -15,7 +15,6 @@ from os import PathLike
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -24,7 +23,7 @@ from u2net.images.load import ImageData, load_image
 from u2net.models.card import PRECISION_KEY, Card
 from u2net.net.export import to_onnx
 from u2net.net.model import U2Net
-from u2net.net.static import with_fixed_size
+from u2net.net.static import run_tensors, with_fixed_size
 from u2net.system import atomic_write
 
 TOLERANCE = 0.01
@@ -85,10 +84,10 @@ def quantise(model: onnx.ModelProto, pictures: Sequence[Map]) -> Quantised:
     fixed.metadata_props.append(onnx.StringStringEntryProto(key=PRECISION_KEY, value="int8"))
     graph = _Plan(fixed.graph)
     ranges = _ranges(fixed, graph.origins(), pictures)
-    expected = list(_run(fixed, pictures))
+    expected = list(run_tensors(fixed, pictures, ["saliency"]))
 
     def difference(kept: Set[str], judges: int = len(pictures)) -> float:
-        found = _run(_rewrite(fixed, kept, ranges), pictures[:judges])
+        found = run_tensors(_rewrite(fixed, kept, ranges), pictures[:judges], ["saliency"])
         return float(np.mean([np.abs(a[0] - b[0]).mean() for a, b in zip(found, expected, strict=False)]))
 
     kept: set[str] = set()
@@ -169,24 +168,10 @@ class _Plan:
             self.shared[self.group(before)] = self.group(name)
 
 
-def _run(
-    model: onnx.ModelProto, pictures: Iterable[Map], names: Sequence[str] = ("saliency",)
-) -> Iterator[list[NDArray[np.float32]]]:
-    """The named tensors for each picture."""
-    model = copy.deepcopy(model)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for picture in pictures:
-        yield session.run(list(names), {"input": picture})
-
-
 def _ranges(model: onnx.ModelProto, names: list[str], pictures: Sequence[Map]) -> dict[str, tuple[float, float]]:
     """The least and the largest value of the pictures and of each map, over all pictures."""
     names = [name for name in names if name != "input"]
-    found = zip(pictures, _run(model, pictures, names), strict=True)
+    found = zip(pictures, run_tensors(model, pictures, names), strict=True)
     seen = np.array([[(values.min(), values.max()) for values in (picture, *maps)] for picture, maps in found], float)
     low, high = seen[..., 0].min(axis=0).tolist(), seen[..., 1].max(axis=0).tolist()
     return dict(zip(("input", *names), zip(low, high, strict=True), strict=True))

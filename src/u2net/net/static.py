@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,15 +53,23 @@ def _sizes(model: onnx.ModelProto) -> dict[str, NDArray[np.int64]]:
     """By the names of their outputs: what each Shape gives, and the shape of what each Resize gives; int64."""
     wanted = [node for node in model.graph.node if node.op_type in ("Shape", "Resize")]
     names = [node.output[0] for node in wanted]
+    empty = np.zeros([side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim], np.float32)
+    (given,) = run_tensors(model, [empty], names)
+    return {
+        node.output[0]: value if node.op_type == "Shape" else np.array(value.shape, np.int64)
+        for node, value in zip(wanted, given, strict=True)
+    }
+
+
+def run_tensors(
+    model: onnx.ModelProto, pictures: Iterable[NDArray[np.float32]], names: Sequence[str]
+) -> Iterator[list[NDArray[Any]]]:
+    """The named tensors of a graph, also those inside it, for each picture."""
     watched = copy.deepcopy(model)
     del watched.graph.output[:]
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    (taken,) = session.get_inputs()
-    given = session.run(names, {taken.name: np.zeros(taken.shape, np.float32)})
-    return {
-        node.output[0]: value if node.op_type == "Shape" else np.array(value.shape, np.int64)
-        for node, value in zip(wanted, given, strict=True)
-    }
+    for picture in pictures:
+        yield session.run(list(names), {model.graph.input[0].name: picture})
