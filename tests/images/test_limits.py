@@ -6,7 +6,7 @@ from pictures import photo, saved
 from u2net import remove
 from u2net.errors import ImageTooLarge
 from u2net.images import limits
-from u2net.images.limits import LIMITS, own_limits
+from u2net.images.limits import LIMITS, own_limits, read_at_most
 from u2net.images.load import load_image
 
 
@@ -21,6 +21,16 @@ def test_one_s_own_pictures_may_be_as_large_as_memory_allows():
     assert own_limits(processes=1000).max_pixels == LIMITS.max_pixels
     assert own_limits().max_side == own_limits().max_pixels
     assert own_limits().max_bytes > 2**31
+
+
+def test_a_limit_takes_no_memory_before_there_is_something_to_read(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(photo(), "PNG"))
+    assert load_image(path, own_limits(max_bytes=2**60)).size == (48, 32)
+    with path.open("rb") as file:
+        assert len(read_at_most(file, 2**60)) == path.stat().st_size
+    with path.open("rb") as file:
+        assert len(read_at_most(file, 10)) == 11
 
 
 def test_what_is_named_counts_before_the_environment(monkeypatch):

@@ -204,6 +204,17 @@ def test_a_quarter_turn_exchanges_the_resolutions():
     assert load_image(saved(photo(), "JPEG", dpi=(300, 150), exif=exif.tobytes())).dpi == (150, 300)
 
 
+def test_a_tiff_is_turned_with_its_resolution_and_one_that_states_none_has_none():
+    turned = saved(photo(), "TIFF", dpi=(300, 150), tiffinfo={0x0112: 6})
+    assert load_image(turned).size == (32, 48)
+    assert load_image(turned).dpi == (150, 300)
+    assert load_image(saved(photo(), "TIFF")).dpi is None
+
+
+def test_a_resolution_that_jpeg_cannot_hold_is_left_out():
+    assert load_image(encode(photo(), "jpg", dpi=(70_000, 70_000))).dpi is None
+
+
 def test_resolution_and_camera_stand_side_by_side():
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Maker"

@@ -88,7 +88,7 @@ def test_a_problem_is_a_document_with_the_requests_id(place):
         "type": "about:blank",
         "title": "Unsupported Media Type",
         "status": 415,
-        "detail": "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC, JPEG 2000 or PNM picture",
+        "detail": "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC or PNM picture",
         "request_id": "mine-1",
     }
 

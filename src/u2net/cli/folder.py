@@ -47,11 +47,11 @@ class FolderOptions:
     """Exit with 1 if any picture of a folder failed."""
     as_json: bool = False
     """Print what came of every picture as JSON."""
-    max_pixels: int | None = option(None, 1)
+    max_pixels: int | None = option(None, 1, 10**15)
     """Refuse pictures of more pixels.  [default: what fits the memory; or U2NET_MAX_PIXELS]"""
-    max_side: int | None = option(None, 1)
+    max_side: int | None = option(None, 1, 10**9)
     """Refuse pictures with a longer side.  [default: any; or U2NET_MAX_SIDE]"""
-    max_bytes: int | None = option(None, 1)
+    max_bytes: int | None = option(None, 1, 10**15)
     """Refuse larger files.  [default: 8 bytes for each of the pixels above; or U2NET_MAX_BYTES]"""
 
     def __post_init__(self) -> None:

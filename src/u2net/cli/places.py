@@ -17,14 +17,14 @@ PIPE = Path("-")
 
 
 def split_names(names: tuple[str, ...], output: str | None) -> tuple[list[str], str | None]:
-    """INPUTs and OUTPUT among the names: the last of several is OUTPUT, unless -o gave it, or it is there as a file.
+    """INPUTs and OUTPUT among the names: the last of several is OUTPUT, unless -o gave it or it is there as a file.
 
     `u2net remove *.jpg` must not take its last picture for OUTPUT. Raises Refusal for empty names.
     """
     if output == "" or "" in names:
         raise Refusal("INPUT or OUTPUT is an empty name")
     inputs = list(names) or ["-"]
-    if output is None and len(inputs) > 1 and not os.path.isfile(inputs[-1]):
+    if output is None and len(inputs) > 1 and (os.path.isdir(inputs[-1]) or not os.path.lexists(inputs[-1])):
         output = inputs.pop()
     return inputs, output
 

@@ -210,10 +210,11 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, options: Folde
     from u2net.cutout.cutter import Cut, Cutter
     from u2net.errors import reason
     from u2net.images.formats import holds_more
+    from u2net.images.limits import read_at_most
     from u2net.images.save import save_bytes
 
     limits = options.limits()
-    piped = sys.stdin.buffer.read(limits.max_bytes + 1) if source == PIPE else None
+    piped = read_at_most(sys.stdin.buffer, limits.max_bytes) if source == PIPE else None
     with quiet_decoders():
         if piped == b"":
             cut = Cut("failed", reason="stdin was empty")

@@ -27,13 +27,13 @@ def separate(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert(mode), image.getchannel("A")
 
 
-def white_of_16_bits(highest: int, stated: int = 65_535) -> int:
+def white_of_16_bits(highest: int, stated: int | None = None) -> int:
     """The white level of 16-bit values up to `highest`: what the file `stated`, unless they exceed it.
 
     Of a file that stated nothing it is that of 8, 10, 12, 14 or 16 bits, the fewest that hold all values: so cameras
     and scanners of fewer bits store them.
     """
-    if highest <= stated < 65_535:
+    if stated and highest <= stated:
         return stated
     return next(white for white in (255, 1023, 4095, 16_383, 65_535) if highest <= white)
 
@@ -95,14 +95,16 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _stated_white(image: Image.Image) -> int:
-    """What a file of 16 bits says of its white level, by TIFF's tags or PNG's sBIT; 65535 if it says nothing."""
+def _stated_white(image: Image.Image) -> int | None:
+    """What a file of 16 bits says of its white level, by TIFF's tags or PNG's sBIT; None if it says nothing."""
     if isinstance(image, TiffImageFile):
         if image.tag_v2.get(BITSPERSAMPLE) == (12,):
             return 4095
-        stated = image.tag_v2.get(_MAX_SAMPLE_VALUE, 65_535)
-        return int(stated[0] if isinstance(stated, tuple) else stated)
-    return int(2 ** image.info.get("significant_bits", 16) - 1)
+        stated = image.tag_v2.get(_MAX_SAMPLE_VALUE)
+        stated = stated[0] if isinstance(stated, tuple) and stated else stated
+        return min(stated, 65_535) if isinstance(stated, int) else None
+    bits = image.info.get("significant_bits")
+    return None if bits is None else 2**bits - 1
 
 
 def _to_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import struct
 import zlib
 from dataclasses import dataclass, replace
 from functools import cache
@@ -96,20 +95,31 @@ def read_encoded(source: str | os.PathLike[str] | Stream, limits: Limits = LIMIT
     Raises InvalidImage for a path to what is no regular file, for text, and for what is too long, and OSError.
     """
     if isinstance(source, Stream):
-        content = bytearray()
-        while len(content) <= limits.max_bytes and (part := source.read(_PART)):
-            if not isinstance(part, bytes):
-                raise InvalidImage("the file is open as text: open it in the mode 'rb'")
-            content += part
+        content = read_at_most(source, limits.max_bytes)
         check_num_bytes(len(content), limits)
-        return bytes(content)
+        return content
     with open(source, "rb", opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise InvalidImage("not a regular file")
         check_num_bytes(status.st_size, limits)
         # The file may be growing, or tell a length of 0 as those of /proc do.
-        return file.read(limits.max_bytes + 1)
+        known: bytes = file.read(status.st_size + 1)
+        return known if len(known) <= status.st_size else known + read_at_most(file, limits.max_bytes)
+
+
+def read_at_most(stream: Stream, num_bytes: int) -> bytes:
+    """What a stream gives, up to so many bytes and one: no memory is taken before there is something for it.
+
+    Raises InvalidImage for a stream of text.
+    """
+    parts, left = [], num_bytes + 1
+    while left > 0 and (part := stream.read(min(left, _PART))):
+        if not isinstance(part, bytes):
+            raise InvalidImage("the file is open as text: open it in the mode 'rb'")
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -153,32 +163,14 @@ def check_segments(jpeg: bytes) -> int:
     return found.end() if found else len(jpeg)
 
 
-def check_codestream(jpeg_2000: bytes, limits: Limits) -> tuple[int, int]:
-    """The size that the codestream of JPEG 2000 states, whatever its container says (ISO/IEC 15444-1, A.5.1).
-
-    Raises InvalidImage for a file without one, or with more components than pictures have, and as `check_size` does,
-    also for its tiles, which are decoded whole.
-    """
-    start = jpeg_2000.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(jpeg_2000) < start + 42:
-        raise InvalidImage("broken JPEG 2000 picture: it has no codestream")
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
-        ">8I H", jpeg_2000, start + 8
-    )
-    size = right - left, bottom - top
-    check_size(size, limits)
-    if tile_left > left or tile_top > top or not 0 < components <= 4:
-        raise InvalidImage("broken JPEG 2000 picture: its sizes contradict each other")
-    check_size((min(tile_width, size[0]), min(tile_height, size[1])), limits)
-    return size
-
-
-def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None, int]:
+def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None, int | None]:
     """Keep the chunks that make the first frame; give the colour profile and the number of significant bits beside.
 
     Pillow refuses pictures with texts or profiles of more than 1 MiB, and with faults in later frames.
     """
-    kept, position, profile, bits = [png[:8]], 8, None, 16
+    kept, position = [png[:8]], 8
+    profile: bytes | None = None
+    bits: int | None = None
     seen: set[bytes] = set()  # all but IDAT stand once
     while position < len(png):
         end = position + 12 + int.from_bytes(png[position : position + 4])

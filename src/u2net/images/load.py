@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
 
 from u2net.errors import InvalidImage
 from u2net.images.color import separate, to_rgb, white_of_16_bits
@@ -46,7 +46,7 @@ _warnings_lock = threading.Lock()
 def load_image(data: ImageData | Picture, limits: Limits | None = None, bit_depth: BitDepth = 8) -> Picture:
     """Decode the first frame, turn it upright, separate colour from transparency.
 
-    Paths, open files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PNM (PPM, PGM, PBM) and, with the
+    Paths, open files and bytes: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, PNM (PPM, PGM, PBM) and, with the
     extra `heif`, HEIC, told by content. PIL images: any mode. Arrays: (H, W), or (H, W, C) with 1 (grey), 2 (grey,
     alpha), 3 (RGB) or 4 (RGBA) channels; bool, uint8, uint16, or float in [0, 1]. Nothing given is modified.
 
@@ -112,10 +112,12 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
     check_size(image.size, limits)
     with one_line_errors(name):
         camera = tiff_exif(image) if isinstance(image, TiffImageFile) else None  # of a file that is open till loaded
-        has_16_bits = _has_16_bits(image)
+        has_16_bits, dpi = _has_16_bits(image), _resolution(image)
+        is_turned = isinstance(image, TiffImageFile) and _turn(image) in _SIDEWAYS  # when it is loaded
         image.load()
-        dpi = _resolution(image)
         turn = _turn(image)
+        if dpi and (is_turned or turn in _SIDEWAYS):
+            dpi = dpi[::-1]
         if isinstance(image, PpmImageFile) and image.mode == "I":  # scaled to 16 bits, whatever the file's maximum
             image = Image.fromarray(np.asarray(image).astype(np.uint16))
         colour, alpha = separate(_scaled(image) if has_16_bits else image)
@@ -128,7 +130,6 @@ def _decode(data: ImageData, limits: Limits) -> Picture:
         if turn is not None:
             rgb = rgb.transpose(turn)
             alpha = None if alpha is None else alpha.transpose(turn)
-            dpi = dpi[::-1] if dpi and turn in _SIDEWAYS else dpi
     for part in (rgb, alpha):
         if part is not None:
             part.info = {}
@@ -140,7 +141,9 @@ def _has_16_bits(image: Image.Image) -> bool:
     """Whether a file that is not decoded yet has colours of 16 bits per channel, of which Pillow keeps the upper 8."""
     if isinstance(image, TiffImageFile):
         return image.mode in ("RGB", "RGBA") and set(image.tag_v2.get(BITSPERSAMPLE, ())) == {16}
-    return isinstance(image, PngImageFile) and bool(image.tile) and str(image.tile[0].args)[:4] in ("RGB;", "RGBA")
+    return (
+        isinstance(image, PngImageFile) and bool(image.tile) and str(image.tile[0].args).startswith(("RGB;", "RGBA;"))
+    )
 
 
 def _scaled(image: Image.Image) -> Image.Image:
@@ -151,11 +154,18 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 def _resolution(image: Image.Image) -> tuple[float, float] | None:
-    """Pixels per inch, across and down, if the file states them."""
-    match image.info.get("dpi"):
-        case (across, down) if 0 < float(across) < 1e6 and 0 < float(down) < 1e6:
-            return float(across), float(down)
-    return None
+    """Pixels per inch, across and down, if a file that is not decoded yet states them in its metadata."""
+    try:
+        if isinstance(image, TiffImageFile):
+            tags = image.tag_v2
+            if not {X_RESOLUTION, Y_RESOLUTION} <= set(tags) or tags.get(RESOLUTION_UNIT, 2) not in (2, 3):
+                return None
+        across, down = map(float, image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not (0 < across < 1e6 and 0 < down < 1e6):
+        return None
+    return across, down
 
 
 def _with_16_bits(picture: Picture, data: ImageData, limits: Limits) -> Picture:

@@ -114,7 +114,7 @@ def encode(
         exif = with_resolution(exif, dpi)
     camera = _with_differences(exif) if format == "tiff" else exif
     asked: dict[str, Any] = {"quality": quality, "alpha_quality": alpha_quality, "exif": camera}
-    if format == "jpg":
+    if format == "jpg" and dpi is not None and max(dpi) < 2**16:
         asked["dpi"] = dpi
     options = options | {key: value for key, value in asked.items() if value is not None}
     buffer = BytesIO()

@@ -92,7 +92,7 @@ def add_routes(app: FastAPI) -> None:
         asked = parse(kind, request, form)
         return await answer(request, form.files.get("file"), asked.model, *made_of(asked.config(**more)))
 
-    file = {"file": "The picture: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PNM or HEIC."}
+    file = {"file": "The picture: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, PNM or HEIC."}
 
     @router.post(
         "/api/remove",

@@ -108,6 +108,9 @@ def test_named_pictures_go_beside_themselves_or_into_a_folder(tmp_path):
     sources = [folder / name for name in ("a.jpg", "a.png", "x/b.jpg", "y/b.jpg")]
     beside = plan_files(sources, None, ".png")
     assert [task.target.name for task in beside.tasks] == ["a.jpg.out.png", "a.png.out.png", "b.out.png", "b.out.png"]
+    assert beside.tasks[0].target.parent == folder
+    again = plan_files([folder / "a.jpg", folder / "x/../a.png"], None, ".png")
+    assert [task.target.name for task in again.tasks] == ["a.jpg.out.png", "a.png.out.png"]
     into = plan_files(sources, folder / "out", ".png")
     assert [task.target.name for task in into.tasks] == ["a.jpg.png", "a.png.png"]
     assert [failure.source for failure in into.failures] == sources[2:]

@@ -76,25 +76,34 @@ def plan(folder: Path, output: Path, suffix: str) -> Plan:
     left out. Links to folders are followed, but not to a folder that they lie in.
     """
     sources, failures, left_alone = _find(folder, output)
-    made = _plan({source: source.relative_to(folder) for source in sources}, output, suffix)
+    names = {source: source.relative_to(folder) for source in sources}
+    made = _plan(names, output, suffix, folds_case=folds_case(output))
     return replace(made, failures=failures + made.failures, left_alone=left_alone)
 
 
 def plan_files(sources: Sequence[Path], output: Path | None, suffix: str) -> Plan:
     """A task for each of these pictures, into the folder `output`; without it, NAME.out.SUFFIX beside each picture."""
-    if output is None:
-        return _plan({source: source for source in sources}, Path(), f".out{suffix}")
-    return _plan({source: Path(source.name) for source in sources}, output, suffix)
+    if output is not None:
+        return _plan({source: Path(source.name) for source in sources}, output, suffix, folds_case=folds_case(output))
+    # By where folders really are: a.jpg and ./a.png would meet, too.
+    names = {source: Path(os.path.realpath(source.parent), source.name) for source in sources}
+    made = _plan(names, Path(), f".out{suffix}", folds_case=any(folds_case(source.parent) for source in sources))
+    return replace(made, tasks=[Task(task.source, task.source.with_name(task.target.name)) for task in made.tasks])
 
 
-def _plan(names: Mapping[Path, Path], output: Path, suffix: str) -> Plan:
+def _plan(names: Mapping[Path, Path], output: Path, suffix: str, *, folds_case: bool) -> Plan:
     """Tasks for pictures, {source: name below output}; a file that would replace one of them is not made."""
-    targets, failures = assign_targets(names, suffix, folds_case=folds_case(output))
-    taken = {os.path.realpath(source) for source in names}  # unlike Path.resolve, it accepts loops of links
+    targets, failures = assign_targets(names, suffix, folds_case=folds_case)
+
+    def real(path: Path) -> str:
+        place = os.path.realpath(path)  # unlike Path.resolve, it accepts loops of links
+        return place.casefold() if folds_case else place
+
+    taken = set(map(real, names))
     tasks = []
     for source, target in targets.items():
         task = Task(source, output / target)
-        if os.path.realpath(task.target) in taken:
+        if real(task.target) in taken:
             failures.append(Outcome(source, None, "failed", f"would replace the picture {task.target}"))
         else:
             tasks.append(task)
