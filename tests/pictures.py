@@ -195,3 +195,11 @@ def colour_cube(side: int = 6) -> np.ndarray:
 
 def gamma_1_8(encoded: np.ndarray) -> np.ndarray:
     return encoded**1.8
+
+
+def files(root: Path, *names: str) -> Path:
+    """A folder with files of these names, each of which holds its name."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root

@@ -57,6 +57,10 @@ class InvalidModel(U2NetError, ValueError):
     """A model file is damaged, unsafe, or does not fit the network or its Transform."""
 
 
+class InvalidSetting(U2NetError, ValueError):
+    """A variable of the environment has a value that makes no sense."""
+
+
 class UnusableRuntime(U2NetError, ValueError):
     """A runtime or a precision cannot be used: not on this machine, not for this file, or not together."""
 

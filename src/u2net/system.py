@@ -1,9 +1,10 @@
-"""Whole files or none, links, processors and memory, what the C library keeps, and wishes to stop."""
+"""Whole files or none, digests, links, processors and memory, what the C library keeps, and wishes to stop."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import secrets
 import signal
@@ -50,6 +51,12 @@ def sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sha256_of(path: str | PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises OSError."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def leads_back(path: Path, root: Path) -> bool:

@@ -308,6 +308,17 @@ def test_no_file_is_replaced_unasked(here, tmp_path, photograph, arguments):
     assert here("remove", *arguments, "--overwrite", cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.parametrize("verb", [["remove", "cup.jpg", "-o", "a.png"], ["remove", "."]])
+def test_a_limit_of_the_environment_that_makes_no_sense_is_one_line(here, tmp_path, cups, monkeypatch, verb):
+    for name in ("cup.jpg", "b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cups / "cup.jpg", tmp_path / name)
+    monkeypatch.setenv("U2NET_MAX_PIXELS", "many")
+    result = here(*verb, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.decode().splitlines()[-1] == "u2net: U2NET_MAX_PIXELS is a whole number above 0, got 'many'"
+
+
 @pytest.fixture
 def shop(tmp_path):
     """Three small pictures, two of which would become the same file, and what each holds."""

@@ -3,6 +3,7 @@ import shlex
 from pathlib import PurePosixPath
 
 import pytest
+from pictures import files
 
 from u2net.errors import InvalidDataset
 from u2net.evaluation.dataset import open_dataset, open_pairs
@@ -30,17 +31,10 @@ LAYOUTS = {
 }
 
 
-def _files(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_pictures_and_masks_are_told_from_what_is_neither(tmp_path, layout):
     image, mask, others = LAYOUTS[layout]
-    _files(tmp_path / "set", *(form.format(stem) for stem in ("a", "b") for form in (image, mask, *others)))
+    files(tmp_path / "set", *(form.format(stem) for stem in ("a", "b") for form in (image, mask, *others)))
     dataset = open_dataset(tmp_path / "set")
     assert [example.name for example in dataset] == ["a", "b"]
     for example in dataset:
@@ -61,7 +55,7 @@ def test_other_words_are_not_touched_by_it(folder):
 
 def test_backgrounds_are_not_paired_with_masks_of_faces(tmp_path):
     with pytest.raises(InvalidDataset, match="folders with pictures: bg, facemask; give --images FOLDER"):
-        open_dataset(_files(tmp_path, "bg/a.jpg", "facemask/a.png"))
+        open_dataset(files(tmp_path, "bg/a.jpg", "facemask/a.png"))
 
 
 REFUSED = {
@@ -77,7 +71,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refusal_shows_the_options_that_would_do(tmp_path, case):
     with pytest.raises(InvalidDataset) as caught:
-        open_dataset(_files(tmp_path / "a set", *REFUSED[case]))
+        open_dataset(files(tmp_path / "a set", *REFUSED[case]))
     options = shlex.split(re.search(r"give (--images .*)$", str(caught.value))[1])
     given = {name.removeprefix("--").replace("-", "_"): value for name, value in zip(*[iter(options)] * 2, strict=True)}
     pairs = [example for example in open_pairs(**given) if example.is_pair]

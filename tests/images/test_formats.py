@@ -2,13 +2,14 @@ import importlib.util
 import struct
 import sys
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
 from pictures import distance, photo, saved
 from PIL import Image
 
-from u2net.errors import UnsupportedFormat
+from u2net.errors import ImageTooLarge, UnsupportedFormat
 from u2net.images.formats import HEAD, holds_more, kind_of
 from u2net.images.load import load_image
 
@@ -90,25 +91,28 @@ def test_the_white_level_that_a_file_states_counts():
         assert np.asarray(load_image(content).rgb)[0, :, 0].tolist() == [0, 6, 56]
 
 
+def _rgb_png(color, significant_bits=None) -> bytes:
+    """A PNG of one pixel in RGB of 16 bits."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    raw = b"\0" + np.broadcast_to(np.array(color, ">u2"), 3).tobytes()
+    bits = chunk(b"sBIT", bytes([significant_bits] * 3)) if significant_bits else b""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)) + bits
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
 def test_colours_of_16_bits_in_the_lower_12_are_bright():
     colours = np.array([[[0, 2000, 4095]]], np.uint16)
     sixteen = load_image(colours, bit_depth=16)
     assert sixteen.rgb_16.tolist() == [[[0, 32_007, 65_535]]]
     assert load_image(colours).rgb.getpixel((0, 0)) == sixteen.rgb.getpixel((0, 0)) == (0, 125, 255)
-    raw = b"\0" + colours.astype(">u2").tobytes()
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-    assert load_image(png).rgb.getpixel((0, 0)) == (0, 119, 255)  # of 16 levels that Pillow keeps
+    assert load_image(_rgb_png([0, 2000, 4095])).rgb.getpixel((0, 0)) == (0, 119, 255)  # of 16 levels that Pillow keeps
 
 
 def test_a_tiff_of_float_colours_is_refused_for_what_it_is():
     tifffile = pytest.importorskip("tifffile")
-    from io import BytesIO
-
     file = BytesIO()
     tifffile.imwrite(file, np.zeros((4, 4, 3), np.float32), photometric="rgb")
     with pytest.raises(UnsupportedFormat, match="colours as floats: save it in 8 or 16 bits"):
@@ -146,3 +150,26 @@ def test_a_white_level_of_nothing_and_one_that_is_full_are_taken_as_said():
     png = saved(Image.fromarray(np.full((1, 1), 4000, np.uint16)), "PNG")
     full = png[:33] + b"\0\0\0\1sBIT\x10" + bytes(4) + png[33:]
     assert load_image(full).rgb.getpixel((0, 0)) == (16, 16, 16)
+
+
+def test_colours_of_16_bits_have_the_white_level_that_the_file_states():
+    full = _rgb_png(4000, 16)
+    assert load_image(full).rgb.getpixel((0, 0)) == (15, 15, 15)  # the upper half of the level
+    assert load_image(_rgb_png(900, 12)).rgb.getpixel((0, 0)) == (51, 51, 51)
+
+
+def test_a_tiff_has_one_white_level_in_8_and_in_16_bits():
+    tifffile = pytest.importorskip("tifffile")
+    file = BytesIO()
+    tags = [(281, "H", 3, (4095, 4095, 4095), False)]
+    tifffile.imwrite(file, np.full((2, 2, 3), 900, np.uint16), photometric="rgb", extratags=tags)
+    assert load_image(file.getvalue(), bit_depth=16).rgb_16[0, 0].tolist() == [14_403] * 3  # 900 of 4095
+    assert load_image(file.getvalue()).rgb.getpixel((0, 0)) == (51, 51, 51)
+
+
+def test_a_hostile_picture_in_a_pipe_is_refused_by_its_decoder_alone():
+    jpeg = saved(photo(), "JPEG")
+    scans = jpeg[:2] + b"\xff\xfe\0\2" * 10_001 + jpeg[2:]
+    assert not holds_more(scans)
+    with pytest.raises(ImageTooLarge):
+        load_image(scans)

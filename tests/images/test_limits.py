@@ -4,7 +4,7 @@ import pytest
 from pictures import photo, saved
 
 from u2net import remove
-from u2net.errors import ImageTooLarge
+from u2net.errors import ImageTooLarge, InvalidSetting
 from u2net.images import limits
 from u2net.images.limits import LIMITS, own_limits, read_at_most
 from u2net.images.load import load_image
@@ -45,7 +45,7 @@ def test_what_is_named_counts_before_the_environment(monkeypatch):
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1e9"])
 def test_an_environment_that_makes_no_sense_is_refused(monkeypatch, value):
     monkeypatch.setenv("U2NET_MAX_PIXELS", value)
-    with pytest.raises(ValueError, match="U2NET_MAX_PIXELS is a whole number above 0"):
+    with pytest.raises(InvalidSetting, match="U2NET_MAX_PIXELS is a whole number above 0"):
         own_limits()
 
 

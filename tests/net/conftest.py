@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from one_thread import one_thread  # noqa: F401  (a fixture)
 from torch import nn
 
 from u2net.models.card import Card
@@ -13,15 +14,6 @@ from u2net.models.zoo import find
 from u2net.net import Checkpoint, Stage, U2Net, export_onnx, load_checkpoint
 
 NewNetwork = Callable[..., U2Net]
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _one_thread():
-    """For networks of a few channels threads cost more than they give."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _new_network(stages, num_classes: int = 1, seed: int = 0) -> U2Net:

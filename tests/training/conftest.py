@@ -2,7 +2,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-import torch
+from one_thread import one_thread  # noqa: F401  (a fixture)
 
 from training.pairs import write_pairs
 from u2net.net.model import VARIANTS, Stage
@@ -15,15 +15,6 @@ TINY = (
     *(Stage(2, False, 16, 4, 8) for _ in range(4)),
 )
 """A U²-Net of 16,000 parameters: all that the paper's has, each stage as low and as narrow as can be."""
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _one_thread():
-    """For networks of a few channels threads cost more than they give."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -284,7 +284,7 @@ def test_it_is_the_newest_sound_one_that_stays_on_a_full_disk(two, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
-@pytest.mark.parametrize(("owner", "name"), [(Path, "rename"), (snapshot, "_digest")])
+@pytest.mark.parametrize(("owner", "name"), [(Path, "rename"), (snapshot, "sha256_of")])
 def test_a_failure_that_is_no_full_disk_deletes_nothing(two, monkeypatch, owner, name, number):
     def refuse(*_: object) -> None:
         raise OSError(number, "refused")
@@ -296,7 +296,7 @@ def test_a_failure_that_is_no_full_disk_deletes_nothing(two, monkeypatch, owner,
 
 
 def test_on_a_full_disk_nothing_is_deleted_while_none_can_be_proven_sound(two, monkeypatch):
-    monkeypatch.setattr(snapshot, "_digest", _full)
+    monkeypatch.setattr(snapshot, "sha256_of", _full)
     with pytest.raises(OSError, match="No space left"):
         _save(two, 3)
     assert sorted(path.name for path in two.iterdir()) == ["step-00000001", "step-00000002"]

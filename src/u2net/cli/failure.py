@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import click
 
-from u2net.errors import U2NetError, UnknownModel, UnusableRuntime, reason
+from u2net.errors import InvalidSetting, U2NetError, UnknownModel, UnusableRuntime, reason
 
 
 def printable(text: object) -> str:
@@ -35,7 +35,7 @@ def one_line_errors() -> Iterator[None]:
     """End the program with one line for what is expected to go wrong; anything else is a bug and shows itself."""
     try:
         yield
-    except (UnknownModel, UnusableRuntime) as error:
+    except (InvalidSetting, UnknownModel, UnusableRuntime) as error:
         raise Refusal(str(error)) from None
     except (U2NetError, OSError) as error:
         name = f"{os.fsdecode(error.filename)}: " if isinstance(error, OSError) and error.filename else ""

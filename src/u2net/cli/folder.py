@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from u2net.cli.failure import Refusal, printable, quiet_decoders
+from u2net.cli.options import exists_already
 from u2net.config import check_fields, option
 from u2net.errors import ConfigMismatch
 
@@ -58,14 +58,12 @@ class FolderOptions:
         check_fields(self)
 
     def limits(self, processes: int = 1) -> Limits:
-        """Of the pictures, where so many processes share the memory. Raises Refusal for a wrong environment."""
+        """Of the pictures, where so many processes share the memory. Raises InvalidSetting."""
         from u2net.images.limits import own_limits
 
-        sizes = {"max_pixels": self.max_pixels, "max_side": self.max_side, "max_bytes": self.max_bytes}
-        try:
-            return own_limits(processes=processes, **sizes)
-        except ValueError as error:
-            raise Refusal(str(error)) from None
+        return own_limits(
+            processes=processes, max_pixels=self.max_pixels, max_side=self.max_side, max_bytes=self.max_bytes
+        )
 
     @classmethod
     def names(cls) -> list[str]:
@@ -144,7 +142,7 @@ def remove_several(sources: list[Path], output: Path | None, config: CutoutConfi
 
     planned = plan_files(sources, output, f".{config.format}")
     items: list[Task | Outcome] = [
-        Outcome(task.source, task.target, "skipped", f"{task.target} exists already: --overwrite replaces it")
+        Outcome(task.source, task.target, "skipped", exists_already(task.target))
         if os.path.lexists(task.target) and not options.overwrite
         else task
         for task in planned.tasks
@@ -171,9 +169,9 @@ def remove_several(sources: list[Path], output: Path | None, config: CutoutConfi
 def model_digest(model: str) -> str:
     """The SHA-256 of a model's file, which is downloaded if need be."""
     from u2net.models.zoo import resolve
+    from u2net.system import sha256_of
 
-    with resolve(model, progress=is_terminal()).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(resolve(model, progress=is_terminal()))
 
 
 def _engine(stack: ExitStack, config: CutoutConfig, options: FolderOptions, num_tasks: int | None = None) -> Engine:

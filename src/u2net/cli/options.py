@@ -62,7 +62,12 @@ def check_free(*paths: Path | None, overwrite: bool) -> None:
     """Raise Refusal for a file that exists already, unless it may be replaced."""
     for path in paths:
         if path is not None and path.is_file() and not overwrite:
-            raise Refusal(f"{path} exists already: --overwrite replaces it")
+            raise Refusal(exists_already(path))
+
+
+def exists_already(path: Path) -> str:
+    """Why a file is not written, and what would replace it."""
+    return f"{path} exists already: --overwrite replaces it"
 
 
 def given_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from u2net.cli.failure import Refusal
+from u2net.cli.options import check_free
 
 if TYPE_CHECKING:
     from u2net.images import Format
@@ -100,11 +101,9 @@ def source_and_target(
     named = SUFFIXES.get(target.suffix.lower())
     if named is None or named != (format_ or named):
         raise Refusal(f"{target.name} does not end in " + (f".{format_}" if format_ else ", ".join(SUFFIXES)))
-    if os.path.isfile(target):
-        if source != PIPE and os.path.samefile(target, source):
-            raise Refusal(f"{output} would replace the picture itself")
-        if not overwrite:
-            raise Refusal(f"{target} exists already: --overwrite replaces it")
+    if source != PIPE and os.path.isfile(target) and os.path.samefile(target, source):
+        raise Refusal(f"{output} would replace the picture itself")
+    check_free(target, overwrite=overwrite)
     return source, target, named
 
 

@@ -79,7 +79,11 @@ def _color(_context: click.Context, _parameter: click.Parameter, value: tuple[in
 @click.command()
 @click.argument("names", nargs=-1, metavar="[INPUT]... [OUTPUT]", type=click.Path(allow_dash=True))
 @click.option(
-    "-o", "--output", metavar="OUTPUT", type=click.Path(allow_dash=True), help="The output, whatever is there already."
+    "-o",
+    "--output",
+    metavar="OUTPUT",
+    type=click.Path(allow_dash=True),
+    help="Where to write. Give it so, with --overwrite, to replace a file that is there already.",
 )
 @config_options(
     CutoutConfig,

@@ -86,8 +86,8 @@ def remove(
 
     `session` is from `new_session`, or what `new_session` takes as a name: that is opened once and kept, and without it
     the packaged model. `bgcolor` is 3 or 4 whole numbers from 0 to 255, red, green, blue and opacity, and puts the
-    cut-out over this colour. `limits` say what sizes of
-    pictures are accepted; `load_image` has those without. All else is as `CutoutConfig` describes it.
+    cut-out over this colour. `limits` say what sizes of pictures are accepted; `load_image` says which are without it.
+    All else is as `CutoutConfig` describes it.
 
     Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
     tifffile, and ValueError for parameters out of range or that make no sense together, as for 16 bits `bgcolor` and

@@ -95,7 +95,7 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _stated_white(image: Image.Image) -> int | None:
+def stated_white(image: Image.Image) -> int | None:
     """What a file of 16 bits says of its white level, by TIFF's tags or PNG's sBIT; None if it says nothing."""
     if isinstance(image, TiffImageFile):
         if image.tag_v2.get(BITSPERSAMPLE) == (12,):
@@ -120,7 +120,7 @@ def _to_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
             fitting = (level for level in levels if np.count_nonzero(values > level) <= values.size // 100)
             white = next(fitting, levels[-1])
         else:
-            white = white_of_16_bits(int(values.max()), _stated_white(image))
+            white = white_of_16_bits(int(values.max()), stated_white(image))
         scaled = np.clip(values, 0, white).astype(np.float32)
         scaled *= np.float32(255 / white)
         np.nan_to_num(np.rint(scaled, out=scaled), copy=False)

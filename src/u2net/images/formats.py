@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 
 from PIL import Image, ImageFile
@@ -85,7 +85,8 @@ def holds_more(data: bytes) -> bool:
     """
     kind, end = kind_of(data[:HEAD]), None
     if kind == "JPEG" and b"MPF\0" not in data[: 2**16]:  # where a file of several pictures lists them
-        end = check_segments(data)
+        with suppress(ImageTooLarge):  # what is refused by itself needs no other reason
+            end = check_segments(data)
     elif kind == "PNG":
         end = data.find(b"IEND") + 8
     elif kind == "WebP":

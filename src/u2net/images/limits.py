@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol, runtime_checkable
 
-from u2net.errors import ImageTooLarge, InvalidImage
+from u2net.errors import ImageTooLarge, InvalidImage, InvalidSetting
 from u2net.system import available_memory
 
 # A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
@@ -58,7 +58,7 @@ def own_limits(
 
     What is not given is what the environment's U2NET_MAX_PIXELS, U2NET_MAX_SIDE and U2NET_MAX_BYTES say, or else as
     many pixels as the memory that was free at first holds, at least those of `LIMITS`, up to 8 bytes of a file for each
-    of them, and sides of any length. Raises ValueError for other than whole numbers above 0.
+    of them, and sides of any length. Raises InvalidSetting for a variable that is no whole number above 0.
     """
     memory = _free_memory()
     fitting = LIMITS.max_pixels if memory is None else memory // processes // _BYTES_OF_A_PIXEL
@@ -77,7 +77,7 @@ def _from_environment(name: str) -> int | None:
     if not value:
         return None
     if not (value.isdecimal() and int(value) > 0):
-        raise ValueError(f"{name} is a whole number above 0, got {value!r}")
+        raise InvalidSetting(f"{name} is a whole number above 0, got {value!r}")
     return int(value)
 
 

@@ -17,7 +17,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
 
 from u2net.errors import InvalidImage
-from u2net.images.color import separate, to_rgb, white_of_16_bits
+from u2net.images.color import separate, stated_white, to_rgb, white_of_16_bits
 from u2net.images.exif import tiff_exif
 from u2net.images.formats import one_line_errors, open_header
 from u2net.images.limits import LIMITS, LIMITS_16_BITS, Limits, Stream, check_size, own_limits, read_encoded
@@ -149,7 +149,7 @@ def _has_16_bits(image: Image.Image) -> bool:
 def _scaled(image: Image.Image) -> Image.Image:
     """Colours of 16 bits, cut to 8, as bright as they are if they were stored in the lower 10, 12 or 14 bits."""
     highest = int(np.asarray(image).max())
-    white = white_of_16_bits(256 * highest + 255)
+    white = white_of_16_bits(256 * highest + 255, stated_white(image))
     return image.point(lambda value: value * 255 / (white >> 8)) if 255 < white < 65_535 else image
 
 
@@ -169,16 +169,16 @@ def _resolution(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _with_16_bits(picture: Picture, data: ImageData, limits: Limits) -> Picture:
-    channels = None
+    channels, stated = None, None
     if isinstance(data, bytes | bytearray | memoryview):
-        channels, profile = read_16_bits(bytes(data), picture.size, limits)
+        channels, profile, stated = read_16_bits(bytes(data), picture.size, limits)
         if channels is not None:
             picture = replace(picture, icc_profile=picture.icc_profile or profile)
     elif isinstance(data, np.ndarray) and data.dtype == np.uint16 and data.ndim == 3 and data.shape[2] >= 3:
         channels = np.asarray(data)
     if channels is None:
         return picture.in_bits(16)
-    white = white_of_16_bits(int(channels.max()))
+    white = white_of_16_bits(int(channels.max()), stated)
     if white < 65_535:
         channels = ((channels.astype(np.uint32) * 65_535 + white // 2) // white).astype(np.uint16)
     rgb, alpha = channels[:, :, :3], channels[:, :, 3] if channels.shape[2] == 4 else None

@@ -9,7 +9,6 @@ Deflating is ISA-L's (or zlib's, where there is no ISA-L, and for whoever has pa
 https://www.w3.org/TR/png-3/
 """
 
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from u2net.system import num_processors
 
 isal: ModuleType
 try:
@@ -73,7 +74,7 @@ def to_png(
     tops = range(0, height, num_rows)
     pack = _packer(image, num_rows, level)
     if len(tops) > 1:
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+        with ThreadPoolExecutor(min(num_processors(), _MAX_THREADS)) as pool:
             bands = list(pool.map(pack, tops))
     else:
         bands = [pack(top) for top in tops]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 import logging
 import math
-import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +30,10 @@ from PIL.TiffImagePlugin import (
 )
 
 from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
-from u2net.images.color import to_srgb
+from u2net.images.color import stated_white, to_srgb
 from u2net.images.limits import Limits
 from u2net.images.png import isal
+from u2net.system import num_processors
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -59,20 +59,22 @@ _ROWS = 256  # that are computed with at once
 # ---- Reading -------------------------------------------------------------------------------------------------------
 
 
-def read_16_bits(content: bytes, size: tuple[int, int], limits: Limits) -> tuple[Levels | None, bytes | None]:
-    """The channels of a TIFF file that Pillow has decoded to `size`, and its RGB profile, sRGB's too.
+def read_16_bits(
+    content: bytes, size: tuple[int, int], limits: Limits
+) -> tuple[Levels | None, bytes | None, int | None]:
+    """The channels of a TIFF file that Pillow has decoded to `size`, its RGB profile, sRGB's too, and `stated_white`.
 
     Channels are upright and straight, (H, W, 3) or (H, W, 4); None of a file that is no TIFF of RGB in 16 bits. Raises
     InvalidImage, also for compressions other than deflate, and MissingExtra without tifffile.
     """
     if not content.startswith(_STARTS):
-        return None, None
+        return None, None, None
     with TiffImageFile(BytesIO(content)) as header:
-        tags, profile = header.tag_v2, header.info.get("icc_profile")
+        tags, profile, white = header.tag_v2, header.info.get("icc_profile"), stated_white(header)
     bits, kinds = tags.get(BITSPERSAMPLE, ()), tags.get(SAMPLEFORMAT, (_UNSIGNED,))
     if tags.get(PHOTOMETRIC_INTERPRETATION) != _RGB or set(bits) != {16} or set(kinds) != {_UNSIGNED}:
-        return None, None
-    return _read(content, size, limits), _checked(profile, limits)
+        return None, None, None
+    return _read(content, size, limits), _checked(profile, limits), white
 
 
 def _checked(profile: object, limits: Limits) -> bytes | None:
@@ -192,7 +194,7 @@ def to_tiff(pixels: Levels, icc_profile: bytes | None = None, exif: bytes | None
         rows[:, 1:] -= pixels[top : top + num_rows, :-1]
         return bytes(isal.compress(rows.data, _LEVEL))
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(num_processors(), _MAX_THREADS)) as pool:
         strips = list(pool.map(deflated, range(0, height, num_rows)))
     lengths = [len(strip) for strip in strips]
     tags = ImageFileDirectory_v2(b"II*\0\x08\0\0\0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from u2net.inference.runtimes import RUNTIMES, Options
 from u2net.inference.session import Session
 from u2net.models.card import Card
 from u2net.models.transform import Backend
+from u2net.system import sha256_of
 
 _KEPT = 4  # sessions that arrived in this process, for those that arrive again
 
@@ -46,7 +46,7 @@ class Origin:
 
     def backend(self) -> Backend:
         """The file, opened now; raises what its runtime does, and InvalidModel for another file than that pickled."""
-        if self.sha256 and self.sha256 != _digest(self.path):
+        if self.sha256 and self.sha256 != sha256_of(self.path):
             raise InvalidModel(f"{self.path.name} is another file than the one that the session was opened from")
         if self.runtime != "torch":
             return RUNTIMES[self.runtime].open(self.path, self.card, self.options)
@@ -105,12 +105,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=_KEPT)
 def _digest_of_opened(path: Path, stamp: tuple[int, int]) -> str:
     """The digest of a file that is open, if it is still the same file."""
-    digest = _digest(path)
+    digest = sha256_of(path)
     if _stamp(path) != stamp:
         raise NotPicklable(f"{path.name} has changed since the session was opened: open it again")
     return digest
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

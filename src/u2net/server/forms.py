@@ -52,7 +52,8 @@ async def read_form(request: Request, files: Collection[str], fields: Collection
             reader.write(chunk)
         reader.check_end()
         return parts.form()
-    body, is_urlencoded = await request.body(), kind == b"application/x-www-form-urlencoded"
+    body = b"".join([chunk async for chunk in request.stream()])  # request.body() would keep it as long as the request
+    is_urlencoded = kind == b"application/x-www-form-urlencoded"
     is_picture = kind.startswith(b"image/") or kind == b"application/octet-stream" or kind_of(body[:HEAD]) is not None
     # Pictures hold zeros. Where they do not, `curl -d` took them out, and line ends with them.
     if is_picture and not (is_urlencoded and b"\0" not in body):

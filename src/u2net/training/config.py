@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from u2net.config import check_fields, option
+from u2net.config import check_fields, option, read_fields, read_json
 
 Augmentation = Literal["none", "paper", "modern"]
 Feeding = Literal["authors", "antialiased", "checkpoint"]
@@ -177,20 +177,12 @@ class TrainConfig:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The TrainConfig that `to_json` wrote, here or in 0.1.0; fields may be absent. Raises ValueError otherwise."""
-        try:
-            values: Any = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"not a configuration: {error}") from None
-        if not isinstance(values, dict):
-            raise ValueError("not a configuration: expected a JSON object")
-        for name, default in _RETIRED.items():
+        values = read_json(text, "configuration")
+        for name, default in _RETIRED.items() if isinstance(values, dict) else ():
             if values.get(name, default) != default:
                 raise ValueError(f"not a configuration: {name} is no longer supported, got {values[name]!r}")
             values.pop(name, None)
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ValueError(f"not a configuration: unknown field {unknown[0]!r}")
-        return cls(**values)
+        return read_fields(cls, values, "configuration")
 
     def differences(self, other: TrainConfig) -> list[str]:
         """One line for each field of another configuration that would make it a different run."""

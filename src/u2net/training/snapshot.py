@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import re
 import secrets
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.net.model import U2Net
-from u2net.system import sync
+from u2net.system import sha256_of, sync
 from u2net.training.config import TrainConfig
 from u2net.training.optimizer import Average, freeze, new_optimizer
 from u2net.training.parallel import World
@@ -90,7 +89,7 @@ def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> 
         save_file(tensors, temporary / _STATE, {_FACTS: facts})
         also(temporary)
         names = sorted(file.name for file in temporary.iterdir())
-        sums = "".join(f"{_digest(temporary / name)}  {name}\n" for name in names)
+        sums = "".join(f"{sha256_of(temporary / name)}  {name}\n" for name in names)
         (temporary / _SUMS).write_text(sums)
         for name in (*names, _SUMS):
             sync(temporary / name)
@@ -112,7 +111,7 @@ def _verify(path: Path) -> None:
     if _STATE not in [name for _, _, name in sums]:
         raise ValueError(f"{_SUMS} does not list {_STATE}")
     for expected, _, name in sums:
-        if _digest(path / name) != expected:
+        if sha256_of(path / name) != expected:
             raise ValueError(f"{name} is not what was written")
 
 
@@ -130,11 +129,6 @@ def _read(path: Path) -> Snapshot:
         # Clones, since a mapped tensor is lost with its file: on some file systems with a bus error.
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - it is no mapping
     return Snapshot(facts.pop("step"), tensors, facts)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(folder: Path) -> list[Path]:

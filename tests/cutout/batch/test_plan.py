@@ -1,16 +1,9 @@
 from pathlib import Path
 
 import pytest
+from pictures import files
 
 from u2net.cutout.batch.plan import assign_targets, folds_case, plan, plan_files
-
-
-def _tree(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def _targets(folder: Path, output: Path, suffix: str = ".png") -> dict[str, str]:
@@ -20,7 +13,7 @@ def _targets(folder: Path, output: Path, suffix: str = ".png") -> dict[str, str]
 
 
 def test_the_sub_tree_is_kept(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg", "one/a.jpg", "one/two/a.jpg")
+    folder = files(tmp_path / "in", "a.jpg", "one/a.jpg", "one/two/a.jpg")
     assert _targets(folder, tmp_path / "out") == {
         "a.jpg": "a.png",
         "one/a.jpg": "one/a.png",
@@ -29,7 +22,7 @@ def test_the_sub_tree_is_kept(tmp_path):
 
 
 def test_pictures_that_would_meet_keep_their_whole_names(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg", "a.png", "b.jpg")
+    folder = files(tmp_path / "in", "a.jpg", "a.png", "b.jpg")
     assert _targets(folder, tmp_path / "out") == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.jpg": "b.png"}
 
 
@@ -43,6 +36,14 @@ def test_names_that_differ_by_case_only_are_the_same_where_the_disk_says_so(tmp_
     assert [failure.source.name for failure in failures] == ["a.jpg", "a.JPG"]
 
 
+def test_where_output_is_no_disk_it_may_be_said_whether_case_counts(tmp_path):
+    folder = files(tmp_path / "in", "a.jpg", "a.JPG")
+    if (folder / "A.jpg").exists():
+        pytest.skip("this disk folds case itself")
+    assert len(plan(folder, Path("/dev/null"), ".png", case_folds=False).tasks) == 2
+    assert len(plan(folder, Path("/dev/null"), ".png").failures) == 2
+
+
 def test_whether_a_disk_folds_case_is_tried(tmp_path):
     (tmp_path / "a").touch()
     assert folds_case(tmp_path / "not/there/yet") == (tmp_path / "A").exists()
@@ -50,7 +51,7 @@ def test_whether_a_disk_folds_case_is_tried(tmp_path):
 
 
 def test_pictures_that_still_meet_are_all_reported_and_none_is_lost(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg", "a.webp", "a.jpg.gif", "c.png")
+    folder = files(tmp_path / "in", "a.jpg", "a.webp", "a.jpg.gif", "c.png")
     planned = plan(folder, tmp_path / "out", ".png")
     made = {task.source.name for task in planned.tasks}
     reported = {failure.source.name for failure in planned.failures}
@@ -60,7 +61,7 @@ def test_pictures_that_still_meet_are_all_reported_and_none_is_lost(tmp_path):
 
 @pytest.mark.parametrize("names", [("a.jpg", "a.png"), ("a.png",), ("x/a.png", "x/a.webp")])
 def test_no_picture_of_the_folder_is_ever_a_target(tmp_path, names):
-    folder = _tree(tmp_path, *names)
+    folder = files(tmp_path, *names)
     before = {name: (folder / name).read_bytes() for name in names}
     for task in plan(folder, folder, ".png").tasks:
         task.target.write_bytes(b"new")
@@ -68,19 +69,19 @@ def test_no_picture_of_the_folder_is_ever_a_target(tmp_path, names):
 
 
 def test_a_picture_that_would_replace_another_is_reported(tmp_path):
-    folder = _tree(tmp_path, "a.png")
+    folder = files(tmp_path, "a.png")
     planned = plan(folder, folder, ".png")
     assert planned.tasks == []
     assert "would replace" in planned.failures[0].reason
 
 
 def test_an_output_folder_inside_the_input_is_not_input(tmp_path):
-    folder = _tree(tmp_path, "a.jpg", "out/a.png", "out/deeper/b.png")
+    folder = files(tmp_path, "a.jpg", "out/a.png", "out/deeper/b.png")
     assert _targets(folder, folder / "out") == {"a.jpg": "a.png"}
 
 
 def test_what_is_a_picture_is_told_by_content_or_suffix_and_the_rest_is_counted(tmp_path):
-    folder = _tree(tmp_path / "in", "a.jpg", "notes.txt", "b.TXT", "raw.dng", ".hidden.jpg", ".git/b.jpg", "no_suffix")
+    folder = files(tmp_path / "in", "a.jpg", "notes.txt", "b.TXT", "raw.dng", ".hidden.jpg", ".git/b.jpg", "no_suffix")
     (folder / "photo").write_bytes(b"\xff\xd8\xff\xe0")
     (folder / "raw.dng").write_bytes(b"II*\0")
     planned = plan(folder, tmp_path / "out", ".png")
@@ -89,8 +90,8 @@ def test_what_is_a_picture_is_told_by_content_or_suffix_and_the_rest_is_counted(
 
 
 def test_links_are_followed_and_loops_of_links_end(tmp_path):
-    elsewhere = _tree(tmp_path / "elsewhere", "b.jpg", "deep/c.jpg")
-    folder = _tree(tmp_path / "in", "a.jpg", "x/d.jpg", "y/e.jpg")
+    elsewhere = files(tmp_path / "elsewhere", "b.jpg", "deep/c.jpg")
+    folder = files(tmp_path / "in", "a.jpg", "x/d.jpg", "y/e.jpg")
     (folder / "linked").symlink_to(elsewhere)
     (folder / "loop").symlink_to(folder)
     (folder / "up").symlink_to(tmp_path)
@@ -104,7 +105,7 @@ def test_links_are_followed_and_loops_of_links_end(tmp_path):
 
 
 def test_named_pictures_go_beside_themselves_or_into_a_folder(tmp_path):
-    folder = _tree(tmp_path, "a.jpg", "a.png", "x/b.jpg", "y/b.jpg", "c.png")
+    folder = files(tmp_path, "a.jpg", "a.png", "x/b.jpg", "y/b.jpg", "c.png")
     sources = [folder / name for name in ("a.jpg", "a.png", "x/b.jpg", "y/b.jpg")]
     beside = plan_files(sources, None, ".png")
     assert [task.target.name for task in beside.tasks] == ["a.jpg.out.png", "a.png.out.png", "b.out.png", "b.out.png"]
@@ -119,7 +120,7 @@ def test_named_pictures_go_beside_themselves_or_into_a_folder(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
-    folder = _tree(tmp_path / "in", "a.jpg", "locked/b.jpg")
+    folder = files(tmp_path / "in", "a.jpg", "locked/b.jpg")
     import os
 
     real = os.scandir

@@ -69,15 +69,16 @@ class Plan:
     """How many files are no pictures, by their suffix in lower case."""
 
 
-def plan(folder: Path, output: Path, suffix: str) -> Plan:
+def plan(folder: Path, output: Path, suffix: str, *, case_folds: bool | None = None) -> Plan:
     """A task for every picture below `folder`; its suffix or, where that is another, its content shows that it is one.
 
     Sub-folders are kept, and `assign_targets` names the files. Hidden files, and `output` itself if it lies inside, are
-    left out. Links to folders are followed, but not to a folder that they lie in.
+    left out. Links to folders are followed, but not to a folder that they lie in. `case_folds` is what `folds_case`
+    finds out of the disk of `output`, where that is no disk.
     """
     sources, failures, left_alone = _find(folder, output)
     names = {source: source.relative_to(folder) for source in sources}
-    made = _plan(names, output, suffix, folds_case=folds_case(output))
+    made = _plan(names, output, suffix, folds_case=folds_case(output) if case_folds is None else case_folds)
     return replace(made, failures=failures + made.failures, left_alone=left_alone)
 
 

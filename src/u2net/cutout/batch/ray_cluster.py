@@ -21,7 +21,7 @@ from u2net.cutout.config import CutoutConfig
 from u2net.cutout.cutter import Cutter
 from u2net.errors import ClusterFailed, ConfigMismatch, InvalidDataset, InvalidImage, MissingExtra, U2NetError, reason
 from u2net.images.formats import SUFFIXES
-from u2net.images.limits import LIMITS, Limits, check_num_bytes, read_encoded
+from u2net.images.limits import LIMITS, Limits, check_num_bytes, read_at_most, read_encoded
 from u2net.images.save import save_bytes
 from u2net.inference.choose import has_gpu
 from u2net.system import bound_heaps, num_processors
@@ -79,7 +79,7 @@ class Storage:
         if self.is_local:
             return read_encoded(f"{self.path}/{name}", limits)
         with self.system.open_input_stream(f"{self.path}/{name}") as stream:
-            content = bytes(stream.read(limits.max_bytes + 1))
+            content = read_at_most(stream, limits.max_bytes)
         check_num_bytes(len(content), limits)
         return content
 
@@ -218,7 +218,7 @@ def _items(source: Storage, output: Storage, suffix: str) -> tuple[list[dict[str
     """
     if source.is_local:
         folder, nowhere = Path(source.path), Path(output.path if output.is_local else os.devnull)
-        planned = plan(folder, nowhere, suffix)
+        planned = plan(folder, nowhere, suffix, case_folds=None if output.is_local else False)
         targets = {task.source.relative_to(folder): task.target.relative_to(nowhere) for task in planned.tasks}
         failures = [replace(outcome, source=outcome.source.relative_to(folder)) for outcome in planned.failures]
         left_alone = planned.left_alone

@@ -15,6 +15,7 @@ from u2net.cutout.cutter import Cutter
 from u2net.errors import InvalidImage, reason
 from u2net.images.limits import read_encoded
 from u2net.images.save import save_bytes
+from u2net.system import sha256_of
 
 Engine = Callable[[Iterable[Task | None]], Iterator[Outcome]]
 """Does tasks, in any order, and gives their outcomes. A task None means that there is nothing to do for the moment."""
@@ -72,7 +73,7 @@ def make(cutter: Cutter, task: Task) -> Outcome:
         if before and before.target_sha256 and os.path.lexists(task.target):
             if before.is_settled and before.sha256 == sha256:
                 return replace(before, size=known.size, mtime_ns=known.mtime_ns)
-            if _digest(task.target) != before.target_sha256:
+            if sha256_of(task.target) != before.target_sha256:
                 return replace(known, reason=f"{task.target} was changed since it was made: --overwrite replaces it")
         cut = cutter(content)
         if cut.status == "done":
@@ -98,11 +99,6 @@ def _is_unchanged(before: Outcome) -> bool:
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) == (before.size, before.mtime_ns)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: Exception, source: Path) -> str:
