@@ -109,7 +109,7 @@ FAULTS = (
     Fault("every epoch has the same order", "training/examples.py",
           "spawn_key=(_ORDER, epoch)", "spawn_key=(_ORDER, 0)"),
     Fault("outlines are looked for twice as far", "training/loss.py", "_OUTLINE = 15 / 352", "_OUTLINE = 31 / 352"),
-    Fault("damaged snapshots are loaded", "training/snapshot.py", "if _digest(path / name) != expected", "if False"),
+    Fault("damaged snapshots are loaded", "training/snapshot.py", "if sha256_of(path / name) != expected", "if False"),
     # server
     Fault("a key is used once too often", "server/auth.py", "if self._tokens < 1:", "if self._tokens < 0:"),
     Fault("tokens pile up", "server/auth.py",
