@@ -4,11 +4,23 @@ Each class also derives from the built-in exception that callers would expect, s
 `except OSError` keep working. Messages about pictures name no path, for they reach a service's clients.
 """
 
+import json
+
+
+def printable(text: object, *, as_json: bool = False) -> str:
+    """A text fit for a terminal or a log: what would move a cursor, break a line or turn its direction is spelled out.
+
+    Names of files, members of archives, and cards of models come from strangers. With `as_json` a text of JSON stays
+    that.
+    """
+    spelled = (lambda c: json.dumps(c)[1:-1]) if as_json else (lambda c: c.encode("unicode_escape").decode())
+    return "".join(c if c.isprintable() else spelled(c) for c in str(text))
+
 
 def reason(error: Exception) -> str:
-    """One line for an error, without the path that an OSError carries."""
+    """One printable line for an error, without the path that an OSError carries."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 class U2NetError(Exception):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors, printable
+from u2net.cli.failure import Refusal, one_line_errors, say
 from u2net.cli.options import check_free, config_options, overwrite_option
+from u2net.errors import InvalidDataset, printable
 from u2net.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -118,7 +119,6 @@ def _parse_classes(text: str) -> int | list[str]:
 
 
 def _open(path: Path, mask_suffix: str) -> Dataset:
-    from u2net.errors import InvalidDataset
     from u2net.evaluation.dataset import open_dataset
 
     try:
@@ -130,7 +130,6 @@ def _open(path: Path, mask_suffix: str) -> Dataset:
 
 def _with_pairs(dataset: Dataset) -> Dataset:
     """The data set itself. Raises InvalidDataset, with one example, if no picture in it has a mask."""
-    from u2net.errors import InvalidDataset
     from u2net.evaluation.check.examination import check_names
     from u2net.evaluation.layout import advise
 
@@ -146,31 +145,31 @@ def _with_pairs(dataset: Dataset) -> Dataset:
 
 def _print(report: Report, *, list_all: bool) -> None:
     for examined in report.examined:
-        click.echo(
-            f"{printable(examined.dataset.name)} ({examined.role}): "
+        say(
+            f"{examined.dataset.name} ({examined.role}): "
             f"{examined.num_usable:,} of {examined.num_pairs:,} pairs can be used"
         )
-        click.echo(f"  {printable(examined.dataset.layout)}")
+        say(f"  {examined.dataset.layout}")
     if report.class_shares:
-        shares = ", ".join(f"{printable(name)} {share:.2%}" for name, share in report.class_shares.items())
-        click.echo(f"classes: {shares}")
+        shares = ", ".join(f"{name} {share:.2%}" for name, share in report.class_shares.items())
+        say(f"classes: {shares}")
     for kind, findings in report.by_kind().items():
         _print_kind(kind, findings, list_all=list_all, many_sets=len(report.examined) > 1)
-    click.echo()
-    click.echo(report.summary())
+    say("")
+    say(report.summary())
 
 
 def _print_kind(kind: Kind, findings: list[Finding], *, list_all: bool, many_sets: bool) -> None:
     shown = findings if list_all else findings[:_NUM_LISTED]
     names = [printable(_name(finding, many_sets=many_sets)) for finding in shown]
     width = min(max(map(len, names)), 40)
-    click.echo()
-    click.echo(f"{kind.severity.upper()} {kind.name} ({len(findings):,}): {kind.meaning}")
-    click.echo(f"  u2net train {kind.consequence}")
+    say("")
+    say(f"{kind.severity.upper()} {kind.name} ({len(findings):,}): {kind.meaning}")
+    say(f"  u2net train {kind.consequence}")
     for name, finding in zip(names, shown, strict=True):
-        click.echo(f"    {name:<{width}}  {printable(finding.detail)}")
+        say(f"    {name:<{width}}  {finding.detail}")
     if len(findings) > len(shown):
-        click.echo(f"    and {len(findings) - len(shown):,} more")
+        say(f"    and {len(findings) - len(shown):,} more")
 
 
 def _name(finding: Finding, *, many_sets: bool) -> str:

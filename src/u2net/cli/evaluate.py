@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors
+from u2net.cli.failure import Refusal, one_line_errors, say, say_json
 from u2net.cli.options import check_free, config_options, overwrite_option
 from u2net.errors import BadPictures
 from u2net.training.config import TrainConfig
@@ -114,13 +114,13 @@ def evaluate(
         datasets = datasets or [evaluation.as_dataset(None, images, masks, suffix)]
         done = []
         for dataset in datasets:
-            click.echo(f"{dataset.name}: {dataset.layout}", err=True)
+            say(f"{dataset.name}: {dataset.layout}", err=True)
             for predict, name in predicts:
                 if isinstance(predict, evaluation.SavedMaps) and (unused := predict.unused(dataset)):
                     listed = ", ".join(unused[:5]) + (" …" if len(unused) > 5 else "")
                     if ending := common_ending({example.name for example in dataset}, unused):
                         listed += f"; --map-suffix {ending} takes those that end so"
-                    click.echo(f"{name}: {len(unused)} maps have no mask and are not measured: {listed}", err=True)
+                    say(f"{name}: {len(unused)} maps have no mask and are not measured: {listed}", err=True)
                 try:
                     result = evaluation.evaluate(
                         dataset,
@@ -135,16 +135,19 @@ def evaluate(
                     )
                 except BadPictures as error:
                     for bad, reason in error.failures:
-                        click.echo(f"u2net: {bad}: {reason}", err=True)
+                        say(f"u2net: {bad}: {reason}", err=True)
                     advice = "--skip-bad leaves them out"
                     if maps and any("pixels, its mask" in reason for _, reason in error.failures):
                         advice += ", and --resize-maps fits maps to their masks"
-                    click.echo(f"u2net: {len(error.failures)} pictures cannot be measured; {advice}", err=True)
+                    say(f"u2net: {len(error.failures)} pictures cannot be measured; {advice}", err=True)
                     sys.exit(1)
                 for bad, reason in result.failures:
-                    click.echo(f"left out {bad}: {reason}", err=True)
+                    say(f"left out {bad}: {reason}", err=True)
                 done.append(result)
-        click.echo(report.to_json(done).rstrip() if style == "json" else report.to_table(done, style))
+        if style == "json":
+            say_json(report.to_json(done).rstrip())
+        else:
+            say(*report.to_table(done, style).split("\n"))
         for path, text in ((json_path, report.to_json), (csv_path, report.to_csv)):
             if path:
                 report.save_text(text(done), path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors
+from u2net.cli.failure import Refusal, one_line_errors, say
 from u2net.cli.options import check_free, overwrite_option
 
 _NUM_PICTURES = 32  # to calibrate with
@@ -85,7 +85,7 @@ def export(
             export_onnx(network, output, card, all_outputs=all_outputs, half=half, static=static, opset=opset)
         else:
             save_checkpoint(network, output, card)
-        click.echo(f"wrote {output}: {output.stat().st_size:,} bytes")
+        say(f"wrote {output}: {output.stat().st_size:,} bytes")
         if calibration is not None:
             from u2net.evaluation.dataset import list_sources
             from u2net.net.quantise import export_int8
@@ -94,7 +94,7 @@ def export(
             beside = integers_beside(output)
             chosen = sources[:: max(1, len(sources) // _NUM_PICTURES)][:_NUM_PICTURES]
             difference, num_float = export_int8(network, beside, card, (source.read() for source in chosen))
-            click.echo(
+            say(
                 f"wrote {beside}: {beside.stat().st_size:,} bytes; on {len(chosen)} pictures its maps differ from "
                 f"float32 by {255 * difference:.1f} grey levels on average; {num_float} convolutions stay in float32"
             )

@@ -1,4 +1,4 @@
-"""How a failure reaches the user: one line, and the right exit code."""
+"""What reaches the user's terminal: printable lines, and for a failure one line and the right exit code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from typing import IO, Any
 
 import click
 
-from u2net.errors import InvalidSetting, U2NetError, UnknownModel, UnusableRuntime, reason
+from u2net.errors import InvalidSetting, U2NetError, UnknownModel, UnusableRuntime, printable, reason
 
 
-def printable(text: object) -> str:
-    """A name fit for a terminal: what would move its cursor or break a line is spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines, with all that a terminal would obey spelled out."""
+    for line in lines:
+        click.echo(printable(line), err=err)
+
+
+def say_json(text: str) -> None:
+    """Print a text of JSON on stdout; it stays JSON."""
+    for line in text.split("\n"):
+        click.echo(printable(line, as_json=True))
 
 
 class Refusal(click.ClickException):
@@ -39,7 +46,7 @@ def one_line_errors() -> Iterator[None]:
         raise Refusal(str(error)) from None
     except (U2NetError, OSError) as error:
         name = f"{os.fsdecode(error.filename)}: " if isinstance(error, OSError) and error.filename else ""
-        click.echo(f"u2net: {printable(name + reason(error))}", err=True)
+        say(f"u2net: {name}{reason(error)}", err=True)
         sys.exit(1)
 
 

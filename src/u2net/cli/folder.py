@@ -13,12 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
-from u2net.cli.failure import Refusal, printable, quiet_decoders
+from u2net.cli.failure import Refusal, quiet_decoders, say, say_json
 from u2net.cli.options import exists_already
 from u2net.config import check_fields, option
-from u2net.errors import ConfigMismatch
+from u2net.errors import ConfigMismatch, printable
 
 if TYPE_CHECKING:
     from u2net.cutout.batch.plan import Outcome, Task
@@ -129,7 +127,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
                 engine = _engine(stack, config, options, len(tasks))
                 do_tasks(_until(signals, tasks), journal, engine, results.add)
         if signals.received and not options.watch:
-            click.echo("u2net: interrupted; give the same command again to continue", err=True)
+            say("u2net: interrupted; give the same command again to continue", err=True)
             return 128 + signals.received
         journal.end()
     return 1 if options.strict and results.has_failed else 0
@@ -161,7 +159,7 @@ def remove_several(sources: list[Path], output: Path | None, config: CutoutConfi
             for outcome in _engine(stack, config, options, len(tasks))(_until(signals, tasks)):
                 results.add(outcome)
         if signals.received:
-            click.echo("u2net: interrupted; what was begun is done", err=True)
+            say("u2net: interrupted; what was begun is done", err=True)
             return 128 + signals.received
     return 1 if results.counts["failed"] else 0
 
@@ -233,11 +231,11 @@ class Results:
         if self._bar is not None:
             self._bar.close()
         if self._options.as_json:
-            click.echo(json.dumps({"pictures": self._rows, "left_alone": dict(self.left_alone)}, indent=2))
+            say_json(json.dumps({"pictures": self._rows, "left_alone": dict(self.left_alone)}, indent=2))
         else:
             sums = ", ".join(f"{self.counts[status]} {status}" for status in ("done", "skipped", "failed"))
             kinds = ", ".join(f"{n} {kind or 'without a suffix'}" for kind, n in sorted(self.left_alone.items()))
-            click.echo(sums + (f"; no pictures, left alone: {printable(kinds)}" if kinds else ""))
+            say(sums + (f"; no pictures, left alone: {kinds}" if kinds else ""))
         if self._gallery is not None and self._options.report is not None:
             self._gallery.write(self._options.report)
 
@@ -297,7 +295,7 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
                 results.add(outcome)
         end(places[1], asked)
     except KeyboardInterrupt:
-        click.echo("u2net: interrupted; give the same command again to continue", err=True)
+        say("u2net: interrupted; give the same command again to continue", err=True)
         return 130
     finally:
         results.end()

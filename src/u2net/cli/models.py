@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from u2net.cli.failure import one_line_errors
+from u2net.cli.failure import one_line_errors, say, say_json
 from u2net.errors import InvalidModel, UnknownModel
 from u2net.models import DEFAULT
 
@@ -39,10 +39,10 @@ def list_(as_json: bool) -> None:
                 {"name": model.name, "where": where, "licence": model.card.licence, "source": model.card.source}
             )
         if as_json:
-            click.echo(json.dumps(rows, indent=2))
+            say_json(json.dumps(rows, indent=2))
             return
         for row in rows:
-            click.echo(f"{row['name']:<16} {row['where']:<12} {row['licence']:<11} {row['source']}")
+            say(f"{row['name']:<16} {row['where']:<12} {row['licence']:<11} {row['source']}")
 
 
 @models.command()
@@ -69,11 +69,11 @@ def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
             cost = measure(onnx_path, size)
     facts = asdict(card) | {"file": str(path), "num_bytes": path.stat().st_size, "size": size} | asdict(cost)
     if as_json:
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        say_json(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     feeding = facts.pop("transform")
     scores = facts.pop("scores")
-    click.echo(f"{card.name}: {card.source}")
+    say(f"{card.name}: {card.source}")
     rows = {
         "file": f"{path} ({facts['num_bytes']:,} bytes)",
         "licence": card.licence,
@@ -88,7 +88,7 @@ def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
         **{f"transform: {name}": value for name, value in feeding.items()},
     }
     for name, value in rows.items():
-        click.echo(f"  {name:<22} {value}")
+        say(f"  {name:<22} {value}")
 
 
 @models.command()
@@ -109,14 +109,14 @@ def bench(model: str, threads: int | None, rounds: int, as_json: bool) -> None:
         with _as_onnx(path) as onnx_path:
             timings, missing = time_ways(model if model in MODELS else onnx_path, threads=threads, rounds=rounds)
     if as_json:
-        click.echo(json.dumps({"timings": [asdict(timing) for timing in timings], "missing": missing}, indent=2))
+        say_json(json.dumps({"timings": [asdict(timing) for timing in timings], "missing": missing}, indent=2))
         return
-    click.echo(f"{'runtime':<12} {'precision':<9} {'ms':>7} {'ratio':>6}")
+    say(f"{'runtime':<12} {'precision':<9} {'ms':>7} {'ratio':>6}")
     for timing in timings:
         spread = f"[{timing.ratio_min:.2f}–{timing.ratio_max:.2f}]"
-        click.echo(f"{timing.runtime:<12} {timing.precision:<9} {timing.ms:>7.1f} {timing.ratio:>6.2f} {spread}")
+        say(f"{timing.runtime:<12} {timing.precision:<9} {timing.ms:>7.1f} {timing.ratio:>6.2f} {spread}")
     for way, reason in missing.items():
-        click.echo(f"{way}: {reason}")
+        say(f"{way}: {reason}")
 
 
 @models.command()
@@ -128,7 +128,8 @@ def download(names: tuple[str, ...], force: bool) -> None:
         from u2net.models import zoo
 
         for name in names:
-            click.echo(zoo.download(name, progress=sys.stderr.isatty(), force=force))
+            path = zoo.download(name, progress=sys.stderr.isatty(), force=force)
+            click.echo(path)  # noqa: TID251  (scripts take it as it is, and the user named its folder)
 
 
 @models.command()
@@ -141,13 +142,13 @@ def verify(names: tuple[str, ...]) -> None:
 
         for name in names or zoo.MODELS:
             try:
-                click.echo(f"{name}: right, {zoo.verify(name)}")
+                say(f"{name}: right, {zoo.verify(name)}")
             except UnknownModel:
                 if names:
                     raise
             except InvalidModel as error:
                 damaged = True
-                click.echo(f"u2net: {error}", err=True)
+                say(f"u2net: {error}", err=True)
     if damaged:
         sys.exit(1)
 
@@ -161,9 +162,9 @@ def path(name: str) -> None:
 
         found = find(name)
         if found is None:
-            click.echo(f"u2net: {name} is not on this machine: u2net models download {name}", err=True)
+            say(f"u2net: {name} is not on this machine: u2net models download {name}", err=True)
             sys.exit(1)
-        click.echo(found)
+        click.echo(found)  # noqa: TID251  (as above)
 
 
 @contextmanager

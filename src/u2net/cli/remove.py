@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors, printable, quiet_decoders
+from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders, say, say_json
 from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_cluster, remove_folder, remove_several
 from u2net.cli.options import config_options, given_options
 from u2net.cli.places import PIPE, several_sources, several_targets, source_and_target, split_names
@@ -149,8 +149,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             sources, into = several_sources(inputs), several_targets(output)
             config = _config(given, bgcolor)
             if into is None and len(sources) == 2:  # who gave the same command twice may have meant an output
-                last = printable(sources[1])
-                click.echo(f"u2net: {last} is there already, so it is a second picture; -o replaces it", err=True)
+                say(f"u2net: {sources[1]} is there already, so it is a second picture; -o replaces it", err=True)
             sys.exit(remove_several(sources, into, config, options))
         (input,) = inputs  # noqa: A001
         folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
@@ -236,10 +235,10 @@ def _remove_one(source: Path, target: Path, config: CutoutConfig, options: Folde
             except OSError as error:
                 cut = Cut("failed", reason=f"{reason(error)}: {error.filename or target}")
     if cut.status != "done":
-        click.echo(f"u2net: {printable(source)}: {printable(cut.reason)}", err=True)
+        say(f"u2net: {source}: {cut.reason}", err=True)
     if options.as_json:
         outcome = Outcome(source, target, cut.status, cut.reason, cut.confidence)
-        click.echo(json.dumps({"pictures": [as_row(outcome)]}, indent=2))
+        say_json(json.dumps({"pictures": [as_row(outcome)]}, indent=2))
     elif cut.status == "done" and target != PIPE:
-        click.echo(f"wrote {printable(target)}")
+        say(f"wrote {target}")
     return 1 if cut.status == "failed" else 0

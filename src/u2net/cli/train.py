@@ -13,10 +13,10 @@ from typing import Any, get_args, get_origin
 
 import click
 
-from u2net.cli.failure import Refusal, one_line_errors, printable
+from u2net.cli.failure import Refusal, one_line_errors, say
 from u2net.cli.options import config_options, given_options
 from u2net.config import field_types
-from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError
+from u2net.errors import BadPictures, ConfigMismatch, TrainingInterrupted, U2NetError, printable
 from u2net.training.config import PRESETS, TrainConfig
 
 _LINE_EVERY_S = 30.0  # between lines of progress where there is no terminal
@@ -58,29 +58,31 @@ def train(
 
         from u2net.training import train as train_
 
-        logging.basicConfig(format="u2net: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Line())
+        logging.basicConfig(handlers=[handler])
         leads = os.environ.get("RANK", "0") == "0"  # of several processes only one writes messages
         try:
             if find_batch:
                 config = replace(config, batch_size=_largest_batch(run, config))
-                click.echo(f"batch size {config.batch_size}", err=True)
+                say(f"batch size {config.batch_size}", err=True)
             with _Progress() as progress:
                 quiet = None if leads else True  # None: quiet unless there is a terminal
                 opening = partial(tqdm, desc="looking at the data", unit="pair", leave=False, disable=quiet)
                 result = train_(config, run, watch=progress, progress=opening)
         except ConfigMismatch as error:
-            told = f"{printable(run)} was started with another configuration; keep that, or name another folder"
-            click.echo(f"u2net: {told}:", err=True)
+            told = f"{run} was started with another configuration; keep that, or name another folder"
+            say(f"u2net: {told}:", err=True)
             for line in error.differences:
-                click.echo(f"  {printable(line)}", err=True)
+                say(f"  {line}", err=True)
             sys.exit(2)
         except BadPictures as error:
             for bad, reason in error.failures:
-                click.echo(f"u2net: {printable(bad)}: {printable(reason)}", err=True)
-            click.echo(f"u2net: {len(error.failures)} pairs cannot be used; --on-bad skip leaves them out", err=True)
+                say(f"u2net: {bad}: {reason}", err=True)
+            say(f"u2net: {len(error.failures)} pairs cannot be used; --on-bad skip leaves them out", err=True)
             sys.exit(1)
         except TrainingInterrupted as error:
-            click.echo(f"u2net: {error}", err=True)
+            say(f"u2net: {error}", err=True)
             sys.exit(128 + error.signum)
         except U2NetError:
             raise
@@ -90,7 +92,7 @@ def train(
         return
     shown = {name: value for name, value in result.scores.items() if name.split()[-1] in _TOLD}
     told = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-    click.echo(f"trained {result.num_steps:,} steps{f': {told}' if told else ''}; wrote {result.model}")
+    say(f"trained {result.num_steps:,} steps{f': {told}' if told else ''}; wrote {result.model}")
 
 
 def _configured(
@@ -141,6 +143,13 @@ def _value(name: str, value: Any) -> Any:
         raise ValueError(f"{name} are numbers with commas between them, got {value!r}") from None
 
 
+class _Line(logging.Formatter):
+    """A warning as one line, as all others are printed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"u2net: {printable(record.getMessage())}"
+
+
 class _Progress:
     """A bar on a terminal, else a line from time to time; validations are always shown."""
 
@@ -164,7 +173,7 @@ class _Progress:
             self._bar = tqdm(total=num_steps, initial=initial, unit="step", disable=not sys.stderr.isatty())
         for name, scores in row.get("validation", {}).items():
             told = ", ".join(f"{score} {value:.3f}" for score, value in scores.items() if score in _TOLD)
-            self._bar.write(f"step {row['step']:,}  {name}: {told}", file=sys.stderr)
+            self._bar.write(f"step {row['step']:,}  {printable(name)}: {told}", file=sys.stderr)
         if "loss" not in row:
             return
         figures = f"fused {row['fused']:.4f}  loss {row['loss']:.3f}  {row['images_per_s']:.1f} images/s"
@@ -173,7 +182,7 @@ class _Progress:
             self._bar.update()
         elif time.monotonic() - self._told > _LINE_EVERY_S:
             self._told = time.monotonic()
-            click.echo(f"step {row['step']:,} of {num_steps:,}  {figures}", err=True)
+            say(f"step {row['step']:,} of {num_steps:,}  {figures}", err=True)
 
 
 _TOLD = ("maxF", "MAE", "Fw", "Sm", "mIoU")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from u2net.errors import MissingExtra
+from u2net.errors import MissingExtra, printable
 from u2net.evaluation.dataset import Dataset, Example, load_grey, load_indices
 from u2net.evaluation.evaluate import Evaluation, Predict, classes_of
 from u2net.evaluation.metrics import MATTING, SALIENCY, ClassIoU, Measure
@@ -45,7 +45,7 @@ def to_table(evaluations: Sequence[Evaluation], style: Literal["markdown", "late
     for evaluation in evaluations:
         rivals = [e.scores for e in evaluations if e.dataset == evaluation.dataset]
         resized = f" ({evaluation.num_resized} maps resized)" if evaluation.num_resized else ""
-        cells = [evaluation.dataset, evaluation.model, f"{evaluation.num_pictures}{resized}"]
+        cells = [printable(evaluation.dataset), printable(evaluation.model), f"{evaluation.num_pictures}{resized}"]
         for name in columns:
             if name not in evaluation.scores:
                 cells.append("–")
