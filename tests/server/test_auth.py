@@ -79,3 +79,48 @@ def test_a_key_that_is_not_a_sum_is_not_repeated_in_the_error(tmp_path):
     with pytest.raises(ValueError, match="SHA256") as caught:
         Keys(ServerConfig(api_keys_file=str(file)))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b" \n\t\r\n", b"# shop\n#blog\n", b"\xef\xbb\xbf", "shop:0".encode("utf-16"), b"# caf\xe9\n", b"\0"],
+)
+def test_a_file_without_a_key_does_not_serve_everyone(tmp_path, content):
+    file = tmp_path / "keys"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="key"):
+        Keys(ServerConfig(api_keys=(f"shop:{_sum('one')}",), api_keys_file=str(file)))
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "may not be read"])
+def test_nor_does_a_file_that_cannot_be_read(tmp_path, kind, monkeypatch):
+    file = tmp_path / "keys"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "link to nothing":
+        file.symlink_to(tmp_path / "gone")
+    else:
+
+        def refuse(path, **_):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr("pathlib.Path.read_text", refuse)  # root may read everything
+    with pytest.raises(ValueError, match=r"keys in .* cannot be read"):
+        Keys(ServerConfig(api_keys_file=str(file)))
+
+
+@pytest.mark.parametrize("name", ["API_KEYS", "API_KEYS_FILE"])
+@pytest.mark.parametrize("value", ["", "  ", " , ,"])
+def test_nor_does_a_variable_that_is_set_but_empty(name, value):
+    with pytest.raises(ValueError, match=f"U2NET_SERVE_{name} is set, but empty"):
+        ServerConfig.from_environment({f"U2NET_SERVE_{name}": value})
+
+
+def test_nor_does_an_option_that_is_empty():
+    with pytest.raises(ValueError, match="api_keys_file"):
+        ServerConfig(api_keys_file="")
+
+
+def test_the_sum_of_an_empty_key_is_refused():
+    with pytest.raises(ValueError, match="empty key"):
+        ServerConfig(api_keys=(f"shop:{_sum('')}",))

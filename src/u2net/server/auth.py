@@ -11,12 +11,13 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from u2net.errors import reason
 from u2net.server.config import ServerConfig
 from u2net.server.problems import Busy, Problem
 
 
 class Keys:
-    """The keys of a configuration. Raises ValueError for a file with other lines, OSError for a file that is missing.
+    """The keys of a configuration. Raises ValueError for a file that cannot be read, or holds other lines or no key.
 
     Keys are long and random, made by a machine, so a plain SHA-256 protects them; passwords would need more.
     """
@@ -24,8 +25,7 @@ class Keys:
     def __init__(self, config: ServerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         lines = list(config.api_keys)
         if config.api_keys_file:
-            text = Path(config.api_keys_file).read_text(encoding="utf-8")
-            lines += [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            lines += _lines(config.api_keys_file)
             ServerConfig(api_keys=tuple(lines))  # checks them
         self._sums = [(name, bytes.fromhex(digest)) for name, _, digest in (line.partition(":") for line in lines)]
         self._buckets = {name: Bucket(config.key_rate, config.key_burst, clock) for name, _ in self._sums}
@@ -48,6 +48,19 @@ class Keys:
         if wait_s > 0:
             raise Busy(429, "this key is used too often", wait_s)
         return found[0]
+
+
+def _lines(file: str) -> list[str]:
+    """The keys in a file: at least one, because a service that was given a file must never serve without keys."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = reason(error) if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise ValueError(f"the keys in {file} cannot be read: {cause}") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise ValueError(f"{file} holds no key; to serve without keys, do not set api_keys_file")
+    return lines
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ PREFIX = "U2NET_SERVE_"
 """Of the environment variable of each field: U2NET_SERVE_PORT and so on."""
 
 _MIB = 2**20
+_SUM_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _ORIGIN = re.compile(r"(?!https://.*:443$|http://.*:80$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
@@ -123,6 +125,9 @@ class ServerConfig:
             # The message does not repeat the value: it may be a key that someone forgot to hash.
             if not re.fullmatch(r"[\w.-]{1,64}:[0-9a-f]{64}", key):
                 raise ValueError("api_keys must be NAME:SHA256, with 64 hexadecimal digits in lower case")
+            if key.endswith(_SUM_OF_NOTHING):
+                raise ValueError("api_keys has the SHA-256 of an empty key, which everyone would have")
+        check("api_keys_file", self.api_keys_file != "", "the name of a file")
 
     @property
     def offered(self) -> dict[str, str]:
@@ -158,12 +163,18 @@ class ServerConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings in U2NET_SERVE_…. Raises ValueError for an unknown name or a wrong value."""
+        """The settings in U2NET_SERVE_…. Raises ValueError for an unknown name or a wrong value.
+
+        An empty value leaves the default, but for keys: who sets their variable does not mean to serve everyone.
+        """
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise ValueError(f"{unknown[0]} is not a setting of the service")
+        for name in (PREFIX + "API_KEYS", PREFIX + "API_KEYS_FILE"):
+            if not given.get(name, name).strip(", "):
+                raise ValueError(f"{name} is set, but empty; to serve without keys, do not set it")
         hints = field_types(ServerConfig)
         return cls(**{known[name]: _parse(name, text, hints[known[name]]) for name, text in given.items() if text})
 
