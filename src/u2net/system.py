@@ -1,4 +1,4 @@
-"""Whole files or none, digests, links, processors and memory, what the C library keeps, and wishes to stop."""
+"""Whole files or none, digests, links, processors, memory, open files, the C library's heaps, and wishes to stop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from os import PathLike
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Self
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -84,6 +89,23 @@ def available_memory() -> int | None:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none on Windows
             known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(known, default=None)
+
+
+def allow_open_files(num: int) -> int | None:
+    """Have this process allowed `num` open files, connections among them, as far as an administrator lets it.
+
+    Returns how many it may have then, None where nobody counts. Most programs begin with 1,024, for the sake of old
+    ones.
+    """
+    if resource is None:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = num if hard == resource.RLIM_INFINITY else min(num, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 # glibc's <malloc.h>.

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from u2net import __version__
 from u2net.models import DEFAULT
-from u2net.server.monitoring import JsonFormatter
+from u2net.server.monitoring import Calm, JsonFormatter
 
 from .running import everything, opener, picture, running
 
@@ -162,3 +162,49 @@ def test_a_request_is_one_line_of_json(place, caplog):
     assert line["status"] == 200
     assert set(line["stages_ms"]) == {"wait", "decode", "network", "encode"}
     assert line["bytes"] > 0
+
+
+@pytest.mark.parametrize("path", ["/main.js/", "/healthz/", "/api/remove/", "/openapi.json/", "//other.example/"])
+def test_no_path_leads_elsewhere(place, path):
+    reply = place.get(path, Host="other.example")
+    assert reply.status == 404
+    assert "location" not in reply.headers
+    assert reply.json()["status"] == 404
+
+
+@pytest.mark.parametrize("asked", ["bytes=abc", "bytes=999999999-", "bytes=0-1,4-5"])
+def test_a_file_of_the_page_comes_whole(place, asked):
+    reply = place.get("/main.js", Range=asked)
+    assert reply.status == 200
+    assert reply.body == place.get("/main.js").body
+
+
+def test_no_character_of_a_request_breaks_or_moves_a_line_of_the_log():
+    evil = "a\x9b31m\u2028b\u2029\x85\x1b[2J\n\u202e\udc9b"
+    record = logging.LogRecord("u2net.server", logging.INFO, "", 0, "request", None, None)
+    record.facts = {"path": evil}
+    line = JsonFormatter().format(record)
+    assert line.isprintable()
+    assert json.loads(line)["path"] == evil
+
+
+def _record(name, message):
+    return logging.LogRecord(name, logging.ERROR, "", 0, message, None, None)
+
+
+def test_a_library_says_the_same_once_a_second():
+    calm = Calm()
+    flood = [_record("asyncio", f"out of system resource\nsocket {number}") for number in range(1000)]
+    for record in flood:
+        record.created = 7.0
+    assert sum(map(calm.filter, flood)) == 1
+    flood[0].created = 8.0
+    assert calm.filter(flood[0])
+    assert calm.filter(_record("asyncio", "something else"))
+    assert sum(calm.filter(_record("asyncio", f"{number}")) for number in range(1000)) == 1000
+    assert len(calm._last) < 200
+
+
+def test_each_request_has_its_line():
+    calm = Calm()
+    assert all(calm.filter(_record("u2net.server", "request")) for _ in range(10))

@@ -65,7 +65,9 @@ def test_pages_may_read_of_faults_of_the_service():
 
 def test_what_may_not_be_sent_is_refused_beforehand(shared):
     assert _preflight(shared, method="DELETE").status == 400
-    assert _preflight(shared, headers="x-other").status == 400
+    refused = _preflight(shared, headers="x-other")
+    assert refused.status == 400
+    assert refused.json()["request_id"] == refused.headers["x-request-id"]
 
 
 def test_a_preflight_has_the_limits_and_headers_of_every_request(shared):

@@ -9,6 +9,12 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from prometheus_client import values
+
+from u2net.server import process
+from u2net.server.config import ServerConfig
+from u2net.server.monitoring import SHARED, Metrics, name_metrics, renew_metrics
+
 from .processes import serving, tiny_model
 from .running import multipart, picture
 
@@ -117,6 +123,142 @@ def _listens(port):
     except ConnectionRefusedError:
         return False
     return True
+
+
+class _Worker:
+    """A process as a supervisor sees it, which ends when it is asked to, or has ended by itself."""
+
+    def __init__(self, exitcode=None):
+        self.exitcode = exitcode
+        self.sentinel, self._end = os.pipe()
+        if exitcode is not None:
+            os.close(self._end)
+
+    def is_alive(self):
+        return self.exitcode is None
+
+    def terminate(self):
+        if self.exitcode is None:
+            os.close(self._end)
+            self.exitcode = 0
+
+
+@pytest.fixture
+def supervise(monkeypatch):
+    """Run a supervisor whose workers are these, one after the other; the last one is started together with SIGTERM."""
+    monkeypatch.setattr(process, "_PAUSE_S", 0)
+    ends = socket.socketpair()
+    monkeypatch.setattr(process.socket, "socketpair", lambda: ends)
+    former = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def run(*workers):
+        supervisor = process._Supervisor(ServerConfig(workers=2), None)
+        coming = list(workers)
+
+        def start(_worker):
+            if len(coming) == 1:
+                supervisor._signals.append(signal.SIGTERM)
+            if isinstance(worker := coming.pop(0), Exception):
+                raise worker
+            return worker
+
+        monkeypatch.setattr(supervisor, "_start", start)
+        with pytest.raises(SystemExit) as ended:
+            supervisor.run()
+        return ended.value.code
+
+    yield run
+    signal.set_wakeup_fd(-1)
+    for end in ends:
+        end.close()
+    for pair in former:
+        signal.signal(*pair)
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [(-signal.SIGKILL, "memory"), (-signal.SIGBUS, "TMPDIR"), (1, "lines"), (-signal.SIGSEGV, "egment")],
+)
+def test_a_worker_that_dies_at_once_ends_the_service_with_a_word(supervise, caplog, code, word):
+    other = _Worker()
+    assert supervise(_Worker(code), other, _Worker()) == 1
+    assert other.exitcode == 0
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert word in caplog.records[0].facts["cause"]
+
+
+def test_a_worker_that_dies_beside_one_that_works_is_replaced(supervise, caplog, monkeypatch):
+    monkeypatch.setattr(process, "_YOUNG_S", 0)
+    assert supervise(_Worker(1), _Worker(), OSError(28, "No space left on device"), _Worker()) == 0
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told[0] == ("WARNING", "a process ended by itself, and is replaced")
+    assert told[1] == ("ERROR", "a process cannot be replaced: No space left on device")
+
+
+def test_a_service_that_cannot_start_all_its_workers_keeps_none(supervise):
+    first = _Worker()
+    with pytest.raises(OSError, match="No space"):
+        supervise(first, OSError(28, "No space left on device"), _Worker())
+    assert first.exitcode == 0
+
+
+def test_what_nobody_expected_at_the_start_is_in_the_log(monkeypatch, caplog):
+    def fail(_config):
+        raise RuntimeError("a runtime of its own mind")
+
+    for name in ("configure_logs", "bound_heaps"):
+        monkeypatch.setattr(process, name, lambda *_: None)
+    monkeypatch.setattr(process.sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr(process, "new_app", fail)
+    with pytest.raises(SystemExit, match="1"):
+        process.serve(ServerConfig(), None)
+    assert "of its own mind" in caplog.records[0].getMessage()
+    assert caplog.records[0].exc_info
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """A folder where several processes keep their metrics."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # what is set meanwhile is undone
+    monkeypatch.setenv(SHARED, str(tmp_path))
+    return tmp_path
+
+
+def _metrics():
+    """Those of a worker that has just begun."""
+    renew_metrics(0)
+    name_metrics(0)
+    return Metrics()
+
+
+def test_what_a_killed_worker_was_at_is_forgotten_and_what_it_has_counted_is_kept(shared):
+    killed = _metrics()
+    killed.in_flight.inc(8)
+    killed.requests.labels("none", 400).inc(3)
+    assert b"u2net_requests_in_flight 8.0" in killed.text()
+    successor = _metrics()
+    successor.requests.labels("none", 400).inc()
+    assert b"u2net_requests_in_flight 0.0" in successor.text()
+    assert b'u2net_requests_total{code="400",route="none"} 4.0' in successor.text()
+    assert len(list(shared.iterdir())) == 4
+
+
+def test_the_room_of_metrics_is_taken_before_a_worker_begins(shared, monkeypatch):
+    renew_metrics(0)
+    sizes = {path.stat().st_size for path in shared.iterdir()}
+    metrics = _metrics()
+    for route in range(50):
+        metrics.request_seconds.labels(f"/a-route-of-the-service/{route}").observe(1)
+    assert {path.stat().st_size for path in shared.iterdir()} == sizes
+
+    def fill(path, content):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fill)
+    with pytest.raises(OSError, match="No space"):
+        renew_metrics(1)
+    assert not list(shared.glob("*_1.db"))
 
 
 @pytest.mark.slow

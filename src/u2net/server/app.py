@@ -6,7 +6,7 @@ The endpoints about the service itself are here: /healthz, /readyz, /metrics, /v
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from u2net import __version__
 from u2net.errors import U2NetError
@@ -104,6 +104,7 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to an address that is made of what the client says
         middleware=share(config.cors_origins, bounds),
         exception_handlers=dict.fromkeys(_EXPECTED, answer_problem),
     )
@@ -119,8 +120,14 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
     return app
 
 
-def _file_endpoint(path: Path) -> Callable[[Request], FileResponse]:
-    return lambda _request: FileResponse(path, headers=_PAGE_HEADERS, media_type=_MEDIA_TYPES[path.suffix])
+def _file_endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    content = path.read_bytes()
+
+    # Starlette's FileResponse would answer ranges, and refuse wrong ones in plain text.
+    async def endpoint(_request: Request) -> Response:
+        return Response(content, headers=_PAGE_HEADERS, media_type=_MEDIA_TYPES[path.suffix])
+
+    return endpoint
 
 
 async def _measure_lag(service: Service) -> None:

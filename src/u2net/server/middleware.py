@@ -17,7 +17,7 @@ from u2net.server.service import Service
 ABOUT_ITSELF = frozenset(("/healthz", "/readyz", "/metrics", "/version"))
 """Paths that are answered as long as the process lives; logged at debug level only, and never counted as work."""
 
-_HEADERS = {
+SAFE_HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     b"referrer-policy": b"no-referrer",
@@ -51,7 +51,7 @@ class Watch:
                 status = message["status"]
                 headers = list(message.get("headers", []))
                 present = {name.lower() for name, _ in headers}
-                added = {**_HEADERS, b"x-request-id": request_id.encode()}
+                added = {**SAFE_HEADERS, b"x-request-id": request_id.encode()}
                 message["headers"] = headers + [pair for pair in added.items() if pair[0] not in present]
             else:
                 num_bytes += len(message.get("body", b""))

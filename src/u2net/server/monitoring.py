@@ -9,10 +9,13 @@ import sys
 import time
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from u2net.errors import printable
 
 LOGGER = logging.getLogger("u2net.server")
 
@@ -21,6 +24,8 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_NUM_SAID = 100
+_METRICS_BYTES = 256 * 1024  # of each file; all labels that there are take less
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -40,18 +45,64 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return printable(json.dumps(line, ensure_ascii=False, default=str), as_json=True)
+
+
+class Calm(logging.Filter):
+    """Lets a library say the same once a second: what a client causes a thousand times must not fill a disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged. The service's own are: it logs a line for each request."""
+        if record.name == LOGGER.name:
+            return True
+        said = record.name, str(record.msg).partition("\n")[0]
+        if record.created - self._last.get(said, -1.0) < 1:
+            return False
+        if len(self._last) > _NUM_SAID:
+            self._last.clear()
+        self._last[said] = record.created
+        return True
 
 
 def configure_logs(level: str) -> None:
     """Send everything that this process logs through the formatter."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(Calm())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     warnings.filterwarnings("ignore", module="PIL")  # remarks about the pictures that clients send
     for name in ("uvicorn", "uvicorn.error", "asyncio", "python_multipart"):
-        # Only warnings of these matter; requests are logged by our own middleware.
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+        # Only errors of these matter: their warnings are about what clients send, which a line of our own tells.
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def name_metrics(worker: int) -> None:
+    """Keep the metrics of this process, of several, in the files of this number. Call it before there are any.
+
+    With files for each process id they would get more with each process that dies, without end.
+    """
+    values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
+
+
+def renew_metrics(worker: int) -> None:
+    """Forget what the last process of this number was at, keep what it has counted, and take room on the disk.
+
+    The files are mapped into memory: where the disk has no room for them, processes are killed. Raises OSError.
+    """
+    folder = os.environ[SHARED]
+    mark_process_dead(worker, folder)  # type: ignore[no-untyped-call]
+    for kind in ("counter", "gauge_livemax", "gauge_livesum", "histogram"):
+        path = Path(folder, f"{kind}_{worker}.db")
+        try:
+            if not path.exists():
+                path.write_bytes(bytes(_METRICS_BYTES))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 class Metrics:

@@ -12,7 +12,10 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from u2net.server.problems import Problem
 
 _ALLOWED: dict[str, Any] = {
     "allow_methods": ("GET", "HEAD", "POST"),
@@ -54,3 +57,10 @@ class Preflight(CORSMiddleware):
     ) -> None:
         """Leave all other requests to the application; `Answers` sees to what comes back."""
         await self.app(scope, receive, send)
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What may be sent. Raises Problem for an origin, a method or a header that may not."""
+        response = super().preflight_response(request_headers)
+        if response.status_code >= 400:
+            raise Problem(response.status_code, bytes(response.body).decode())
+        return response

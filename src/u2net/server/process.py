@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import os
 import signal
@@ -15,29 +14,34 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from u2net.errors import U2NetError, reason
 from u2net.server.app import new_app
 from u2net.server.config import ServerConfig
-from u2net.server.monitoring import LOGGER, SHARED, configure_logs
+from u2net.server.connections import ACCEPTED_AT_ONCE, bounded_protocol
+from u2net.server.monitoring import LOGGER, SHARED, configure_logs, name_metrics, renew_metrics
 from u2net.server.service import Service
 from u2net.system import bound_heaps
 
 _ENDING_S = 2  # for the rest of answers that are being sent; requests are waited for before
 _YOUNG_S = 5.0
+_PAUSE_S = 1.0
+_WAITING = 2048  # connections that the system keeps until they are taken; uvicorn's own number
+_CAUSES = {
+    1: "it could not start, and its last lines say why",
+    -getattr(signal, "SIGKILL", 9): "killed, perhaps for lack of memory: allow more, or give fewer --workers",
+    -getattr(signal, "SIGBUS", 7): "there is no room left where temporary files are (TMPDIR)",
+}
 
 
 def run(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT, and return; a second signal ends it at once.
 
-    Exits with 1 if a worker ends by itself in the first seconds, because its successor would too. Raises OSError if
-    the address cannot be listened on.
+    A worker that ends by itself is replaced. Exits with 1 if one does in its first seconds while there is none that
+    works, because its successor would too. Raises OSError if the address cannot be listened on.
     """
     with listen(config) as bound:
         if config.workers == 1:
@@ -64,16 +68,20 @@ def listen(config: ServerConfig) -> socket.socket:
     return bound
 
 
-def serve(config: ServerConfig, bound: socket.socket) -> None:
-    """Be one worker: serve until a signal. Exits with 1 and a line of log if it cannot start."""
+def serve(config: ServerConfig, bound: socket.socket, worker: int | None = None) -> None:
+    """Be one worker, or the only one: serve until a signal. Exits with 1 and a line of log if it cannot start."""
     configure_logs(config.log_level)
     bound_heaps()
+    if worker is not None:
+        name_metrics(worker)
     sys.setswitchinterval(0.001)  # at the usual 0.005 each thread of the pool makes the event loop wait
     try:
         app = new_app(config)
         app.state.service.open()
-    except (U2NetError, OSError, ValueError) as error:
-        LOGGER.error("cannot start: %s", reason(error))
+    except Exception as error:
+        is_expected = isinstance(error, U2NetError | OSError | ValueError | MemoryError)
+        # The log alone is heard: the command has stderr closed for the remarks of decoders.
+        LOGGER.error("cannot start: %s", reason(error), exc_info=None if is_expected else error)
         sys.exit(1)
 
     def end_in_time() -> None:
@@ -92,7 +100,8 @@ def new_server(app: FastAPI, config: ServerConfig, on_drain: Callable[[], None] 
     """
     settings = uvicorn.Config(
         app,
-        http=_bounded_protocol(config),
+        http=bounded_protocol(config, app.state.service.metrics),
+        backlog=ACCEPTED_AT_ONCE,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -147,43 +156,11 @@ class Server(uvicorn.Server):
         """Start, and log the address."""
         start = time.monotonic()
         await super().startup(sockets)
+        for bound in sockets or []:
+            bound.listen(_WAITING)
         host, port = (sockets or [])[0].getsockname()[:2]
         facts = {"host": host, "port": port, "seconds": round(time.monotonic() - start, 2)}
         LOGGER.info("ready", extra={"facts": facts})
-
-
-def _bounded_protocol(config: ServerConfig) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP/1.1 with two limits that it lacks."""
-
-    class BoundedProtocol(H11Protocol):
-        """Closes connections past `max_connections`, and those that need more than `read_timeout_s` for a head."""
-
-        _head_timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            if len(self.connections) > config.max_connections:
-                transport.abort()
-            else:
-                self._head_timer = self.loop.call_later(config.read_timeout_s, transport.abort)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.conn.their_state is not h11.IDLE:
-                self._stop_timer()
-            elif self._head_timer is None:  # the head of a further request has begun
-                self._head_timer = self.loop.call_later(config.read_timeout_s, self.transport.abort)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
-            super().connection_lost(exc)
-
-        def _stop_timer(self) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
-
-    return BoundedProtocol
 
 
 class _Supervisor:
@@ -208,26 +185,41 @@ class _Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda signum, _frame: self._signals.append(signum))
         signal.set_wakeup_fd(signal_came.fileno())
-        start = time.monotonic()
-        processes = [self._start() for _ in range(self._config.workers)]
+        processes: list[BaseProcess] = []
+        try:
+            for worker in range(self._config.workers):
+                processes.append(self._start(worker))  # noqa: PERF401 - those that began are ended below
+        except OSError:
+            self._end(processes)
+            raise
+        starts = [time.monotonic()] * len(processes)
         while not self._signals:
             wait([wake, *(process.sentinel for process in processes)])
-            if self._signals:
-                break
-            for index, process in enumerate(processes):
-                if process.is_alive():
+            for worker, process in enumerate(processes):
+                if self._signals or process.is_alive():
                     continue
-                if time.monotonic() - start < _YOUNG_S or process.exitcode == 1:
+                now = time.monotonic()
+                grown = [now - start >= _YOUNG_S for start in starts]
+                facts = {"exit_code": process.exitcode, "cause": _cause(process.exitcode or 0)}
+                if not grown[worker] and not any(p.is_alive() and old for p, old in zip(processes, grown, strict=True)):
+                    LOGGER.error("ending: a process ended by itself as soon as it had begun", extra={"facts": facts})
                     self._end(processes)
                     sys.exit(1)
-                LOGGER.warning("a process ended by itself", extra={"facts": {"exit_code": process.exitcode}})
-                time.sleep(1)  # one that dies at once must not keep the machine busy
-                processes[index] = self._start()
+                LOGGER.warning("a process ended by itself, and is replaced", extra={"facts": facts})
+                # One that dies again and again must not keep the machine busy.
+                wait([wake], _PAUSE_S if grown[worker] else _YOUNG_S)
+                try:
+                    processes[worker] = self._start(worker)
+                except OSError as error:
+                    LOGGER.error("a process cannot be replaced: %s", reason(error))
+                starts[worker] = time.monotonic()
         self._end(processes)
         sys.exit(any(process.exitcode for process in processes))
 
-    def _start(self) -> BaseProcess:
-        process = self._context.Process(target=serve, args=(self._config, self._bound), name="u2net-serve")
+    def _start(self, worker: int) -> BaseProcess:
+        """Start a worker. Raises OSError."""
+        renew_metrics(worker)
+        process = self._context.Process(target=serve, args=(self._config, self._bound, worker), name="u2net-serve")
         process.start()
         return process
 
@@ -240,3 +232,7 @@ class _Supervisor:
                     process.terminate()
             num_passed = len(self._signals)
             wait([process.sentinel for process in alive], timeout=0.2)
+
+
+def _cause(exit_code: int) -> str:
+    return _CAUSES.get(exit_code) or (signal.strsignal(-exit_code) if exit_code < 0 else None) or "unknown"
