@@ -25,7 +25,18 @@ from PIL.TiffImagePlugin import (
 from PIL.WebPImagePlugin import WebPImageFile
 
 from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
-from u2net.images.limits import Limits, bare_png, check_num_bytes, check_segments, check_size
+from u2net.images.boxes import check_boxes
+from u2net.images.limits import Limits, check_num_bytes, check_size
+from u2net.images.metadata import (
+    Header,
+    bare_jpeg,
+    bare_png,
+    check_chunks,
+    check_segments,
+    check_tags,
+    has_sane_tags,
+    without_comments,
+)
 
 
 def _heif(file: BytesIO) -> ImageFile.ImageFile:
@@ -106,15 +117,29 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
     profile, bits = None, None
     if name == "JPEG":
         check_segments(data)
-    if name == "PNG":
+        data = bare_jpeg(data)
+    elif name == "PNG":
         data, profile, bits = bare_png(data, limits.max_icc_bytes)
+    elif name == "TIFF":
+        check_tags(data)
+    elif name == "WebP":
+        check_chunks(data)
+    elif name in ("AVIF", "HEIC"):
+        check_boxes(data, limits)
+    elif name == "PNM":
+        data = without_comments(data)
+    file = Header(data)
     with one_line_errors(name):
         try:
-            image = _READERS[name][1](BytesIO(data))
+            image = _READERS[name][1](file)
         except SyntaxError:
             if name == "TIFF" and _has_float_colors(data):
                 raise UnsupportedFormat("a TIFF picture of colours as floats: save it in 8 or 16 bits") from None
             raise
+        finally:
+            file.done()
+        if name == "WebP" and not has_sane_tags(image.info.get("exif", b"")):
+            del image.info["exif"]
         if profile:
             image.info["icc_profile"] = profile
         if bits is not None:

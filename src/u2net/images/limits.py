@@ -6,9 +6,7 @@ What is refused raises `InvalidImage` or one of its kinds, in one line.
 from __future__ import annotations
 
 import os
-import re
 import stat
-import zlib
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol, runtime_checkable
@@ -16,11 +14,6 @@ from typing import Protocol, runtime_checkable
 from u2net.errors import ImageTooLarge, InvalidImage, InvalidSetting
 from u2net.system import available_memory
 
-# A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
-# 100 is libtiff's limit too.
-_MAX_SCANS = 100
-# Pillow walks over segments one by one, in Python. Cameras write a few dozen.
-_MAX_SEGMENTS, _MAX_FILL = 10_000, 1000
 _PART = 2**20  # bytes of an open file that are read at a time
 
 
@@ -146,48 +139,3 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
 
 def _too_large(what: str, limits: Limits) -> ImageTooLarge:
     return ImageTooLarge(f"{what}; {limits.hint}" if limits.hint else what)
-
-
-def check_segments(jpeg: bytes) -> int:
-    """Refuse more segments and scans than pictures have, in the first one; gives its end (ITU-T T.81, annex B)."""
-    # Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
-    marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-    num_scans, num_segments, found = 0, 0, marker.search(jpeg, 2)
-    while found and found[1] != b"\xd9":
-        num_scans += found[1] == b"\xda"
-        num_segments += 1
-        end = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-        if num_scans > _MAX_SCANS or num_segments > _MAX_SEGMENTS or jpeg[end : end + _MAX_FILL] == b"\xff" * _MAX_FILL:
-            raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans, or far too many segments")
-        found = marker.search(jpeg, end)
-    return found.end() if found else len(jpeg)
-
-
-def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None, int | None]:
-    """Keep the chunks that make the first frame; give the colour profile and the number of significant bits beside.
-
-    Pillow refuses pictures with texts or profiles of more than 1 MiB, and with faults in later frames.
-    """
-    kept, position = [png[:8]], 8
-    profile: bytes | None = None
-    bits: int | None = None
-    seen: set[bytes] = set()  # all but IDAT stand once
-    while position < len(png):
-        end = position + 12 + int.from_bytes(png[position : position + 4])
-        kind = png[position + 4 : position + 8]
-        if kind in seen:
-            pass
-        elif kind == b"iCCP":
-            _, _, compressed = png[position + 8 : end - 4].partition(b"\0")
-            try:
-                profile = zlib.decompressobj().decompress(compressed[1:], max_icc_bytes + 1)
-            except zlib.error:
-                profile = None
-        elif kind == b"sBIT" and end > position + 12:
-            bits = min(max(png[position + 8], 1), 16)
-        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"pHYs", b"IDAT", b"IEND"):
-            kept.append(png[position:end])
-        if kind != b"IDAT":
-            seen.add(kind)
-        position = end
-    return b"".join(kept), profile, bits
