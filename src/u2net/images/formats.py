@@ -39,13 +39,13 @@ from u2net.images.metadata import (
 )
 
 
-def _heif(file: BytesIO) -> ImageFile.ImageFile:
-    """A picture of HEIC, of telephones for example. Raises UnsupportedFormat without pillow-heif."""
+def _heif_reader() -> Callable[[BytesIO], ImageFile.ImageFile]:
+    """What opens HEIC, of telephones for example. Raises UnsupportedFormat without pillow-heif."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise UnsupportedFormat("a HEIC picture needs: pip install 'u2net[heif]'") from None
-    return HeifImageFile(file)  # type: ignore[no-untyped-call]
+    return HeifImageFile  # type: ignore[no-any-return]
 
 
 def _jpeg_2000(_file: BytesIO) -> ImageFile.ImageFile:
@@ -63,7 +63,7 @@ _READERS: dict[str, tuple[bytes, Callable[[BytesIO], ImageFile.ImageFile]]] = {
     "GIF": (rb"GIF8[79]a", GifImageFile),
     "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImageFile),
     "AVIF": (rb"....ftyp(avif|avis|(mif1|msf1).{0,40}avi[fs])", AvifImageFile),
-    "HEIC": (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", _heif),
+    "HEIC": (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", lambda file: _heif_reader()(file)),
     "JPEG 2000": (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
     "PNM": (rb"P[1-6]\s(\s|#[^\n]*\n)*[0-9]", PpmImageFile),
 }
@@ -125,6 +125,8 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
     elif name == "WebP":
         check_chunks(data)
     elif name in ("AVIF", "HEIC"):
+        if name == "HEIC":
+            _heif_reader()
         check_boxes(data, limits)
     elif name == "PNM":
         data = without_comments(data)
