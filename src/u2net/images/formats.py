@@ -45,7 +45,7 @@ def _heif_reader() -> Callable[[BytesIO], ImageFile.ImageFile]:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise UnsupportedFormat("a HEIC picture needs: pip install 'u2net[heif]'") from None
-    return HeifImageFile  # type: ignore[no-any-return]
+    return HeifImageFile
 
 
 def _jpeg_2000(_file: BytesIO) -> ImageFile.ImageFile:
