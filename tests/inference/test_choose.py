@@ -1,4 +1,6 @@
+import hashlib
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from u2net import Transform
 from u2net.errors import InvalidModel, MissingExtra
 from u2net.inference import choose as choosing
 from u2net.inference import runtimes
+from u2net.inference.compiled import place
 from u2net.inference.open import new_session
 from u2net.inference.runtimes import RUNTIMES, Runtime
 from u2net.models import onnx_file
@@ -152,21 +155,45 @@ def test_the_cpu_by_its_short_name_needs_no_warning(caplog):
     assert not caplog.records
 
 
-def test_what_openvino_compiled_is_kept_and_used_again_even_if_it_was_damaged(tmp_path, monkeypatch):
+def test_what_openvino_compiled_is_kept_and_made_again_if_it_was_damaged(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    compiled = []
+    core = runtimes.openvino_core()
+
+    class Core:
+        """OpenVINO's, which notes what it compiles."""
+
+        def __getattr__(self, name):
+            compiled.append(name) if name == "compile_model" else None
+            return getattr(core, name)
+
+    monkeypatch.setattr(runtimes, "openvino_core", Core)
     black = np.zeros((32, 32, 3), np.uint8)
 
     def answer() -> bytes:
         session = new_session(FLOAT, runtime="openvino", threads=1, transform=Transform(size=(32, 32)))
-        return session.mask(black).tobytes()
+        return session.saliency(black).tobytes()
 
     first = answer()
     (kept,) = (tmp_path / "openvino").iterdir()
-    assert answer() == first
-    kept.unlink()
-    kept.write_bytes(b"damaged")
-    assert answer() == first
+    whole = kept.read_bytes()
+    assert (answer(), len(compiled)) == (first, 1)
+    middle = len(whole) // 2
+    weight_changed = whole[:middle] + bytes([whole[middle] ^ 64]) + whole[middle + 1 :]
+    for num_damaged, content in enumerate([weight_changed, whole[:-100], b""], 1):
+        kept.write_bytes(content)
+        assert answer() == first
+        assert len(compiled) == 1 + num_damaged
+        assert kept.read_bytes()[:32] == hashlib.sha256(kept.read_bytes()[32:]).digest()
+    assert list((tmp_path / "openvino").iterdir()) == [kept]
+
+
+def test_what_is_compiled_otherwise_is_kept_apart(tmp_path):
+    pytest.importorskip("openvino")
+    core = runtimes.openvino_core()
+    made = [(FLOAT, (32, 32), {}), (INTEGERS, (32, 32), {}), (FLOAT, (64, 32), {}), (FLOAT, (32, 32), {"a": 1})]
+    assert len({place(tmp_path, core, *facts) for facts in made}) == len(made)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
@@ -207,3 +234,46 @@ def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other()
             thread.start()
     """
     assert subprocess.run([sys.executable, "-c", script, FLOAT], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_is_told_that_openvino_does_not_work_there():
+    pytest.importorskip("openvino")
+    script = """if True:
+        import os, sys
+        import numpy as np
+        from u2net import Transform, new_session
+        def opened():
+            small = Transform(size=(32, 32))
+            return new_session(sys.argv[1], runtime="openvino", precision="fp32", threads=1, transform=small)
+        black = np.zeros((32, 32, 3), np.uint8)
+        session = opened()
+        session.mask(black)
+        for what in (opened, lambda: session.mask(black)):
+            if os.fork() == 0:
+                try:
+                    what()
+                except Exception as error:
+                    os.write(1, f"{type(error).__name__}: {error}\\n".encode())
+                os._exit(0)
+            os.wait()
+        session.mask(black)
+        """
+    found = subprocess.run([sys.executable, "-c", script, str(FLOAT)], capture_output=True, text=True, timeout=100)
+    said = found.stdout.splitlines()
+    assert len(said) == 2, found.stderr
+    assert all(line.startswith("UnusableRuntime: OpenVINO") and "'spawn'" in line for line in said)
+
+
+def test_openvino_says_in_one_plain_line_what_is_wrong_with_a_file():
+    long = (
+        "Exception from src/inference/src/cpp/core.cpp:84:\nCheck 'false' failed at src/a.cpp:151:\n"
+        "FrontEnd API failed with OpConversionFailure:\n-- Conv-18 with a message:\n"
+        "While validating node 'opset1::Convolution' with friendly_name 'a':\n"
+        "Data batch channel count (3) does not match filter input channel count (7).\n\n"
+        "Summary:\n-- Conversion is failed for: Conv-18\n\n"
+    )
+    assert runtimes._reason(RuntimeError(long)).startswith("Data batch channel count (3) does not match")
+    unknown = "Exception from a.cpp:84:\nSummary:\n-- No conversion rule found for operations: Nonsense-18\n\n"
+    assert runtimes._reason(RuntimeError(unknown)) == "No conversion rule found for operations: Nonsense-18"
+    assert runtimes._reason(RuntimeError("")) == "no reason is given"

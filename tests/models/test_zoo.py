@@ -166,8 +166,9 @@ def put(path, content=CONTENT):
 
 
 def contents(folder):
-    """Name -> bytes of what lies in a folder, but for the lock, which is meant to stay."""
-    return {path.name: path.is_file() and path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
+    """Name -> bytes of what lies in a folder, but for the lock and the note of what was hashed, which are to stay."""
+    found = (path for path in folder.iterdir() if path.suffix not in (".lock", ".sound"))
+    return {path.name: path.is_file() and path.read_bytes() for path in found}
 
 
 def start(server, address, body="zoo.download('tiny')", **environment):
@@ -261,16 +262,42 @@ def test_a_file_of_rembg_with_the_right_length_and_wrong_content_is_not_used(mac
     assert zoo.find("tiny") is None
 
 
-def test_our_own_file_of_the_right_length_is_not_hashed(monkeypatch, machine, tiny):
-    path = put(machine / ".cache" / "u2net" / "tiny.onnx")
-    monkeypatch.setattr(hashlib, "file_digest", None)
+@pytest.mark.parametrize("folder", [".cache/u2net", ".u2net"])
+def test_a_file_is_hashed_once_and_again_when_it_has_changed(monkeypatch, machine, tiny, folder):
+    path = put(machine / folder / "tiny.onnx")
     assert zoo.find("tiny") == path
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", None)
+        assert zoo.find("tiny") == path
+    before = path.stat()
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a copying program would
+    assert zoo.find("tiny") is None
 
 
-def test_a_wrong_length_in_the_table_does_not_hide_a_right_file(monkeypatch, machine):
-    publish(monkeypatch, "http://127.0.0.1:1/good", num_bytes=1)
-    path = put(machine / ".cache" / "u2net" / "tiny.onnx")
+def test_a_file_of_ours_with_the_right_length_and_wrong_content_is_fetched_again(monkeypatch, machine, server):
+    publish_at(monkeypatch, server, "good")
+    path = put(machine / ".cache" / "u2net" / "tiny.onnx", CONTENT[::-1])
+    assert zoo.download("tiny") == path
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff", b"md5: 1 2 3", "another file"])
+def test_a_note_that_does_not_fit_is_written_anew(machine, tiny, note):
+    path = put(machine / ".u2net" / "tiny.onnx")
     assert zoo.find("tiny") == path
+    (place,) = (machine / ".cache" / "u2net").iterdir()
+    sound = place.read_bytes()
+    place.write_bytes(sound.replace(b".u2net", b".other") if note == "another file" else note)
+    assert zoo.find("tiny") == path
+    assert place.read_bytes() == sound
+
+
+def test_a_cache_that_cannot_be_written_means_hashing_each_time(monkeypatch, machine, tiny):
+    path = put(machine / ".u2net" / "tiny.onnx")
+    put(machine / "file")
+    monkeypatch.setenv("U2NET_HOME", str(machine / "file" / "below"))
+    assert zoo.find("tiny") == zoo.find("tiny") == path
 
 
 def test_u2net_home_wins(monkeypatch, machine, tiny):

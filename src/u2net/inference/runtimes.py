@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from u2net.errors import InvalidModel, MissingExtra, UnusableRuntime
+from u2net.inference.compiled import keep, load, place
 
 if TYPE_CHECKING:  # and numpy in the functions: the command line reads the names here, and starts without numpy
     import numpy as np
@@ -77,8 +79,11 @@ PROVIDERS = {
 }
 """Short names of ONNX Runtime's providers; its own names are taken as well."""
 
+_OF_ITS_SOURCE = re.compile(r"Exception from |Check '|While validating |Summary:|Conversion is failed for|$")
+
 _log = logging.getLogger(__name__)
 _one_core = threading.Lock()
+_process: int | None = None  # that has OpenVINO's core
 
 
 def open_onnxruntime(path: Path, card: Card, options: Options) -> Backend:
@@ -131,9 +136,23 @@ def openvino_core() -> openvino.Core:
     a stack that is already gone may come back, and the next signal kills the process (OpenVINO's pull request 11894).
     And the first look at a tensor's numbers sets up what two threads that do so together wait for, for ever: it is
     taken here.
+
+    Raises UnusableRuntime in a process that was forked from one that has used OpenVINO: it would wait for ever for
+    threads that were not copied.
     """
+    global _process
+    _process = _process or os.getpid()
+    _refuse_a_fork()
     with _one_core:
         return _openvino_core()
+
+
+def _refuse_a_fork() -> None:
+    if _process != os.getpid():  # before any lock is taken: it may have been copied while it was held
+        raise UnusableRuntime(
+            "OpenVINO does not work in a process forked from one that has used it: start processes by "
+            "multiprocessing's 'spawn' or 'forkserver', or take the runtime 'onnxruntime'"
+        )
 
 
 @cache
@@ -168,24 +187,28 @@ def open_openvino(path: Path, card: Card, options: Options) -> Backend:
         properties["INFERENCE_NUM_THREADS"] = options.threads
         # Threads are counted where several processes share the machine: tied to processors, all would take the first.
         properties["ENABLE_CPU_PINNING"] = False
-    if options.cache is not None and _may_write(options.cache):
-        # Blobs are found by a digest of model, properties and OpenVINO's version; damaged ones are compiled again.
-        properties["CACHE_DIR"] = str(options.cache)
+    size = card.transform.size
     try:
-        model = core.read_model(path)
-        shapes = [[d.get_length() if d.is_static else None for d in i.partial_shape] for i in model.inputs]
-        kinds = [i.element_type.get_type_name() == "f32" for i in model.inputs]
-        _check_ends(path, card, list(zip(kinds, shapes, strict=True)), len(model.outputs))
-        # A network of one known size is compiled far better than one of any size.
-        model.reshape([1, 3, *reversed(card.transform.size)])
-        compiled = core.compile_model(model, "CPU", properties)
+        kept_in = options.cache and place(options.cache, core, path, size, properties)
+        compiled = load(kept_in, core, properties) if kept_in else None
+        if compiled is None:
+            model = core.read_model(path)
+            shapes = [[d.get_length() if d.is_static else None for d in i.partial_shape] for i in model.inputs]
+            kinds = [i.element_type.get_type_name() == "f32" for i in model.inputs]
+            _check_ends(path, card, list(zip(kinds, shapes, strict=True)), len(model.outputs))
+            # A network of one known size is compiled far better than one of any size.
+            model.reshape([1, 3, *reversed(size)])
+            compiled = core.compile_model(model, "CPU", properties)
+            if kept_in:
+                keep(kept_in, compiled)
     except RuntimeError as error:
-        raise InvalidModel(f"OpenVINO cannot open {path.name}: {_first_line(error)}") from None
+        raise InvalidModel(f"OpenVINO cannot open {path.name}: {_reason(error)}") from None
 
     # A request serves one thread at a time. One is kept: to set its memory up takes a sixth of a picture's time.
     kept: queue.Queue[openvino.InferRequest] = queue.Queue(maxsize=1)
 
     def backend(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        _refuse_a_fork()
         try:
             request = kept.get_nowait()
         except queue.Empty:
@@ -193,7 +216,7 @@ def open_openvino(path: Path, card: Card, options: Options) -> Backend:
         try:
             maps = np.concatenate([request.infer({0: part})[0].copy() for part in np.split(batch, len(batch))])
         except RuntimeError as error:
-            raise InvalidModel(f"OpenVINO cannot run {path.name}: {_first_line(error)}") from None
+            raise InvalidModel(f"OpenVINO cannot run {path.name}: {_reason(error)}") from None
         with suppress(queue.Full):
             kept.put_nowait(request)
         return maps
@@ -206,15 +229,6 @@ RUNTIMES: dict[str, Row] = {
     "openvino": Row(open_openvino, ("fp32", "bf16", "int8")),
 }
 """Every runtime by its name; the first in float32 is what others are compared with."""
-
-
-def _may_write(folder: Path) -> bool:
-    """Whether a folder is there, or could be made, and files can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
 
 
 def _check_ends(
@@ -244,3 +258,9 @@ def _check_ends(
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _reason(error: RuntimeError) -> str:
+    """What OpenVINO says of a file: the last line that is not about its own source."""
+    lines = [line.strip(" -\t") for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if not _OF_ITS_SOURCE.match(line)), "no reason is given")

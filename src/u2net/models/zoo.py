@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
 from u2net.models.card import Card
+from u2net.models.sound import has_checksum, is_sound
 from u2net.models.transform import Transform
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -110,9 +110,9 @@ def find(name: str) -> Path | None:
     if name not in MODELS:
         raise UnknownModel(_advice(name))
     model = MODELS[name]
-    for folder, ours in _folders(model).items():
+    for folder in _folders(model):
         if _is_file(path := folder / model.file):
-            if _is_sound(path, model, ours=ours):
+            if _is_sound(path, model):
                 return path
             _log.warning("%s is damaged or unreadable and is not used", path)
     return None
@@ -154,7 +154,7 @@ def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         # The system frees the lock of a process that dies; its empty file means nothing.
         with FileLock(target.with_name(f".{model.file}.lock")):
-            if force or not (_is_file(target) and _is_sound(target, model, ours=True)):
+            if force or not (_is_file(target) and _is_sound(target, model)):
                 _fetch(model, target, progress)
     except (OSError, ValueError) as error:  # pooch's word for a wrong sum is ValueError
         raise DownloadError(f"cannot download {name}: {_reason(error, model.url)}") from None
@@ -174,7 +174,7 @@ def verify(name: str) -> Path:
     if _written_sum(integers := integers_beside(path)):
         sums[integers] = _written_sum(integers)
     for file, checksum in sums.items():
-        if not _matches(file, checksum):
+        if not has_checksum(file, checksum):
             raise InvalidModel(f"{name} is damaged or unreadable: the checksum of {file.name} is wrong")
     return path
 
@@ -202,17 +202,15 @@ def _advice(name: str) -> str:
     return f"there is no model and no file {shown}; {likely}{offer}"
 
 
-def _folders(model: Model) -> dict[Path, bool]:
-    """The folders that may hold a model, whether each is ours; rembg has one per model, and had one for all before."""
+def _folders(model: Model) -> list[Path]:
+    """The folders that may hold a model; rembg has one per model, and had one for all before."""
     if model.url is None:
-        return {_WEIGHTS: True}
+        return [_WEIGHTS]
     u2net_home, rembg_home, data = map(os.environ.get, ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"))
     per_model = [u2net_home, rembg_home, data and f"{data}/rembg", "~/.rembg"]
     single = [data and f"{data}/.u2net", "~/.u2net"]
-    folders = {cache_folder(): not u2net_home, _default_cache(): True}
-    for folder in [f"{home}/models/{model.name}" for home in per_model if home] + [s for s in single if s]:
-        folders.setdefault(_folder(folder), False)
-    return folders
+    theirs = [f"{home}/models/{model.name}" for home in per_model if home] + [s for s in single if s]
+    return list(dict.fromkeys([cache_folder(), _default_cache(), *map(_folder, theirs)]))
 
 
 def _default_cache() -> Path:
@@ -235,24 +233,9 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _is_sound(path: Path, model: Model, *, ours: bool) -> bool:
-    """Whether a file is the published one.
-
-    Our files had the right checksum when they got their names: their length is enough. Others are hashed each time,
-    which takes 0.3 s at most, less than loading them.
-    """
-    is_ours = ours and (model.url is None or path.stat().st_size == model.num_bytes)
-    return is_ours or _matches(path, model.checksum)
-
-
-def _matches(path: Path, checksum: str) -> bool:
-    algorithm, _, expected = (checksum or "sha256:").partition(":")
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
-    except OSError:
-        return False
-    return digest.hexdigest() == expected
+def _is_sound(path: Path, model: Model) -> bool:
+    """Whether a file is the published one; a packaged file is taken to be, as the code beside it is."""
+    return model.url is None or is_sound(path, model.checksum, cache_folder() / f".{model.file}.sound")
 
 
 def _fetch(model: Model, target: Path, progress: bool) -> None:
