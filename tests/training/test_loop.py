@@ -1,6 +1,8 @@
+import errno
 import json
 import logging
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -374,6 +376,55 @@ def test_without_validation_the_best_are_the_last(configured, tmp_path):
     assert all(
         torch.equal(saved[key.removeprefix("network/")], value) for key, value in _weights(tmp_path / "run").items()
     )
+
+
+def _content(folder) -> dict:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_run_whose_snapshots_cannot_be_read_stops_and_changes_nothing(configured, tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, "refused for a moment")
+
+    config = configured(checkpoint_every=2)
+    train(config, tmp_path / "run")
+    before = _content(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "sha256_of", refuse)
+        with pytest.raises(OSError, match="refused for a moment: it may be sound, so the run stops"):
+            train(config, tmp_path / "run")
+    assert _content(tmp_path / "run") == before
+    assert train(config, tmp_path / "run").num_steps == 4
+
+
+def test_a_run_without_a_sound_snapshot_stops_and_changes_nothing(configured, tmp_path):
+    config = configured(checkpoint_every=2)
+    train(config, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        (path / "SHA256SUMS").write_text("")
+    before = _content(tmp_path / "run")
+    with pytest.raises(U2NetError, match=r"no checkpoint of .* is sound: take .*checkpoints away to begin anew"):
+        train(config, tmp_path / "run")
+    assert _content(tmp_path / "run") == before
+
+
+def test_a_snapshot_that_was_passed_over_stays_however_many_follow(configured, tmp_path):
+    train(configured(max_steps=2, checkpoint_every=1), tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step-00000002"
+    (newest / "SHA256SUMS").write_text("")
+    before = _content(newest)
+    train(configured(max_steps=6, checkpoint_every=1, keep=1), tmp_path / "run")
+    assert _content(newest.with_name("step-00000002.damaged")) == before
+
+
+def test_a_file_in_place_of_the_snapshots_is_told_before_the_first_step(configured, tmp_path, monkeypatch):
+    train(configured(max_steps=1), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "checkpoints").touch()
+    monkeypatch.setattr(loop._Training, "_step", lambda *_: 1 / 0)
+    with pytest.raises(FileExistsError):
+        train(configured(max_steps=1), tmp_path / "run")
 
 
 def test_a_damaged_snapshot_costs_no_more_than_the_steps_since_the_one_before(configured, tmp_path, caplog):

@@ -11,7 +11,7 @@ from u2net.net.model import VARIANTS
 from u2net.training import TrainConfig
 from u2net.training.examples import open_examples
 from u2net.training.loop import train
-from u2net.training.run_folder import TrainResult
+from u2net.training.run_folder import TrainResult, read_rows
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -128,3 +128,10 @@ def test_the_index_to_ignore_is_ignored_in_validation_too(configured, tmp_path):
         Image.fromarray(indices).save(path)
     result = train(configured(data=(str(root),), classes=CLASSES, ignore_index=9, max_steps=1), tmp_path / "run")
     assert "holdout mIoU" in result.scores
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[]", b'{"loss": 1}', b"7", b'{"step": "2"}', b'{"step": 2, "lo'])
+def test_a_damaged_row_costs_no_other(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    assert read_rows(path) == [{"step": 1}, {"step": 3}]

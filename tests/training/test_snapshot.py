@@ -1,4 +1,5 @@
 import errno
+import os
 import resource
 import shutil
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from training.conftest import TINY
 from u2net.net.model import U2Net
 from u2net.training import TrainConfig, snapshot
 from u2net.training.parallel import World
-from u2net.training.snapshot import Snapshot, State, load_newest, save_snapshot
+from u2net.training.snapshot import Snapshot, State, load_newest, save_snapshot, set_aside
 
 FILES = ("state.safetensors", "weights.bin", "SHA256SUMS")
 
@@ -209,7 +210,83 @@ def test_later_damaged_ones_do_not_push_out_what_was_just_saved(two):
     for step in range(5, 8):
         (two / f"step-{step:08}").mkdir()
     _save(two, 3, keep=2)
-    assert sorted(path.name for path in two.iterdir()) == ["step-00000002", "step-00000003"]
+    aside = [f"step-{step:08}.damaged" for step in range(5, 8)]
+    assert sorted(path.name for path in two.iterdir()) == ["step-00000002", "step-00000003", *aside]
+
+
+def test_what_was_passed_over_is_never_deleted(two):
+    content = (two / "step-00000002" / "weights.bin").read_bytes()
+    for _ in range(3):
+        set_aside(two, 2)
+        _save(two, 2, 3, keep=1)
+        shutil.copytree(two / "step-00000003", two / "step-00000002")
+    kept = [path for path in sorted(two.iterdir()) if "damaged" in path.name]
+    names = ["step-00000002.damaged", "step-00000002.damaged-1", "step-00000002.damaged-2"]
+    assert [path.name for path in kept if "-00000002." in path.name] == names
+    assert all((path / "weights.bin").read_bytes() == content for path in kept)
+
+
+# ---- Unreadable ones -----------------------------------------------------------------------------------------
+
+UNREADABLE = [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE]
+
+
+def _refuse(number: int):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "refused for a moment")
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", UNREADABLE)
+@pytest.mark.parametrize(("owner", "name"), [(snapshot, "sha256_of"), (Path, "iterdir"), (Path, "read_text")])
+def test_what_cannot_be_read_is_not_taken_for_damaged(two, monkeypatch, number, owner, name):
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, _refuse(number))
+        with pytest.raises(OSError, match="refused for a moment") as refused:
+            _load(two)
+    assert refused.value.errno == number
+    assert len(str(refused.value).splitlines()) == 1
+    loaded, warned = _load(two)
+    _assert_is(loaded, 2)
+    assert warned == []
+
+
+def test_on_a_full_disk_none_is_deleted_that_cannot_be_read(two, monkeypatch):
+    really = snapshot.sha256_of
+
+    def refuse_the_newest(path):
+        return _refuse(errno.EIO)() if "step-00000002" in str(path) else really(path)
+
+    monkeypatch.setattr(snapshot, "save_file", _full_in_rust)
+    monkeypatch.setattr(snapshot, "sha256_of", refuse_the_newest)
+    with pytest.raises(OSError, match="No space left"):
+        _save(two, 3)
+    assert sorted(path.name for path in two.iterdir()) == ["step-00000001", "step-00000002"]
+
+
+# ---- What is not ours ----------------------------------------------------------------------------------------
+
+
+def _link_elsewhere(path: Path) -> None:
+    (path.parent.parent / "elsewhere").mkdir()
+    (path.parent.parent / "elsewhere/precious").touch()
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("put", [Path.touch, Path.mkdir, _link_elsewhere, lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize("name", [".x.part", ".0123456789abcdef.part", "step-00000001", "step-00000003", "notes"])
+def test_nothing_that_lies_there_ends_a_run_at_its_save(tmp_path, put, name):
+    folder = tmp_path / "run"
+    _save(folder, 2)
+    put(folder / name)
+    _save(folder, 3, 4, keep=2)
+    assert not _load(folder)[1]
+    _assert_is(_load(folder)[0], 4)
+    if (tmp_path / "elsewhere").exists():
+        assert (tmp_path / "elsewhere/precious").exists()
+    if name in (".x.part", "notes"):
+        assert os.path.lexists(folder / name)
 
 
 # ---- A full disk ---------------------------------------------------------------------------------------------

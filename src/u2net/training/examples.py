@@ -28,6 +28,18 @@ UNUSABLE = (InvalidImage, InvalidDataset, OSError)
 """What loading a pair that cannot be used raises."""
 
 
+def in_threads(use: Callable[[int], object], num: int, num_threads: int, progress: Progress) -> None:
+    """Call `use` with each number below `num`, in threads, not far ahead of `progress`. Raises what either raises."""
+    waiting: deque[Future[object]] = deque()
+    with ThreadPoolExecutor(num_threads) as pool:
+        for index in progress(range(num)):
+            waiting.append(pool.submit(use, index))
+            if len(waiting) > 4 * num_threads:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+
+
 @dataclass(frozen=True)
 class Examples:
     """Pairs of one or several data sets, in a fixed order."""
@@ -69,23 +81,21 @@ class Examples:
         return self.visit(self.load, num_threads, progress)
 
     def visit(self, use: Callable[[int], object], num_threads: int, progress: Progress = iter) -> Failures:
-        """Call `use` with the index of every pair, in threads; the ones for which it raised one of UNUSABLE."""
+        """Call `use` with the index of every pair, in threads; the ones for which it raised one of UNUSABLE.
+
+        Raises OSError for a file that is there and cannot be read.
+        """
         failures: dict[int, tuple[str, str]] = {}
 
         def attempt(index: int) -> None:
             try:
                 use(index)
             except UNUSABLE as error:
+                if isinstance(error, OSError) and error.errno and not isinstance(error, FileNotFoundError):
+                    raise  # what cannot be read now is not broken, and may be read when the run goes on
                 failures[index] = (self.entries[index].name, reason(error))
 
-        waiting: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(num_threads) as pool:
-            for index in progress(range(len(self))):
-                waiting.append(pool.submit(attempt, index))
-                if len(waiting) > 4 * num_threads:
-                    waiting.popleft().result()
-            for future in waiting:
-                future.result()
+        in_threads(attempt, len(self), num_threads, progress)
         return [failures[index] for index in sorted(failures)]
 
     def without(self, failures: Failures) -> Examples:

@@ -36,7 +36,7 @@ from u2net.training.objective import Objective, find_precision, new_network, nor
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import Later, World, evaluate_together, joined, with_shared_gradients
 from u2net.training.run_folder import Record, Run, TrainResult
-from u2net.training.snapshot import State, load_newest, save_snapshot
+from u2net.training.snapshot import State, listed, load_newest, save_snapshot, set_aside
 
 _NUM_NORM_BATCHES = 8
 
@@ -74,7 +74,7 @@ def train(
         training = _Training(config, place, world, signals, watch, progress)
         if world.leads:
             place.save_config(config)
-            news = note_data(place.inventory, training.data)
+            news = note_data(place.inventory, training.data, partial(training.looked_at, progress))
             if news and training.state.step:
                 _log.warning("the data is not as this run left it: %s; it goes on with what is there now", news)
             training.record = stack.enter_context(Record(place.folder, training.state.step))
@@ -103,9 +103,11 @@ class _Training:
         self.record: Record | None = None
         """In the process that leads."""
         network, transform = new_network(config)
-        self.data: Data = open_data(config, transform, place.cache, world, partial(self._looked_at, progress))
+        self.data: Data = open_data(config, transform, place.cache, world, partial(self.looked_at, progress))
         self.card = place.new_card(config, transform)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
+        if snapshot is None and listed(place.snapshots):
+            raise U2NetError(f"no checkpoint of {place.folder} is sound: take {place.snapshots} away to begin anew")
         is_folded = config.init is not None and has_folded_norms(network)
         if is_folded and snapshot is None:
             lower_levels(network)
@@ -123,6 +125,8 @@ class _Training:
             self.state.restore(snapshot)
         if len(set(world.everyone(self.state.step))) > 1:
             raise U2NetError(f"{place.folder} is not the same folder for all processes: share it between the machines")
+        if world.leads:
+            set_aside(place.snapshots, self.state.step + 1)
         self.saved = self.state.step
         self.predict, self.name = as_predict(Session(torch_backend(self.state.average.network), self.card))
         self.objective: nn.Module = Objective(network, config, transform).to(world.device)
@@ -136,8 +140,8 @@ class _Training:
         self.num_steps = min(num_steps, config.max_steps or num_steps)
         self.readings: deque[_Reading] = deque()
 
-    def _looked_at(self, progress: Progress, pairs: range) -> Iterator[int]:
-        """The pairs that are checked before the first step; a signal stops this at once."""
+    def looked_at(self, progress: Progress, pairs: range) -> Iterator[int]:
+        """The pairs or files that are checked before the first step; a signal stops this at once."""
         for pair in progress(pairs):
             if self.signals.received:
                 raise TrainingInterrupted(self.signals.received)

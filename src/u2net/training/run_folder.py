@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +46,7 @@ class Run:
         self.config = folder / "config.json"
         """The configuration, as JSON."""
         self.inventory = folder / "data.json"
-        """The pairs that are used, by name, size and time."""
+        """The pairs that are used, by name, size, times and digest."""
         self.snapshots = folder / "checkpoints"
         """The newest states, one folder each."""
         self.best = folder / "best.safetensors"
@@ -95,6 +95,7 @@ class Run:
         """Write the configuration; called when nothing can prevent the run from starting any more."""
         with atomic_write(self.config) as file:
             file.write(config.to_json().encode())
+        self.snapshots.mkdir(exist_ok=True)  # what cannot be is told now, and not when the first is saved
 
     def save_best(self, network: U2Net, card: Card) -> None:
         """Replace the best weights atomically."""
@@ -190,13 +191,17 @@ class Record:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, none if there is no such file; ignores a last line that was cut off."""
+    """The rows of a metrics.jsonl, none if there is no such file; ignores lines that were cut off or damaged."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        with suppress(ValueError, TypeError, KeyError):
+            row = json.loads(line)
+            row["step"] + 0
+            rows.append(row)
     return rows
 
 

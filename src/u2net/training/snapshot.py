@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import os
 import re
 import secrets
 import shutil
@@ -29,6 +31,7 @@ _SUMS = "SHA256SUMS"
 _STATE = "state.safetensors"
 _FACTS = "u2net.run"
 _NAME = re.compile(r"step-\d{8,}")
+_OURS = re.compile(r"\.[0-9a-f]{16}\.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -46,37 +49,54 @@ class Snapshot:
 def save_snapshot(folder: Path, snapshot: Snapshot, also: Callable[[Path], object], keep: int) -> Path:
     """Write `step-N` in `folder` and keep it and the newest before it, `keep` in all; `also` adds files to it.
 
-    A snapshot of the same name is replaced, and those of later steps, which were damaged if the run is here again, are
-    deleted. If the disk is full, all others but the newest sound one are deleted to make room. Raises OSError if that
-    is not enough; the sound one is kept.
+    One of the same step or of a later one is set aside. If the disk is full, those older than the newest sound one are
+    deleted to make room. Raises OSError if that is not enough; the sound one is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.part"):
-        shutil.rmtree(leftover)
+    for leftover in folder.iterdir():
+        if _OURS.fullmatch(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
+    set_aside(folder, snapshot.step)
     try:
         path = _write(folder, snapshot, also)
     except OSError as error:
-        listed = _listed(folder)
-        proven = next((path for path in reversed(listed) if _is_sound(path)), None)
-        if error.errno not in _FULL or proven is None or listed == [proven]:
+        found = listed(folder)
+        older = next((found[:index] for index in reversed(range(len(found))) if _is_sound(found[index])), [])
+        if error.errno not in _FULL or not older:
             raise
-        _delete(listed, but=[proven])
+        _delete(older)
         path = _write(folder, snapshot, also)
-    listed = _listed(folder)
-    upto = listed.index(path) + 1
-    _delete(listed, but=listed[:upto][-keep:])
+    kept = listed(folder)
+    _delete(kept[: max(0, kept.index(path) + 1 - keep)])
     return path
 
 
 def load_newest(folder: Path, warn: Callable[[str], object]) -> Snapshot | None:
-    """The newest sound snapshot, or None; `warn` gets a line for each damaged one that is newer."""
-    for path in reversed(_listed(folder)):
+    """The newest sound snapshot, or None; `warn` gets a line for each damaged one that is newer.
+
+    Raises OSError for one that cannot be read, as when a network disk is away for a moment: it may be sound.
+    """
+    for path in reversed(listed(folder)):
         try:
             _verify(path)
             return _read(path)
-        except (OSError, ValueError, SafetensorError) as error:
+        except (*_DAMAGE, ValueError, LookupError, TypeError, SafetensorError) as error:
             warn(f"{path.name} is damaged and passed over: {' '.join(str(error).split())}")
+        except OSError as error:
+            told = f"{error.strerror or error}: it may be sound, so the run stops; without {path.name} it goes on"
+            raise OSError(error.errno, told, error.filename or str(path)) from None
     return None
+
+
+_DAMAGE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+def set_aside(folder: Path, step: int) -> None:
+    """Give snapshots from a step on another name, `step-N.damaged`: they were passed over, and nobody deletes them."""
+    for path in listed(folder):
+        if _step(path) >= step:
+            names = (path.with_name(f"{path.name}.damaged{f'-{n}' if n else ''}") for n in itertools.count())
+            path.rename(next(name for name in names if not os.path.lexists(name)))
 
 
 def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> Path:
@@ -94,8 +114,6 @@ def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> 
         for name in (*names, _SUMS):
             sync(temporary / name)
         sync(temporary)
-        if path.exists():
-            shutil.rmtree(path)
         temporary.rename(path)
         sync(folder)
     except SafetensorError as error:  # which it raises when the disk is full
@@ -131,17 +149,23 @@ def _read(path: Path) -> Snapshot:
     return Snapshot(facts.pop("step"), tensors, facts)
 
 
-def _listed(folder: Path) -> list[Path]:
-    """The snapshots in a folder, the oldest first."""
-    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+def listed(folder: Path) -> list[Path]:
+    """What is called like a snapshot in a folder, the oldest first. Raises OSError if the folder cannot be read."""
+    try:
+        found = list(folder.iterdir())  # where it may not look Path.glob would find nothing
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted((path for path in found if _NAME.fullmatch(path.name)), key=_step)
 
 
-def _delete(paths: list[Path], but: list[Path]) -> None:
-    """Delete snapshots but for some."""
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _delete(paths: list[Path]) -> None:
+    """Delete snapshots. What cannot be deleted stays: it is no reason to end a run."""
     for path in paths:
-        if path not in but:
-            shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

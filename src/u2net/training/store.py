@@ -67,7 +67,7 @@ def open_store(
     """The store that `config.cache` names, with the examples that can be used, and the ones that cannot.
 
     Every pair is decoded once, to check and to keep it. With cache "none" or "disk" this is skipped if `folder`, which
-    must exist, has the record that it was done for the same files (by name, size and time) and the same transform.
+    must exist, has the record that it was done for the same files (by name, size and times) and the same transform.
     If several processes share `folder`, one must open the store before the others do.
 
     Raises BadPictures, with all names, for pairs that cannot be used if `config.on_bad` is "fail"; InvalidDataset if
@@ -137,12 +137,12 @@ def _digest(examples: Examples, config: TrainConfig, transform: Transform) -> st
     """A digest of everything that decides the content of the store."""
 
     @cache
-    def stamp(path: Path) -> tuple[int, int] | None:
+    def stamp(path: Path) -> tuple[int, ...] | None:
         try:
             status = path.stat()
         except OSError:
             return None
-        return status.st_size, status.st_mtime_ns
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns  # which no program can set
 
     def describe(source: Source | None) -> tuple[object, ...] | None:
         return None if source is None else (source.path.name, stamp(source.path), source.inside)
