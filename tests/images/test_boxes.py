@@ -133,6 +133,7 @@ def nested(depth):
         box(b"free") * 70_000,
         file_of([(b"av01", b"\x0a\0" * 70_000)]),
         file_of([(b"av01", b"\x12\0" * 70_000)]),
+        file_of([(b"av01", av1(9, 9) * 5000)]),
         file_of([(b"av01", bytes(9)), (b"hvc1", bytes(4) * 70_000)]),
         file_of([(b"av01", av1(9, 9)[:4])]),
         file_of([(b"hvc1", hevc(9, 9)[:8])]),

@@ -117,6 +117,8 @@ def test_bytes_between_the_segments_of_a_jpeg_are_skipped():
         lambda: gif_with(b"!\xf9\0" + b"\1," * 10_000 + b"\0"),
         lambda: gif_with(b"\1" * 10_000),
         lambda: b"P5 #" + b"a" * 10_000 + b"\n4 4 255\n" + bytes(16),
+        lambda: b"P3 " + b"#\n" * 10_000 + b"4 4 255\n" + bytes(16),
+        lambda: b"P5" + b"\n#" * 10_000 + b"\n4 4 255\n" + bytes(16),
         lambda: b"P5 4" + b" " * 10_000 + b"4 255\n" + bytes(16),
         lambda: tiff_with((RESOLUTION, FRACTION, 20_000, None), body=bytes(160_000)),
         lambda: tiff_with((258, 3, 300_000, None), body=bytes(600_000)),

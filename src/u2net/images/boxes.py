@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import islice
 
 from u2net.errors import ImageTooLarge, InvalidImage
 from u2net.images.limits import Limits, check_size
@@ -14,6 +15,7 @@ from u2net.images.metadata import has_sane_tags
 
 _MAX_PARTS = 2**16  # boxes in a box, extents of a table, units of a stream
 _MAX_DEPTH = 10
+_MAX_SIZES = 4096  # tiles of a grid are some hundreds
 _MAX_SHARE = 4  # all coded pictures together to the pixels allowed: there are alpha, gain map, mattes, thumbnails
 _NESTED = (b"moov", b"trak", b"mdia", b"minf", b"iprp", b"ipco")
 _BLOCK = 63  # by so much at most a HEVC picture is coded larger than it is shown
@@ -29,10 +31,10 @@ def check_boxes(content: bytes, limits: Limits) -> None:
     Raises InvalidImage where what a codec would decode cannot be found.
     """
     try:
-        sizes = list(_sizes(memoryview(content), memoryview(content), 0))
+        sizes = list(islice(_sizes(memoryview(content), memoryview(content), 0), _MAX_SIZES + 1))
     except IndexError:
         raise _broken() from None
-    if not sizes:
+    if not 0 < len(sizes) <= _MAX_SIZES:
         raise _broken()
     for size in sizes:
         check_size(size, limits)

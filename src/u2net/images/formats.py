@@ -65,7 +65,7 @@ _READERS: dict[str, tuple[bytes, Callable[[BytesIO], ImageFile.ImageFile]]] = {
     "AVIF": (rb"....ftyp(avif|avis|(mif1|msf1).{0,40}avi[fs])", AvifImageFile),
     "HEIC": (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", lambda file: _heif_reader()(file)),
     "JPEG 2000": (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
-    "PNM": (rb"P[1-6]\s(\s|#[^\n]*\n)*[0-9]", PpmImageFile),
+    "PNM": (rb"P[1-6]\s(?:\s|#[^\n]*\n)*+[0-9]", PpmImageFile),
 }
 
 _DNG_VERSION = 50_706  # a tag of Adobe's Digital Negative; what a TIFF reader finds in one is a small preview
@@ -111,7 +111,7 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
     """Read the header: the name of the format, and an image whose pixels are still to be decoded."""
     check_num_bytes(memoryview(data).nbytes, limits)
     data = bytes(data)
-    name = kind_of(data)
+    name = kind_of(data[: 2**16])
     if name is None:
         raise UnsupportedFormat("not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC or PNM picture")
     profile, bits = None, None

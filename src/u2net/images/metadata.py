@@ -140,7 +140,11 @@ def check_chunks(webp: bytes) -> None:
 
 def without_comments(pnm: bytes) -> bytes:
     """Take the comments out of numbers written as text: Pillow would copy all that follows for each of them."""
-    return re.sub(rb"#[^\r\n]*[\r\n]?", b"", pnm) if pnm[:2] in (b"P1", b"P2", b"P3") else pnm
+    if pnm[:2] not in (b"P1", b"P2", b"P3"):
+        return pnm
+    if pnm.count(b"#") > _MAX_READS:
+        raise ImageTooLarge("the PNM picture has far too many comments")
+    return re.sub(rb"#[^\r\n]*[\r\n]?", b"", pnm)
 
 
 def has_sane_tags(exif: bytes) -> bool:
