@@ -83,7 +83,7 @@ class Watch:
         facts = {
             "request_id": scope["state"]["request_id"],
             "client": (scope.get("client") or ("",))[0],
-            "method": scope["method"],
+            "method": scope["method"][:20],
             "path": scope["path"][:200],  # without the query, which may hold signatures
             "status": code,
             "bytes": num_bytes,
