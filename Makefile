@@ -24,6 +24,7 @@ check: $(VENV)/.complete
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
 # The package as users get it, without torch and web server, within its limits of number and size.
 light:

@@ -1,4 +1,5 @@
 import re
+import tomllib
 from importlib.metadata import distribution, requires
 
 from packaging.requirements import Requirement
@@ -44,3 +45,28 @@ def test_the_version_is_that_of_the_citation_and_has_its_changes():
 
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert re.search(rf"^## {re.escape(__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert f"image: u2net:{__version__}\n" in (ROOT / "deploy/kubernetes.yaml").read_text()
+    assert f"-t u2net:{__version__} ." in (ROOT / "deploy/Dockerfile").read_text()
+
+
+HATCH = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
+
+
+def test_the_source_distribution_holds_what_tests_and_pages_speak_of():
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r'ROOT / "(\w[\w.-]*)', text)}
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+        named |= {(page.parent / link).resolve().relative_to(ROOT.resolve()).parts[0] for link in links}
+    assert {"deploy", "docs", "tests", "SECURITY.md"} <= named
+    assert {f"/{name}" for name in named} <= {*HATCH["build"]["targets"]["sdist"]["include"], "/pyproject.toml"}
+
+
+def test_what_a_package_index_shows_has_no_links_and_pictures_of_the_repository():
+    text = (ROOT / "README.md").read_text()
+    for rule in HATCH["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+    assert "![" not in text

@@ -69,6 +69,7 @@ def test_images_are_not_root_and_ask_after_their_health(name):
     assert re.search(r"^USER 65532", last, re.MULTILINE)
     assert "HEALTHCHECK" in last
     assert "/healthz" in last
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE)[0] == "${BASE}"  # which may be given by its digest
 
 
 def test_nothing_is_served_to_strangers_by_the_compose_file():
@@ -76,3 +77,12 @@ def test_nothing_is_served_to_strangers_by_the_compose_file():
     assert '"127.0.0.1:7000:7000"' in text
     assert "read_only: true" in text
     assert "ALL" in os.linesep.join(line for line in text.splitlines() if "cap_drop" in line)
+
+
+def test_full_queues_take_no_pod_out_at_once():
+    text = (ROOT / "deploy/kubernetes.yaml").read_text()
+    probe = text.partition("readinessProbe:")[2].partition("livenessProbe:")[0]
+    seconds = [int(re.search(rf"{name}: (\d+)", probe)[1]) for name in ("periodSeconds", "failureThreshold")]
+    assert seconds[0] * seconds[1] >= ServerConfig().timeout_s
+    assert ":latest" not in text
+    assert "optional: true" not in text  # without its keys a pod must not serve everyone

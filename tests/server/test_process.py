@@ -221,7 +221,16 @@ def shared(tmp_path, monkeypatch):
     """A folder where several processes keep their metrics."""
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # what is set meanwhile is undone
     monkeypatch.setenv(SHARED, str(tmp_path))
-    return tmp_path
+    opened, open_file = [], values.MmapedDict
+
+    def note(*arguments):
+        opened.append(open_file(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(values, "MmapedDict", note)
+    yield tmp_path
+    for file in opened:
+        file.close()
 
 
 def _metrics():
