@@ -31,7 +31,7 @@ from pictures import (
 from PIL import Image, ImageFile, PngImagePlugin
 
 import u2net.images.load
-from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.errors import ImageTooLarge, InvalidImage, NotEnoughRoom, UnsupportedFormat
 from u2net.images.load import Limits, load_image, load_stored
 from u2net.images.save import encode
 
@@ -479,7 +479,7 @@ def test_a_truncated_picture_is_refused_in_words():
 
 
 RAISED = [OSError, ValueError, TypeError, SyntaxError, struct.error, EOFError, IndexError, KeyError, AttributeError]
-RAISED += [ZeroDivisionError, OverflowError, MemoryError, RecursionError, zlib.error, AssertionError]
+RAISED += [ZeroDivisionError, OverflowError, RecursionError, zlib.error, AssertionError]
 RAISED += [NotImplementedError, RuntimeError, Image.DecompressionBombError, UnicodeError]
 
 
@@ -491,6 +491,16 @@ def test_whatever_pillow_raises_becomes_one_clean_line(kind, method, monkeypatch
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, method, fail)
     assert not decodes(SMALL["PNG"])
+
+
+@pytest.mark.parametrize("method", ["_open", "load"])
+def test_too_little_memory_is_not_taken_for_a_broken_picture(method, monkeypatch):
+    def fail(self):
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, method, fail)
+    with pytest.raises(NotEnoughRoom, match=r"^not enough memory to decode the PNG picture$"):
+        load_image(SMALL["PNG"])
 
 
 def test_an_interrupt_passes(monkeypatch):

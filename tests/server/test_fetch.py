@@ -1,5 +1,6 @@
 import asyncio
 import os
+import threading
 from ipaddress import ip_address
 
 import pytest
@@ -47,8 +48,12 @@ def _answer(body=b"picture", head=b"200 OK", *headers):
     return b"\r\n".join([*lines, b"", body])
 
 
+async def _take_room(_num_bytes):
+    pass
+
+
 def _fetch(url, stage, hosts=("*",), max_bytes=1000):
-    return asyncio.run(fetch(url, hosts, max_bytes, stage))
+    return asyncio.run(fetch(url, hosts, max_bytes, _take_room, stage))
 
 
 def _refusal(url, stage=None, **given):
@@ -189,6 +194,8 @@ def test_a_name_that_rebinds_between_redirections_is_refused():
         (b"file:///etc/passwd", 400),
         (b"http://user@example.com/", 400),
         (b"http://elsewhere.org/", 403),
+        (b"http://[", 422),
+        (b"http://[::1", 422),
     ],
 )
 def test_redirections_are_checked_like_urls(location, status):
@@ -244,6 +251,61 @@ def test_the_service_fetches_where_it_is_allowed(monkeypatch):
         refused = [place.get(f"/api/remove?url={url}").status for url in ("http://other.org/", "http://127.0.0.1/", "")]
     assert reply.image().size == (5, 4)
     assert refused == [403, 403, 400]
+
+
+def test_pictures_that_are_sent_and_fetched_do_not_wait_for_each_other(monkeypatch):
+    behind = picture((100, 100), kind="BMP")
+    stage = Stage(said=[_answer(behind)] * 10)
+    monkeypatch.setattr("u2net.server.fetch.Internet", lambda: stage)
+    parts = {"image_file": picture((230, 200), kind="BMP"), "bg_image_url": "http://example.com/a.bmp"}
+    statuses = []
+    with running(fetch_hosts=("example.com",), max_bytes=200_000, bodies_at_once=500_000, timeout_s=20.0) as place:
+        clients = [
+            threading.Thread(target=lambda: statuses.append(place.post("/v1.0/removebg", parts).status))
+            for _ in range(10)
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert place.service.bodies.free == 500_000 - place.service.config.max_body
+    assert statuses == [200] * 10
+
+
+def test_what_is_fetched_and_what_is_sent_have_one_limit_together(monkeypatch):
+    stage = Stage(said=[_answer(picture((200, 200), kind="BMP"))])
+    monkeypatch.setattr("u2net.server.fetch.Internet", lambda: stage)
+    parts = {"image_file": picture((230, 200), kind="BMP"), "bg_image_url": "http://example.com/a.bmp"}
+    with running(fetch_hosts=("example.com",), max_bytes=200_000) as place:
+        assert place.post("/v1.0/removebg", parts).status == 422
+
+
+class _Partly(Stage):
+    """A network of which some addresses do not answer."""
+
+    async def connect(self, address, port, tls_host):
+        if address in ("93.184.216.1", "93.184.216.2"):
+            self.connected.append(address)
+            if address == "93.184.216.2":
+                await asyncio.sleep(60)
+            raise OSError
+        return await super().connect(address, port, tls_host)
+
+
+def test_an_address_that_does_not_answer_is_followed_by_the_next(monkeypatch):
+    monkeypatch.setattr("u2net.server.fetch._CONNECT_S", 0.3)
+    stage = _Partly({"example.com": [["93.184.216.1", "93.184.216.2", PUBLIC]]}, [_answer()])
+    assert _fetch("http://example.com/", stage) == b"picture"
+    assert stage.connected == ["93.184.216.1", "93.184.216.2", (PUBLIC, 80, None)]
+
+
+def test_where_no_address_answers_nothing_is_fetched():
+    assert _refusal("http://example.com/", _Partly({"example.com": [["93.184.216.1", "93.184.216.1"]]})) == 422
+
+
+def test_a_host_that_answers_in_chunks_of_a_byte_is_refused():
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 900 + b"0\r\n\r\n"
+    assert _refusal("http://example.com/", Stage(said=[said])) == 422
 
 
 # Each is an address that a service must not be made to connect to, with why. After the IANA registries, and the ways

@@ -5,6 +5,7 @@ from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from .running import everything, multipart, opener, picture, running
@@ -230,3 +231,98 @@ def test_an_answer_from_a_file_ends_without_complaint(place, caplog):
     assert place.get("/style.css").status == 200
     assert place.get("/healthz").status == 200
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_slow_uploads_hold_room_for_what_came_and_no_more(place):
+    for _ in range(30):
+        place.connect().sendall(_head(Content_Length=20_000_000) + b"x" * 200_000)
+    _until(lambda: _figure(place, "u2net_requests_in_flight") == 31)
+    large = picture((500, 400), kind="BMP")
+    assert place.post("/api/remove", {"file": large}).status == 200
+
+
+def test_the_slowest_upload_is_ended_when_there_is_too_little_room(monkeypatch):
+    monkeypatch.setattr("u2net.server.room._START_S", 0.0)
+    large = picture((500, 400), kind="BMP")
+    with running(max_bytes=len(large), bodies_at_once=len(large) + 70_000) as place:
+        slow = _half_sent(place, large)
+        assert place.post("/api/remove", {"file": large}).status == 200
+        refused = slow.recv(65536)
+    assert refused.startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nretry-after: " in refused.lower()
+
+
+def test_while_requests_wait_for_room_it_is_not_ready_and_small_ones_pass(monkeypatch):
+    monkeypatch.setattr("u2net.server.service._HURRY", 0)  # nobody is too slow
+    large = picture((500, 400), kind="BMP")
+    with running(max_bytes=len(large), bodies_at_once=len(large) + 70_000) as place:
+        slow = _half_sent(place, large)
+        waiting = threading.Thread(target=place.post, args=("/api/remove", {"file": large}))
+        waiting.start()
+        _until(lambda: place.service.bodies.is_short)
+        ready, small = place.get("/readyz").status, place.post("/api/remove", {"file": picture()}).status
+        slow.close()
+        waiting.join()
+        assert place.get("/readyz").status == 200
+    assert (ready, small) == (503, 200)
+
+
+def _half_sent(place, body) -> socket.socket:
+    """An upload that has come so far that it has the reserve of room."""
+    connection = place.connect()
+    connection.sendall(_head(Content_Length=len(body)) + body[: len(body) // 2])
+    _until(lambda: place.service.bodies._owner is not None)
+    return connection
+
+
+def test_the_slowest_reader_is_ended_when_there_is_too_little_room(monkeypatch):
+    monkeypatch.setattr("u2net.server.room._START_S", 0.0)
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    body, kind = multipart({"file": buffer.getvalue()})
+    with running(max_bytes=8_000_000, bodies_at_once=9_000_000, read_timeout_s=60.0) as place:
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(60)
+        slow.connect(("127.0.0.1", place.port))
+        place.connections.append(slow)
+        slow.sendall(_request(body, kind))
+        _until(lambda: place.service.answers.moving and place.service.answers.free < 4_000_000)
+        assert place.ask("POST", "/api/remove", body, {"Content-Type": kind}).status == 200
+        _until(lambda: place.service.answers.free == 9_000_000)
+
+
+@pytest.mark.parametrize("path", ["/api/remove", "/nowhere"])
+def test_a_body_in_chunks_of_a_byte_is_refused(place, path):
+    connection = place.connect()
+    connection.sendall(_head(path, Transfer_Encoding="chunked") + b"1\r\nx\r\n" * 20_000)
+    assert _all_of(connection)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404")
+
+
+def test_a_body_in_small_chunks_is_taken(place):
+    data = picture((50, 50), kind="BMP")
+    parts = [data[start : start + 64] for start in range(0, len(data), 64)]
+    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in parts]
+    connection = place.connect()
+    connection.sendall(_head(Transfer_Encoding="chunked") + b"".join(chunks) + b"0\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/api/remove"])
+def test_what_follows_a_body_with_two_lengths_is_no_request(place, path):
+    connection = place.connect()
+    connection.sendall(_head(path, Content_Length=4, Transfer_Encoding="chunked"))
+    connection.sendall(b"0\r\n\r\nGET /version HTTP/1.1\r\nHost: t\r\n\r\n")
+    answer = _all_of(connection)
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    """What comes until it is hung up on."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            received += part
+    return received

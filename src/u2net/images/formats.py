@@ -24,7 +24,7 @@ from PIL.TiffImagePlugin import (
 )
 from PIL.WebPImagePlugin import WebPImageFile
 
-from u2net.errors import ImageTooLarge, InvalidImage, UnsupportedFormat
+from u2net.errors import ImageTooLarge, InvalidImage, NotEnoughRoom, UnsupportedFormat
 from u2net.images.boxes import check_boxes
 from u2net.images.limits import Limits, check_num_bytes, check_size
 from u2net.images.metadata import (
@@ -179,7 +179,7 @@ def one_line_errors(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"the {name} picture has more pixels than Pillow decodes") from error
     except MemoryError as error:
-        raise InvalidImage(f"not enough memory to decode the {name} picture") from error
+        raise NotEnoughRoom(f"not enough memory to decode the {name} picture") from error
     except Exception as error:
         # These classes carry words meant for people, unless they quote bytes, a path or an object.
         human = isinstance(error, OSError | SyntaxError | ValueError)

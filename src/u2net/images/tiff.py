@@ -29,7 +29,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra
+from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra, NotEnoughRoom
 from u2net.images.color import stated_white, to_srgb
 from u2net.images.limits import Limits
 from u2net.images.png import isal
@@ -106,7 +106,7 @@ def _read(content: bytes, size: tuple[int, int], limits: Limits) -> Levels:
     except InvalidImage:
         raise
     except MemoryError as error:
-        raise InvalidImage("not enough memory to decode the TIFF picture") from error
+        raise NotEnoughRoom("not enough memory to decode the TIFF picture") from error
     except Exception as error:  # almost any, of what strangers wrote
         raise InvalidImage("broken TIFF picture") from error
     if kind == (_ASSOCIATED,):

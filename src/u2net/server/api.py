@@ -45,12 +45,10 @@ def admit(request: Request) -> None:
 
 
 async def take_url(request: Request, url: str) -> bytes:
-    """What is behind a URL. Raises Problem, as `fetch` does."""
-    service = service_of(request)
-    config = service.config
-    await service.bodies.take(config.max_bytes)
-    request.state.holds.callback(service.bodies.give, config.max_bytes)
-    return await fetch(url, config.fetch_hosts, config.max_bytes)
+    """What is behind a URL, which takes the room that the request has left. Raises Problem, as `fetch` does."""
+    config, hold = service_of(request).config, request.state.body
+    max_bytes = min(config.max_bytes, config.max_body - hold.num_taken)
+    return await fetch(url, config.fetch_hosts, max(0, max_bytes), hold.take)
 
 
 async def answer(
@@ -65,7 +63,7 @@ async def answer(
     service = service_of(request)
     if len(data) > service.config.max_bytes:
         raise Problem(413, f"a picture may have {service.config.max_bytes:,} bytes")
-    task = Task(request.state.holds)
+    task = Task(request.state.answer)
     chosen = service.model(model)
     made = await service.run(data, chosen, finish, task, num_more_pixels)
     stages = {stage: round(seconds * 1000, 1) for stage, seconds in task.seconds.items()}

@@ -58,9 +58,10 @@ async def healthz() -> dict[str, str]:
 
 @_about.get("/readyz", summary="Whether pictures are accepted", responses={503: {"description": "Not now."}})
 async def readyz(request: Request) -> dict[str, str]:
-    """200 when the models are open and the queue has room; otherwise, and once the service drains, 503."""
+    """200 when the models are open, and queue and memory have room; otherwise, and once the service drains, 503."""
     try:
         service_of(request).check()
+        service_of(request).check_room()
     except Problem as problem:
         raise Problem(503, str(problem), problem.headers) from None
     return {"status": "ready"}

@@ -62,7 +62,8 @@ class ServerConfig:
     """Pixels that a process works on at the same time, in all pictures together; each takes up to 18 bytes of memory.
     Lower it to save memory, but not below max_pixels."""
     bodies_at_once: int = 256 * _MIB
-    """Bytes of requests that a process keeps in memory, and as many again for answers. Further requests wait."""
+    """Bytes of requests that a process keeps in memory, and as many again for answers. Further ones wait, and
+    the slowest are ended."""
     pool: int = option(0, 0)
     """Threads in each process that decode and encode pictures. 0 means two for each processor that the process has."""
     queue: int = option(64, 0)

@@ -16,6 +16,7 @@ from u2net.server.config import ServerConfig
 from u2net.server.middleware import SAFE_HEADERS
 from u2net.server.monitoring import LOGGER, Metrics
 from u2net.server.problems import Problem
+from u2net.server.room import too_many_parts
 from u2net.system import allow_open_files
 
 ACCEPTED_AT_ONCE = 64
@@ -41,6 +42,24 @@ def max_connections(config: ServerConfig) -> int:
     return possible
 
 
+class _Connection(h11.Connection):
+    """Refuses chunked bodies in so many small chunks that the event loop would do little but find their ends."""
+
+    _num_parts = _num_bytes = 0
+
+    def next_event(self) -> Any:
+        """As h11's. Raises RemoteProtocolError."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_parts = self._num_bytes = 0
+        elif isinstance(event, h11.Data):
+            self._num_parts += event.chunk_start
+            self._num_bytes += len(event.data)
+            if too_many_parts(self._num_parts, self._num_bytes):
+                raise h11.RemoteProtocolError("the body has too many small chunks")
+        return event
+
+
 def bounded_protocol(config: ServerConfig, metrics: Metrics) -> type[asyncio.Protocol]:
     """The protocol of a service's connections."""
     most = max_connections(config)
@@ -56,6 +75,7 @@ def bounded_protocol(config: ServerConfig, metrics: Metrics) -> type[asyncio.Pro
         _is_refused = False
 
         def connection_made(self, transport: Any) -> None:
+            self.conn = _Connection(h11.SERVER)
             super().connection_made(transport)
             self._head_timer = self.loop.call_later(config.read_timeout_s, transport.abort)
             idle[self] = None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin
@@ -18,6 +19,7 @@ import h11
 
 from u2net import __version__
 from u2net.server.problems import Problem
+from u2net.server.room import too_many_parts
 
 _CONNECT_S, _TOTAL_S = 5.0, 10.0
 _MAX_REDIRECTS = 3
@@ -55,8 +57,16 @@ class Target:
     path: str
 
 
-async def fetch(url: str, hosts: Sequence[str], max_bytes: int, network: Internet | None = None) -> bytes:
+async def fetch(
+    url: str,
+    hosts: Sequence[str],
+    max_bytes: int,
+    take_room: Callable[[int], Awaitable[None]],
+    network: Internet | None = None,
+) -> bytes:
     """The content behind a URL whose host is one of `hosts`: a name, .name for all below it, or * for any.
+
+    `take_room` is waited for before each part is kept.
 
     Raises Problem: 400 for another kind of URL, 403 for a host or address that is not allowed, 422 for no picture or
     one that is too large, 504 after 10 seconds.
@@ -65,13 +75,13 @@ async def fetch(url: str, hosts: Sequence[str], max_bytes: int, network: Interne
     try:
         async with asyncio.timeout(_TOTAL_S):
             for _ in range(_MAX_REDIRECTS + 1):
-                content = await _visit(read_url(url, hosts), max_bytes, network)
+                content = await _visit(read_url(url, hosts), max_bytes, take_room, network)
                 if isinstance(content, bytes):
                     return content
                 url = urljoin(url, content)
     except TimeoutError:
         raise Problem(504, "the picture could not be fetched in time") from None
-    except (OSError, h11.ProtocolError, UnicodeError):
+    except (OSError, h11.ProtocolError, ValueError):  # the last for what is no URL or no ASCII
         raise Problem(422, "the picture could not be fetched") from None
     raise Problem(422, f"the URL has more than {_MAX_REDIRECTS} redirections")
 
@@ -106,22 +116,39 @@ def _check_host(host: str) -> None:
         raise Problem(400, "url has a host that is not a valid name")
 
 
-async def _visit(target: Target, max_bytes: int, network: Internet) -> bytes | str:
+async def _visit(
+    target: Target, max_bytes: int, take_room: Callable[[int], Awaitable[None]], network: Internet
+) -> bytes | str:
     """What is there, or where the host says that it is."""
     async with asyncio.timeout(_CONNECT_S):
         addresses = await network.resolve(target.host, target.port)
         if not addresses or not all(is_public(ip_address(address)) for address in addresses):
             raise Problem(403, "url leads to an address that is not public")
         tls_host = target.host if target.port == _PORTS["https"] else None
-        reader, writer = await network.connect(addresses[0], target.port, tls_host)
+        reader, writer = await _connect(addresses, target.port, tls_host, network)
     try:
-        return await _get(target, max_bytes, reader, writer)
+        return await _get(target, max_bytes, take_room, reader, writer)
     finally:
         writer.close()
 
 
+async def _connect(
+    addresses: Sequence[str], port: int, tls_host: str | None, network: Internet
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that answers. Raises what the last one does."""
+    for address in addresses[:-1]:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CONNECT_S / len(addresses)):
+                return await network.connect(address, port, tls_host)
+    return await network.connect(addresses[-1], port, tls_host)
+
+
 async def _get(
-    target: Target, max_bytes: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    target: Target,
+    max_bytes: int,
+    take_room: Callable[[int], Awaitable[None]],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> bytes | str:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
     host = f"[{target.host}]" if ":" in target.host else target.host
@@ -129,7 +156,7 @@ async def _get(
     headers += [("Accept-Encoding", "identity"), ("Connection", "close")]
     request = h11.Request(method="GET", target=target.path, headers=headers)
     writer.write((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
-    content = bytearray()
+    content, num_parts = bytearray(), 0
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -143,9 +170,13 @@ async def _get(
             if answered.get(b"content-encoding", b"identity") != b"identity":
                 raise Problem(422, "the picture could not be fetched: the host answered in an encoding")
         elif isinstance(event, h11.Data):
-            content += event.data
-            if len(content) > max_bytes:
+            num_parts += 1
+            if len(content) + len(event.data) > max_bytes:
                 raise Problem(422, f"the picture has more than {max_bytes:,} bytes")
+            if too_many_parts(num_parts, len(content)):
+                raise Problem(422, "the picture could not be fetched: the host sends it in too many parts")
+            await take_room(len(event.data))
+            content += event.data
         elif isinstance(event, h11.EndOfMessage):
             return bytes(content)
         elif not isinstance(event, h11.InformationalResponse):

@@ -6,12 +6,13 @@ import asyncio
 import re
 import time
 import uuid
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from u2net.server.monitoring import LOGGER
 from u2net.server.problems import Busy, Problem, to_problem
+from u2net.server.room import Hold
 from u2net.server.service import Service
 
 ABOUT_ITSELF = frozenset(("/healthz", "/readyz", "/metrics", "/version"))
@@ -22,7 +23,7 @@ SAFE_HEADERS = {
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     b"referrer-policy": b"no-referrer",
 }
-_FREE_BYTES = 64 * 1024  # of a body, before memory for the whole is reserved
+_ROOM_BYTES = 64 * 1024  # of a body that take no room, and for which more is taken at a time
 _PIECE_BYTES = 64 * 1024  # of an answer
 _LINGER_S = 2.0
 
@@ -115,8 +116,9 @@ class Lifetime:
     """Middleware that ends requests that are too large, too slow, or whose client has gone.
 
     A body may be `max_body` long (413) and must come at `min_rate` (408); its answer must begin within `timeout_s`
-    (504) and be taken at `min_rate`. Bodies and answers wait for room in memory. When the client has gone, the
-    application's task is cancelled. `scope["state"]["holds"]` is an ExitStack that ends with the request.
+    (504) and be taken at `min_rate`. What comes of a body and what an answer has wait for room in memory; when there is
+    too little, the slowest clients are ended. When the client has gone, the application's task is cancelled.
+    `scope["state"]` has the holds `body` and `answer`, which end with the request.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -129,15 +131,13 @@ class Lifetime:
             await self.app(scope, receive, send)
             return
         timeout_s = self.service.config.timeout_s
-        with ExitStack() as holds:
-            scope["state"]["holds"] = holds
-            try:
-                async with asyncio.timeout(timeout_s) as clock:
-                    await _Exchange(scope, receive, send, self.service, clock).run(self.app)
-            except TimeoutError:
-                if not clock.expired():
-                    raise
-                raise Busy(504, "the answer took too long", timeout_s) from None
+        try:
+            async with asyncio.timeout(timeout_s) as clock:
+                await _Exchange(scope, receive, send, self.service, clock).run(self.app)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise Busy(504, "the answer took too long", timeout_s) from None
 
 
 class _Exchange:
@@ -145,14 +145,18 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, service: Service, clock: asyncio.Timeout) -> None:
         headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
-        self._length = int(length) if length.isdigit() else None
-        self._is_body_complete = self._length in (None, 0) and b"transfer-encoding" not in headers
+        length, is_chunked = headers.get(b"content-length", b""), b"transfer-encoding" in headers
+        self._length = int(length) if length.isdigit() and not is_chunked else None
+        self._is_body_complete = self._length in (None, 0) and not is_chunked
+        # Who wrote both may have meant another end (RFC 9112, 6.1): what follows must be no request.
+        self._is_last = bool(length) and is_chunked
         self._scope, self._receive, self._send = scope, receive, send
-        self._config, self._bodies = service.config, service.bodies
+        self._config = service.config
         self._clock = clock
+        self._upload_clock: asyncio.Timeout | None = None
+        self._body = scope["state"]["body"] = Hold(service.bodies, self._end_upload)
+        self._answer = scope["state"]["answer"] = Hold(service.answers, lambda: self._clock.reschedule(_after(0)))
         self._num_received = self._num_sent = 0
-        self._has_room = False
         self._body_deadline: float | None = None
         self._answer_start = 0.0
         self._watcher: asyncio.Task[None] | None = None
@@ -169,6 +173,8 @@ class _Exchange:
             self._owner.uncancel()
         finally:
             self._stop_watching()
+            self._body.close()
+            self._answer.close()
 
     # ---- The body ------------------------------------------------------------------------------------------------
 
@@ -182,40 +188,59 @@ class _Exchange:
         if self._body_deadline is None:
             self._body_deadline = _after(config.read_timeout_s)
             self._clock.reschedule(None)  # until the whole has come, the deadline below replaces this clock
+            self._body.begin()
         try:
-            async with asyncio.timeout_at(self._body_deadline + self._num_received / config.min_rate):
-                message = await self._receive()
-        except TimeoutError:
-            raise Problem(408, "the request came too slowly") from None
-        if message["type"] != "http.request":
-            self._scope["state"]["is_client_gone"] = True
-            raise asyncio.CancelledError
-        self._num_received += len(message.get("body", b""))
-        self._check_length(self._num_received)
-        if self._num_received > _FREE_BYTES and not self._has_room:
+            message = await self._next_part(self._body_deadline + self._num_received / config.min_rate)
             start = _after(0)
+            self._check_length(self._num_received)
             await self._take_room()
             self._body_deadline += _after(0) - start
+        except Problem:
+            self._body.close()  # whoever reads bodies lets go of what came
+            raise
         if not message.get("more_body", False):
+            self._body.stop()
             self._is_body_complete = True
             self._clock.reschedule(_after(config.timeout_s))
             self._watcher = asyncio.create_task(self._watch())
         return message
+
+    async def _next_part(self, deadline: float) -> Message:
+        try:
+            async with asyncio.timeout_at(deadline) as self._upload_clock:
+                message = await self._receive()
+        except TimeoutError:
+            if self._body.is_ended:
+                raise Busy(429, "too many requests are being read, and this one came slowly", 5) from None
+            raise Problem(408, "the request came too slowly") from None
+        finally:
+            self._upload_clock = None
+        if message["type"] != "http.request":
+            self._scope["state"]["is_client_gone"] = True
+            raise asyncio.CancelledError
+        num_bytes = len(message.get("body", b""))
+        self._num_received += num_bytes
+        self._body.move(num_bytes)
+        return message
+
+    def _end_upload(self) -> None:
+        if self._upload_clock is not None:
+            self._upload_clock.reschedule(_after(0))
 
     def _check_length(self, num_bytes: int) -> None:
         if num_bytes > (most := self._config.max_body):
             raise Problem(413, f"a request may have {most:,} bytes")
 
     async def _take_room(self) -> None:
-        """Wait for room for the whole body: slow clients that have sent little hold none."""
-        num_bytes = min(self._length or self._config.max_body, self._config.max_body)
+        """Wait for room for what has come: slow clients that have sent little hold little."""
+        if self._num_received <= max(_ROOM_BYTES, self._body.num_taken):
+            return
+        num_parts = -(-(self._num_received - self._body.num_taken) // _ROOM_BYTES)
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                await self._bodies.take(num_bytes)
+                await self._body.take(num_parts * _ROOM_BYTES)
         except TimeoutError:
             raise Busy(429, "too many requests are being read", self._config.timeout_s) from None
-        self._has_room = True
-        self._scope["state"]["holds"].callback(self._bodies.give, num_bytes)
 
     async def _watch(self) -> None:
         """Cancel the application's task when the client has gone."""
@@ -237,19 +262,24 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._answer_start = _after(0)
             self._clock.reschedule(_after(config.read_timeout_s))
-            if not self._is_body_complete:
+            self._body.close()  # of which nothing is kept by now
+            self._answer.begin()
+            if self._is_last or not self._is_body_complete:
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await self._send(message)
             return
         content, is_last = message.get("body", b""), not message.get("more_body", False)
-        pieces = [content[start : start + _PIECE_BYTES] for start in range(0, len(content), _PIECE_BYTES)] or [b""]
-        for number, piece in enumerate(pieces, 1):
-            more = number < len(pieces) or not is_last or not self._is_body_complete
+        for start in range(0, len(content) or 1, _PIECE_BYTES):
+            piece = content[start : start + _PIECE_BYTES]
+            more = start + len(piece) < len(content) or not is_last or not self._is_body_complete
             if not more:
                 self._stop_watching()
             await self._send({"type": "http.response.body", "body": piece, "more_body": more})
             self._num_sent += len(piece)
+            self._answer.move(len(piece))
             self._clock.reschedule(self._answer_start + config.read_timeout_s + self._num_sent / config.min_rate)
+        if is_last:
+            self._answer.stop()
         if is_last and not self._is_body_complete:
             await self._discard()
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})

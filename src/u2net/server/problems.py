@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from u2net.errors import InvalidImage, InvalidModel, U2NetError, UnsupportedFormat, reason
+from u2net.errors import InvalidImage, InvalidModel, NotEnoughRoom, U2NetError, UnsupportedFormat, reason
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -68,6 +68,8 @@ def to_problem(error: Exception) -> Problem:
             return Problem(415, reason(error))
         case InvalidImage():
             return Problem(422, reason(error))
+        case NotEnoughRoom():
+            return Busy(503, reason(error), 5)
         case InvalidModel() | MemoryError():
             return Busy(503, "the network could not be run, perhaps for lack of memory", 5)
         case RequestValidationError():

@@ -123,7 +123,7 @@ def add_routes(app: FastAPI) -> None:
     async def remove_bg(request: Request) -> Response:
         """Fields may come as a form or as JSON. Fields that this service cannot obey are refused, not ignored."""
         admit(request)
-        form = await _read(request)
+        form = await read_form(request, _FILES, RemoveBgAsked.model_fields, takes_json=True)
         asked = check(RemoveBgAsked, form.fields)
         where = place(asked.scale, asked.position)
         picture = await _one_of(request, form, "image_file", "image_file_b64", "image_url")
@@ -149,30 +149,6 @@ def add_routes(app: FastAPI) -> None:
     app.include_router(router)
 
 
-async def _read(request: Request) -> Form:
-    """A form, or the same as JSON, which `curl -d` calls a form."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_json = kind == "application/json"
-    if kind in ("", "application/x-www-form-urlencoded"):
-        is_json = (await request.body()).lstrip().startswith(b"{")
-    if not is_json:
-        return await read_form(request, _FILES, RemoveBgAsked.model_fields)
-    body = await request.body()
-    try:
-        given = await run_in_threadpool(json.loads, body)
-    except (ValueError, RecursionError):
-        raise Problem(400, "the body is no JSON") from None
-    if not isinstance(given, dict) or not all(isinstance(value, str | int | float | None) for value in given.values()):
-        raise Problem(400, "the body is no JSON object of strings and numbers")
-    fields = {
-        name: value if isinstance(value, str) else str(value).lower()
-        for name, value in given.items()
-        if value is not None and value != ""
-    }
-    files = {"image_file_b64": fields.pop("image_file_b64").encode()} if "image_file_b64" in fields else {}
-    return Form(fields, files)
-
-
 async def _one_of(request: Request, form: Form, *names: str) -> bytes | None:
     """What was given by one of these names: a file, a file in base64, or a URL's content; None if nothing was."""
     given = [name for name in names if name in form.files or name in form.fields]
@@ -182,13 +158,17 @@ async def _one_of(request: Request, form: Form, *names: str) -> bytes | None:
         return None
     if given[0] in form.fields:
         return await take_url(request, form.fields[given[0]])
-    content = form.files[given[0]]
+    content = form.files.pop(given[0])
     if not given[0].endswith("_b64"):
         return content
     try:
-        return await run_in_threadpool(base64.b64decode, content.partition(b";base64,")[2] or content)
+        return await run_in_threadpool(_from_base64, content)
     except binascii.Error:
         raise Problem(400, f"{given[0]} is not base64") from None
+
+
+def _from_base64(text: bytes) -> bytes:
+    return base64.b64decode(text.partition(b";base64,")[2] or text)
 
 
 def _color(text: str) -> tuple[int, int, int, int]:

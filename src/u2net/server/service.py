@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -27,10 +25,13 @@ from u2net.server.batcher import Batcher, GivenUp
 from u2net.server.config import ServerConfig
 from u2net.server.monitoring import Metrics
 from u2net.server.problems import Busy, Problem
+from u2net.server.room import Hold, Room
 
 Finish = Callable[[Picture, Session], "Made"]
 """Makes an answer from a decoded picture; runs in the pool."""
 
+_SMALL = 64 * 1024  # bytes of an answer that take no room
+_HURRY = 64  # times min_rate: what clients must send or read when there is too little room
 _STEPS = 5  # a picture is tried in the room of 1/16, 1/8, … of the largest; the first that fits is kept
 
 
@@ -47,8 +48,8 @@ class Made:
 class Task:
     """One picture on its way through the service."""
 
-    holds: ExitStack
-    """Ends with the request; the room that the answer takes is given back then."""
+    answer: Hold
+    """The room that the answer takes, which the request gives back at its end."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each stage."""
     is_given_up: threading.Event = field(default_factory=threading.Event)
@@ -80,7 +81,8 @@ class Service:
         self.is_draining = False
         self.num_in_flight = 0
         """Requests that are being answered, those about the service itself left out."""
-        self.bodies, self.answers = Room(config.bodies_at_once), Room(config.bodies_at_once)
+        self.bodies = Room(config.bodies_at_once, config.max_body, _HURRY * config.min_rate)
+        self.answers = Room(config.bodies_at_once, 0, _HURRY * config.min_rate)
         self._pixels = Room(config.pixels_at_once)
         self._open_model = open_model
         self._models: dict[str, _Model] = {}
@@ -131,6 +133,11 @@ class Service:
             raise Busy(503, "the service is starting", 2)
         self._check_queue()
 
+    def check_room(self) -> None:
+        """Raise Busy while requests wait for room. They are accepted all the same: small ones need none."""
+        if self.bodies.is_short or self.answers.is_short:
+            raise Busy(429, "requests wait for room in memory")
+
     def _check_queue(self) -> None:
         if self._num_pictures >= self.config.pool_size + self.config.queue:
             seconds = self._num_pictures * self._mean_seconds / self.config.pool_size
@@ -160,17 +167,9 @@ class Service:
         except asyncio.CancelledError:
             task.is_given_up.set()
             work.cancel()
-            work.add_done_callback(self._give_back)
+            work.add_done_callback(lambda _: task.answer.close())
             raise
-        task.holds.callback(self._give_back, work)
         return made
-
-    def _give_back(self, work: asyncio.Task[Made]) -> None:
-        if not work.cancelled() and work.exception() is None:
-            self.answers.give(self._room_for(work.result()))
-
-    def _room_for(self, made: Made) -> int:
-        return min(len(made.content), self.config.bodies_at_once)
 
     def _forget(self, work: asyncio.Task[Made]) -> None:
         self._num_pictures -= 1
@@ -186,7 +185,8 @@ class Service:
             try:
                 made = await self._in_pool(partial(self._make, data, limits, model, finish, task, start))
                 # Before the picture's room is given back: while clients read no answers, no more are made.
-                await self.answers.take(self._room_for(made))
+                num_bytes = len(made.content)
+                await task.answer.take(min(num_bytes, self.config.bodies_at_once) if num_bytes > _SMALL else 0)
             except _LargerThanRoom:
                 continue
             finally:
@@ -233,34 +233,3 @@ class Service:
                 await asyncio.wait([waiting])
                 waiting.exception()
             raise
-
-
-class Room:
-    """An amount of bytes or pixels that the tasks of one event loop take and give back, first come, first served."""
-
-    def __init__(self, capacity: int) -> None:
-        self.free = capacity
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def take(self, amount: int) -> None:
-        """Wait until this much is free and all earlier tasks have theirs. Cancelled, it takes nothing."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((amount, turn))
-        self._serve()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            self.give(0 if turn.cancelled() else amount)  # it may have been granted at this very moment
-            raise
-
-    def give(self, amount: int) -> None:
-        """Give back what was taken."""
-        self.free += amount
-        self._serve()
-
-    def _serve(self) -> None:
-        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self.free):
-            amount, turn = self._waiting.popleft()
-            if not turn.cancelled():
-                self.free -= amount
-                turn.set_result(None)
