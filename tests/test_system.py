@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from u2net.system import Signals, atomic_write, leads_back
+from u2net.system import Signals, atomic_write, first_link, leads_back, new_folder, sweep, walk
 
 
 @pytest.fixture
@@ -196,3 +196,83 @@ def test_a_link_leads_back_if_it_goes_to_a_folder_above_it(tmp_path):
     (tmp_path / "elsewhere/back").symlink_to(root / "a")
     assert leads_back(root / "a/away/back", root)
     assert not leads_back(root / "a/b", root)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+def test_a_file_that_is_replaced_keeps_its_permissions(path, mode):
+    path.chmod(mode)
+    with atomic_write(path) as file:
+        assert stat.S_IMODE(Path(file.name).stat().st_mode) == mode
+        file.write(b"new")
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (mode, b"new")
+
+
+def test_a_link_is_replaced_and_not_written_through(path):
+    link = path.with_name("link")
+    link.symlink_to(path)
+    path.chmod(0o600)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert (link.is_symlink(), link.read_bytes(), path.read_bytes()) == (False, b"new", b"old")
+
+
+def test_what_killed_writers_left_is_swept_away_and_nothing_else(tmp_path):
+    left = {".part", "0123456789abcdef.part", ".0123456789abcdeg.part", "a.png"}
+    for name in (".0123456789abcdef.part", *left):
+        (tmp_path / name).touch()
+    (tmp_path / ".0000000000000001.part").symlink_to(tmp_path / "a.png")
+    (tmp_path / ".0000000000000002.part").mkdir()
+    os.mkfifo(tmp_path / ".0000000000000003.part")
+    sweep(tmp_path)
+    sweep(tmp_path / "not there")
+    assert {path.name for path in tmp_path.iterdir()} == left | {f".000000000000000{n}.part" for n in (1, 2, 3)}
+
+
+def test_what_another_process_writes_is_not_swept_away(tmp_path):
+    code = "from u2net.system import sweep; from pathlib import Path; import sys; sweep(Path(sys.argv[1]))"
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"new")
+        subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+    assert content(tmp_path) == {"a.bin": b"new"}
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """120 folders in one another, where hardly as many calls may be."""
+    former, depth, frame = sys.getrecursionlimit(), 0, sys._getframe()
+    while frame := frame.f_back:
+        depth += 1
+    sys.setrecursionlimit(depth + 100)
+    yield tmp_path.joinpath(*["d"] * 120)
+    sys.setrecursionlimit(former)
+
+
+def test_folders_may_lie_as_deep_as_the_disk_takes_them(deep, tmp_path):
+    new_folder(deep)
+    (deep / "a.png").touch()
+    folders = list(walk(tmp_path))
+    assert [len(files) for _, _, files in folders] == [0] * 120 + [1]
+    assert folders[-1] == (deep, [], ["a.png"])
+
+
+def test_a_walk_goes_as_that_of_the_library_goes(tmp_path):
+    for name in ("b/c/1", "b/2", "a/3", "z/.h/4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a/link").symlink_to(tmp_path / "z")
+    (tmp_path / "a/lost").symlink_to("nowhere")
+    for follow in (False, True):
+        ours = {(str(here), *map(tuple, map(sorted, both))) for here, *both in walk(tmp_path, follow=follow)}
+        theirs = {(here, *map(tuple, map(sorted, both))) for here, *both in os.walk(tmp_path, followlinks=follow)}
+        assert ours == theirs
+    lost = []
+    assert list(walk(tmp_path / "nowhere", lost.append)) == []
+    assert [error.filename for error in lost] == [str(tmp_path / "nowhere")]
+
+
+def test_the_first_link_on_the_way_is_found(tmp_path):
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "root/a/link").symlink_to(tmp_path)
+    (tmp_path / "way").symlink_to(tmp_path / "root")
+    assert first_link(tmp_path / "way/a", tmp_path / "way") is None
+    assert first_link(tmp_path / "way/a/link/x/y", tmp_path / "way") == tmp_path / "way/a/link"

@@ -8,14 +8,20 @@ import hashlib
 import os
 import secrets
 import signal
+import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from os import PathLike
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Self
+
+try:
+    import fcntl
+except ImportError:  # there is none on Windows, where nobody deletes what is open
+    fcntl = None  # type: ignore[assignment]
 
 try:
     import resource
@@ -27,14 +33,17 @@ except ImportError:  # on Windows
 def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file that becomes `path` when the block ends well; otherwise `path` stays as it was.
 
-    Meanwhile it stands beside `path` under the name in its `.name`; it is on the disk before it is renamed.
-    Raises OSError if the folder is missing or cannot be written, or the disk is full.
+    Meanwhile it stands beside `path` under the name in its `.name`, locked; it is on the disk before it is renamed. A
+    file that is replaced keeps its permissions; a link is replaced itself. Raises OSError if the folder is missing or
+    cannot be written, or the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         # Plain open, unlike tempfile, gives the permissions that the umask asks for.
         with temporary.open("xb") as file:
+            _lock(file.fileno())
+            _keep_permissions(path, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -46,6 +55,93 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename == str(temporary):
             error.filename = str(path)  # the name that the caller knows
         raise
+
+
+def _keep_permissions(path: Path, temporary: Path) -> None:
+    """Give the file that will replace `path` its permissions, before there is anything in it to read."""
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return
+        mode = stat.S_IMODE(status.st_mode) & 0o777
+        try:
+            if hasattr(os, "chown") and temporary.stat().st_gid != status.st_gid:
+                os.chown(temporary, -1, status.st_gid)
+        except OSError:
+            mode &= ~0o070 | (mode & 0o007) << 3  # another group may do no more than all others
+        temporary.chmod(mode)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds a file; it is ours then until it is closed. Yes where that cannot be asked."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a disk without locks
+            return True
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of `atomic_write`, but nothing that is being written. It need not exist."""
+    for part in folder.glob(f".{'[0-9a-f]' * 16}.part"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            try:
+                is_left = stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor)
+            finally:
+                os.close(descriptor)
+            if is_left:
+                part.unlink()
+
+
+def new_folder(path: Path) -> None:
+    """Create a folder, and those above it, if it is not there; however deep. Raises OSError."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+
+
+def walk(
+    root: Path, on_error: Callable[[OSError], object] = lambda _: None, *, follow: bool = False
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder below `root`, with its folders and files, as os.walk gives them, but however deep (before 3.12).
+
+    Folders that are taken out of the list are not visited, nor, without `follow`, links.
+    """
+    waiting = [root]
+    while waiting:
+        here = waiting.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    (folders if _is_folder(entry) else files).append(entry.name)
+        except OSError as error:
+            on_error(error)
+            continue
+        yield here, folders, files
+        below = [here / name for name in reversed(folders)]
+        waiting += below if follow else [folder for folder in below if not folder.is_symlink()]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def first_link(path: Path, root: Path) -> Path | None:
+    """The topmost link among a path below `root` and the folders between, where a stranger may have put it."""
+    between = [folder for folder in (path, *path.parents) if root in folder.parents]
+    return next((folder for folder in reversed(between) if folder.is_symlink()), None)
 
 
 def sync(path: Path) -> None:

@@ -74,10 +74,10 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
     from u2net.cutout.batch.report import Gallery, may_write
-    from u2net.cutout.batch.tasks import do_tasks, look_up, sweep
+    from u2net.cutout.batch.tasks import do_tasks, look_up
     from u2net.cutout.batch.watch import Arrivals
     from u2net.errors import ConfigMismatch
-    from u2net.system import Signals
+    from u2net.system import Signals, first_link, sweep
 
     if options.report and not options.report.parent.is_dir():
         raise Refusal(f"there is no folder {options.report.parent} for the report")
@@ -99,7 +99,9 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         known = partial(look_up, journal=journal, overwrite=options.overwrite)
         planned = look()
         results.left_alone = planned.left_alone
-        sweep({task.target.parent for task in planned.tasks})
+        for folder in {task.target.parent for task in planned.tasks}:
+            if not first_link(folder, target):
+                sweep(folder)
 
         def know(outcome: Outcome) -> None:
             if not outcome.is_settled and outcome.status == "failed":

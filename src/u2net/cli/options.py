@@ -61,7 +61,7 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files
 def check_free(*paths: Path | None, overwrite: bool) -> None:
     """Raise Refusal for a file that exists already, unless it may be replaced."""
     for path in paths:
-        if path is not None and path.is_file() and not overwrite:
+        if path is not None and not overwrite and (path.is_file() or (path.is_symlink() and not path.exists())):
             raise Refusal(exists_already(path))
 
 

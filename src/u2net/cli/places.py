@@ -87,6 +87,7 @@ def source_and_target(
         if output == "-" or os.path.isfile(target) or os.path.realpath(target) == str(real):
             raise Refusal("OUTPUT must be another folder")
         return source, target, default_format
+    is_named = output is not None
     if output is None:
         output = "-" if source == PIPE else str(source.with_name(f"{source.stem}.out.{default_format}"))
     target = _as_path(output)
@@ -98,12 +99,15 @@ def source_and_target(
         if source == PIPE:
             raise Refusal("a picture from stdin needs a name: give OUTPUT as a file")
         target /= f"{source.stem}.{default_format}"
+        is_named = False
     named = SUFFIXES.get(target.suffix.lower())
     if named is None or named != (format_ or named):
         raise Refusal(f"{target.name} does not end in " + (f".{format_}" if format_ else ", ".join(SUFFIXES)))
     if source != PIPE and os.path.isfile(target) and os.path.samefile(target, source):
         raise Refusal(f"{output} would replace the picture itself")
     check_free(target, overwrite=overwrite)
+    if target.is_symlink() and not is_named:
+        raise Refusal(f"{target} is a link: give it with -o to write to where it leads")
     return source, target, named
 
 

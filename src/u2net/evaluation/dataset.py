@@ -18,7 +18,7 @@ from u2net.errors import InvalidDataset
 from u2net.evaluation.layout import advise, name_before, split_by_role
 from u2net.images.formats import SUFFIXES
 from u2net.images.load import load_image, load_stored
-from u2net.system import leads_back
+from u2net.system import leads_back, walk
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ def _files_below(root: Path) -> list[Path]:
     seen: set[str] = set()
     waiting = deque([root])
     while waiting:  # links come after all folders that are reached without them
-        for folder, folders, names in os.walk(waiting.popleft()):
-            here, real = Path(folder), os.path.realpath(folder)
+        for here, folders, names in walk(waiting.popleft()):
+            real = os.path.realpath(here)
             if real in seen:
                 folders.clear()
                 continue

@@ -141,10 +141,13 @@ def save_image(
     save_bytes(encode(image, format, icc_profile, **options), path)
 
 
-def save_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
-    """Write a file: the whole of it appears under `path`, or nothing changes. Raises OSError."""
-    path = Path(os.path.realpath(path))  # a link is written through, not replaced
-    if path.exists() and not path.is_file():
+def save_bytes(content: bytes, path: str | os.PathLike[str], *, follow: bool = True) -> None:
+    """Write a file: the whole of it appears under `path`, or nothing changes. Raises OSError.
+
+    A link that the user named is written through, as cp does; without `follow` it is replaced.
+    """
+    path = Path(os.path.realpath(path) if follow else path)
+    if follow and path.exists() and not path.is_file():
         # To rename onto /dev/stdout would remove it.
         path.write_bytes(content)
         return

@@ -6,7 +6,7 @@ import pytest
 
 from u2net.cutout.batch.journal import NAME, Journal
 from u2net.cutout.batch.plan import Outcome
-from u2net.errors import ConfigMismatch, FolderInUse
+from u2net.errors import ConfigMismatch, FolderInUse, U2NetError
 
 ASKED = {"model": "u2netp", "outline": {"quality": None}}
 
@@ -181,3 +181,70 @@ def test_a_full_disk_is_told(places, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             journal.begin(folder / "a.jpg")
         monkeypatch.undo()
+
+
+def _told(output, folder):
+    with Journal(output, folder, ASKED) as journal:
+        return [(journal.outcome_of(folder / name), journal.was_begun(folder / name)) for name in ("a.jpg", "b.jpg")]
+
+
+def test_no_flipped_bit_ends_a_run(places, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # of a thousand runs
+    output, folder = places
+    with Journal(output, folder, ASKED) as journal:
+        for name in ("a.jpg", "b.jpg"):
+            journal.begin(folder / name)
+            journal.finish(_outcome(folder / name, output))
+    whole = (output / NAME).read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        (output / NAME).write_bytes(content)
+        try:
+            for outcome, _ in _told(output, folder):
+                assert outcome is None or outcome.target is None or outcome.target.is_relative_to(output)
+        except ConfigMismatch:
+            assert place < whole.index(b"\n")  # what was asked is another
+
+
+def test_of_a_run_whose_line_is_damaged_nothing_is_believed(places):
+    output, folder = places
+    with Journal(output, folder, ASKED):
+        pass
+    with Journal(output, folder.with_name("other"), ASKED) as journal:
+        journal.begin(folder.with_name("other") / "a.jpg")
+    (output / NAME).write_bytes(
+        (output / NAME).read_bytes().replace(b'true, "source": "' + str(folder).encode()[:-2], b"true, ")
+    )
+    assert _told(output, folder)[0] == (None, False)
+
+
+DEEP = b"[" * 100_000
+STRANGE = [
+    b'{"run": 1}', b'{"run": {"source": 7}}', b'{"begun": {}}', b'{"begun": null}', b'{"name": "a.jpg"}', b"null", b"7",
+    b'{"name": "a.jpg", "status": "owned"}', b'{"name": "a.jpg", "status": "done", "target": 7}',
+    b'{"name": "a.jpg", "status": "done", "target": "\\u0000.png"}', b'{"ended": {}}', b'{"name": [], "status": ""}',
+    b'{"name": "a.jpg", "status": "done", "target": "\\ud800.png"}', b'{"name": "a.jpg", "status": "done", "size": []}',
+    b'{"name": "a.jpg", "status": "done", "target": "u2net-journal.jsonl"}', b'{"name": ' + DEEP, DEEP, b"{}", b"\xff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", STRANGE, ids=range(len(STRANGE)))
+def test_what_is_unknown_is_untold(places, line):
+    output, folder = places
+    with Journal(output, folder, ASKED) as journal:
+        journal.begin(folder / "b.jpg")
+    with (output / NAME).open("ab") as file:
+        file.write(line + b"\n")
+    assert _told(output, folder) == [(None, False), (None, True)]
+
+
+@pytest.mark.parametrize("put", [os.symlink, os.link, lambda _, path: os.mkfifo(path)])
+def test_a_journal_that_is_a_link_is_refused_and_what_it_leads_to_stays(places, tmp_path, put):
+    output, folder = places
+    output.mkdir()
+    (tmp_path / "precious").write_bytes(b"no end of line")
+    put(tmp_path / "precious", output / NAME)
+    with pytest.raises(U2NetError, match="no journal is written"):
+        Journal(output, folder, ASKED)
+    assert (tmp_path / "precious").read_bytes() == b"no end of line"

@@ -8,7 +8,7 @@ import pytest
 from cutout.batch.folders import QuickCutter, digest
 from u2net.cutout.batch.journal import Journal
 from u2net.cutout.batch.plan import Outcome, Task
-from u2net.cutout.batch.tasks import do_tasks, look_up, make, sweep
+from u2net.cutout.batch.tasks import do_tasks, look_up, make
 
 
 class Place:
@@ -111,12 +111,42 @@ def test_a_file_keeps_its_name_when_another_picture_would_have_it_too(place):
     assert place.next().target == place.output / "a.png"
 
 
-def test_what_killed_writers_left_is_swept_away_and_nothing_else(tmp_path):
-    for name in (".0123456789abcdef.part", ".part", "0123456789abcdef.part", ".0123456789abcdeg.part", "a.png"):
-        (tmp_path / name).touch()
-    sweep([tmp_path, tmp_path / "not there"])
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {".part", "0123456789abcdef.part", ".0123456789abcdeg.part", "a.png"}
+def test_nothing_is_written_through_a_link_in_a_strangers_folder(place, tmp_path):
+    """Whatever its journal says: that the picture was begun, or that its file is ours."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.png").write_bytes(b"precious")
+    with place.journal() as journal:
+        journal.begin(place.task.source)
+    place.task.target.symlink_to(tmp_path / "mine/a.png")
+    assert place.run().status == "skipped"
+    assert place.run(overwrite=True) == place.task
+    assert (place.task.target.is_symlink(), place.task.target.read_bytes()) == (False, b"erutcip")
+
+    (place.output / "deep").symlink_to(tmp_path / "mine")
+    place.task = replace(place.task, source=place.folder / "deep/a.jpg", target=place.output / "deep/a.png")
+    place.task.source.parent.mkdir()
+    place.task.source.write_bytes(b"picture")
+    for overwrite in (False, True):
+        outcome = place.run(overwrite=overwrite)
+        assert (outcome.status, outcome.reason) == (
+            "failed",
+            f"{place.output}/deep is a link, and nothing is written through it",
+        )
+    place.task = replace(place.task, target=place.output / "deep/deeper/b.png")
+    assert place.run().status == "failed"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["a.png"]
+    assert (tmp_path / "mine/a.png").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), os.mkdir])
+def test_what_is_no_file_is_not_read_to_see_whether_it_was_changed(place, put):
+    place.run()
+    place.task.source.write_bytes(b"another")
+    place.task.target.unlink()
+    put(place.task.target)
+    place.run()
+    with place.journal() as journal:
+        assert "was changed since it was made" in journal.outcome_of(place.task.source).reason
 
 
 CUTTER = QuickCutter()

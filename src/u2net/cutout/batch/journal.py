@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from u2net.cutout.batch.plan import Outcome
-from u2net.errors import ConfigMismatch, FolderInUse
-from u2net.system import sync
+from u2net.cutout.cutter import Status
+from u2net.errors import ConfigMismatch, FolderInUse, U2NetError
+from u2net.system import new_folder, sync
 
 try:
     import fcntl
@@ -22,8 +24,16 @@ NAME = "u2net-journal.jsonl"
 """The journal's file in an output folder."""
 
 _KEYS = ("name", "status", "reason", "confidence", "size", "mtime_ns", "sha256", "target", "target_sha256")
-_KINDS = {"run": {"run"}, "begun": {"begun"}, "name": set(_KEYS), "ended": {"ended"}}  # keys of a line by its first
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_FACTS = dict.fromkeys(("reason", "sha256", "target", "target_sha256"), str) | {"size": int, "mtime_ns": int}
+_KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "run": ({"run": dict}, {}),
+    "begun": ({"begun": str}, {}),
+    "name": ({"name": str, "status": str}, {**_FACTS, "confidence": int | float}),
+    "ended": ({"ended": bool}, {}),
+}
+"""What a line has, and may have, by its first key."""
+_RUN = {"goes_on": bool, "source": str, "overwrite": bool, "asked": dict}
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Journal:
@@ -34,20 +44,27 @@ class Journal:
     to the source folder, targets to the output folder.
 
     A run goes on from earlier runs of the same source folder. With `overwrite` it begins anew, unless the last run with
-    `overwrite` was cut off. Raises ConfigMismatch if the earlier runs asked for something else, FolderInUse while
-    another run has the journal open, and OSError.
+    `overwrite` was cut off. What is unknown in it, damaged or not ours, counts as untold.
+
+    Raises ConfigMismatch if the earlier runs asked for something else, FolderInUse while another run has the journal
+    open, OSError, and U2NetError for a journal that is a link: what is written would go elsewhere.
     """
 
     def __init__(self, output: Path, source: Path, asked: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = output / NAME
-        self._source, self._output = source, output
+        self._source, self.output = source, output
         # Lines are kept as they are and parsed when needed: there may be millions.
         self._finished: dict[str, bytes] = {}
         self._begun: set[str] = set()
-        output.mkdir(parents=True, exist_ok=True)
+        new_folder(output)
+        if self.path.is_symlink():
+            raise U2NetError(f"{self.path} is a link, and no journal is written through it")
         self._file = os.open(self.path, _FLAGS, 0o666)
         self._beside: Any = None
         try:
+            status = os.fstat(self._file)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                raise U2NetError(f"{self.path} is no file of its own, and no journal is written to it")
             self._lock()
             self._start({"source": os.path.realpath(source), "overwrite": overwrite, "asked": asked})
         except BaseException:
@@ -60,7 +77,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         os.fsync(self._file)
         self._close()
-        sync(self._output)
+        sync(self.output)
 
     def outcome_of(self, source: Path) -> Outcome | None:
         """What came of a picture when it was last finished; None if it never was."""
@@ -79,7 +96,7 @@ class Journal:
         """Note what came of a picture."""
         row = {key: getattr(outcome, key, None) for key in _KEYS}
         row["name"] = self._name(outcome.source)
-        row["target"] = outcome.target and outcome.target.relative_to(self._output).as_posix()
+        row["target"] = outcome.target and outcome.target.relative_to(self.output).as_posix()
         self._append({key: value for key, value in row.items() if value not in ("", None)})
 
     def end(self) -> None:
@@ -93,7 +110,7 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FolderInUse(f"another run writes to {self._output}") from None
+            raise FolderInUse(f"another run writes to {self.output}") from None
         except OSError:  # a network disk without locks
             return
 
@@ -105,7 +122,7 @@ class Journal:
         try:
             self._beside.acquire(timeout=0)
         except Timeout:
-            raise FolderInUse(f"another run writes to {self._output}") from None
+            raise FolderInUse(f"another run writes to {self.output}") from None
 
     def _close(self) -> None:
         os.close(self._file)
@@ -121,7 +138,7 @@ class Journal:
             self._finished.clear()
             self._begun.clear()
         elif last is not None and (changes := list(differences(last["asked"], run["asked"]))):
-            raise ConfigMismatch(str(self._output), changes)
+            raise ConfigMismatch(str(self.output), changes)
         self._append({"run": {"goes_on": goes_on, **run}})
 
     def _read(self, source: str) -> tuple[dict[str, Any] | None, bool]:
@@ -137,6 +154,8 @@ class Journal:
                 row = _parsed(line)
                 if "run" in row:
                     is_ours = row["run"]["source"] == source
+                elif not row and (line.startswith(b'{"run"') or b'"goes_on"' in line):
+                    is_ours = False  # a damaged line of a run: nobody knows of which source
                 if not is_ours:
                     continue
                 if "run" in row:
@@ -162,17 +181,24 @@ class Journal:
 
     def _outcome(self, row: dict[str, Any]) -> Outcome | None:
         name, target = row.pop("name"), row.pop("target", None)
-        if target is not None and (Path(target).is_absolute() or ".." in Path(target).parts):
+        if target is not None and (Path(target).is_absolute() or not {"..", NAME}.isdisjoint(Path(target).parts)):
             return None  # a journal from a stranger must not decide where to write
-        return Outcome(self._source / name, None if target is None else self._output / target, **row)
+        return Outcome(self._source / name, None if target is None else self.output / target, **row)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """A line's object; an empty one if a disk lost the line or it is not ours: its picture is then done again."""
+    """A line's object; an empty one if it is damaged or not ours: its picture is then done again."""
     try:
         row = json.loads(line)
-        return row if _KINDS[next(iter(row))] >= row.keys() else {}
-    except (ValueError, TypeError, LookupError, StopIteration, AttributeError):
+        required, optional = _KINDS[next(iter(row))]
+        kinds = required | optional
+        is_sound = required.keys() <= row.keys() and all(isinstance(row[key], kinds[key]) for key in row)
+        is_sound = is_sound and row.get("status") in (None, *get_args(Status))
+        is_sound = is_sound and "\0" not in os.fsencode(row.get("target", "")).decode("latin-1")
+        if is_sound and "run" in row:
+            is_sound = all(isinstance(row["run"][key], kind) for key, kind in _RUN.items())
+        return row if is_sound else {}
+    except (ValueError, TypeError, LookupError, StopIteration, AttributeError, RecursionError):
         return {}
 
 

@@ -14,7 +14,7 @@ from tempfile import NamedTemporaryFile
 from u2net.cutout.cutter import Status
 from u2net.errors import reason
 from u2net.images.formats import HEAD, SUFFIXES, kind_of
-from u2net.system import leads_back
+from u2net.system import leads_back, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,7 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome], Counte
         unreadable.append(Outcome(Path(error.filename), None, "failed", reason(error)))
 
     own = os.path.realpath(output)
-    for name, folders, files in os.walk(folder, onerror=note, followlinks=True):
-        here = Path(name)
+    for here, folders, files in walk(folder, note, follow=True):
         folders[:] = sorted(
             f
             for f in folders

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from u2net.cutout.cutter import Cutter
 from u2net.errors import InvalidImage, reason
 from u2net.images.limits import read_encoded
 from u2net.images.save import save_bytes
-from u2net.system import sha256_of
+from u2net.system import first_link, new_folder, sha256_of
 
 Engine = Callable[[Iterable[Task | None]], Iterator[Outcome]]
 """Does tasks, in any order, and gives their outcomes. A task None means that there is nothing to do for the moment."""
@@ -25,13 +25,16 @@ def look_up(task: Task, journal: Journal, *, overwrite: bool) -> Task | Outcome:
     """What is to be done for a picture that was planned, or its outcome if that is known already.
 
     An outcome in the journal holds while size and time of the picture are the same and its file is there; the file
-    keeps its name. A file that this journal does not know is replaced only with `overwrite`.
+    keeps its name. A file that this journal does not know is replaced only with `overwrite`. Nothing is written through
+    a link below the output folder.
     """
     before = journal.outcome_of(task.source)
     target = (before and before.target) or task.target
     if before and before.is_settled and _is_unchanged(before) and (before.status != "done" or os.path.lexists(target)):
         return replace(before, status="skipped", reason="done before") if before.status == "done" else before
-    if overwrite or journal.was_begun(task.source):
+    if link := first_link(target.parent, journal.output):
+        return replace(task, target=target).fail(f"{link} is a link, and nothing is written through it")
+    if overwrite or (journal.was_begun(task.source) and not target.is_symlink()):
         return Task(task.source, target)
     if not (before and before.target_sha256) and os.path.lexists(target):
         return Outcome(task.source, target, "skipped", f"{target} is there already")
@@ -73,24 +76,17 @@ def make(cutter: Cutter, task: Task) -> Outcome:
         if before and before.target_sha256 and os.path.lexists(task.target):
             if before.is_settled and before.sha256 == sha256:
                 return replace(before, size=known.size, mtime_ns=known.mtime_ns)
-            if sha256_of(task.target) != before.target_sha256:
+            is_file = stat.S_ISREG(task.target.lstat().st_mode)  # no link, and no pipe that nothing comes from
+            if not is_file or sha256_of(task.target) != before.target_sha256:
                 return replace(known, reason=f"{task.target} was changed since it was made: --overwrite replaces it")
         cut = cutter(content)
         if cut.status == "done":
-            task.target.parent.mkdir(parents=True, exist_ok=True)
-            save_bytes(cut.content, task.target)
+            new_folder(task.target.parent)
+            save_bytes(cut.content, task.target, follow=False)
             known = replace(known, target_sha256=hashlib.sha256(cut.content).hexdigest())
     except OSError as error:
         return replace(known, reason=_reason(error, task.source))
     return replace(known, status=cut.status, reason=cut.reason, confidence=cut.confidence)
-
-
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove the half-written files of processes that were killed. A folder need not exist."""
-    for folder in folders:
-        for part in folder.glob(f".{'[0-9a-f]' * 16}.part"):  # as atomic_write names them
-            with contextlib.suppress(OSError):
-                part.unlink()
 
 
 def _is_unchanged(before: Outcome) -> bool:
