@@ -5,7 +5,7 @@ import pytest
 from pictures import chunk, photo, png, reopened, saved, tiff
 from PIL import ExifTags, Image
 
-from u2net.errors import ImageTooLarge
+from u2net.errors import InvalidImage
 from u2net.images import metadata
 from u2net.images.load import load_image
 
@@ -133,7 +133,7 @@ def test_what_pillow_would_walk_over_for_seconds_is_refused(monkeypatch, make):
     content = make()
     tracemalloc.start()
     try:
-        with pytest.raises(ImageTooLarge):
+        with pytest.raises(InvalidImage, match=r"far too m|more than"):
             load_image(content)
         assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
     finally:
@@ -142,7 +142,7 @@ def test_what_pillow_would_walk_over_for_seconds_is_refused(monkeypatch, make):
 
 def test_large_metadata_of_programs_is_read_past():
     texts = tiff_with((270, 2, 10**6, None), (700, 1, 10**6, None), (34_377, 1, 10**6, None), body=b"a" * 10**6)
-    with pytest.raises(ImageTooLarge):  # three times the same bytes
+    with pytest.raises(InvalidImage, match="far too many"):  # three times the same bytes
         load_image(texts)
     assert load_image(tiff_with((700, 1, 10**6, None), body=b"a" * 10**6)).size == (4, 4)
     assert load_image(tiff_with((301, 3, 196_608, None), body=bytes(393_216))).size == (4, 4)
@@ -173,7 +173,7 @@ def test_reading_is_unlimited_after_the_header():
     file = metadata.Header(bytes(metadata._MAX_READS + 9))
     for _ in range(metadata._MAX_READS):
         file.read(1)
-    with pytest.raises(ImageTooLarge):
+    with pytest.raises(InvalidImage):
         file.read(1)
     file.done()
     assert len(file.read()) == 9

@@ -117,7 +117,7 @@ def _content_sizes(kind: bytes, item: bytes) -> Iterator[Size]:
         start, wide = 4 if kind == b"grid" else 10, 4 if item[1:2] and item[1] & 1 else 2
         yield _number(item[start : start + wide]), _number(item[start + wide : start + 2 * wide])
     elif kind == b"Exif" and not has_sane_tags(item[4 + _number(item[:4]) :]):
-        raise ImageTooLarge("the picture has far too much Exif data")
+        raise InvalidImage("the picture has far too much Exif data")
 
 
 def _locations(table: BytesIO) -> Iterator[tuple[int, int, list[Extent]]]:

@@ -12,7 +12,7 @@ import zlib
 from io import BytesIO
 from typing import Literal
 
-from u2net.errors import ImageTooLarge
+from u2net.errors import ImageTooLarge, InvalidImage
 
 # A progressive JPEG can ask for one more pass over all its pixels in 75 bytes. Encoders write about ten passes;
 # 100 is libtiff's limit too.
@@ -24,7 +24,7 @@ _NEEDED_BY_PILLOW = (b"JFIF", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"
 _MAX_CHUNKS = 2**17  # those of a PNG file of a gigabyte, in the 8 KB that libpng writes; of WebP, an hour of film
 _MAX_READS = 2**17  # GIF keeps XMP in blocks of some 100 bytes, each read in two goes: this is for 6 MB
 _MAX_EXIF = 2**20  # bytes; JPEG's standard knows 64 KB
-_MAX_TAGS, _MAX_ENTRIES = 4096, 2**16  # a broken table may have any number of entries of no known type
+_MAX_TAGS, _MAX_ENTRIES = 4096, 2**13  # a broken table may have any number of entries of no known type
 # A curve of 16 bits for each of three channels has 196,608. Fractions take Pillow that much longer than whole numbers.
 _MAX_NUMBERS, _FRACTION = 2**18, 16
 _MAX_PARTS = 2**20  # strips or tiles
@@ -45,7 +45,7 @@ class Header(BytesIO):
     def _read(self, size: int | None = -1, /) -> bytes:
         self._num_reads += 1
         if self._num_reads > _MAX_READS:
-            raise ImageTooLarge("the picture holds far too many pieces of metadata")
+            raise InvalidImage("the picture holds far too many pieces of metadata")
         return super().read(size)
 
     def done(self) -> None:
@@ -89,7 +89,7 @@ def bare_jpeg(jpeg: bytes) -> bytes:
             num_bytes += len(segment)
         found = marker.search(jpeg, end)
     if num_bytes > _MAX_TABLES:
-        raise ImageTooLarge(f"the JPEG picture has more than {_MAX_TABLES:,} bytes of tables")
+        raise InvalidImage(f"the JPEG picture has more than {_MAX_TABLES:,} bytes of tables")
     if not has_sane_tags(b"".join(segment[10:] for segment in exif)):
         kept = [segment for segment in kept if segment not in exif]
     return b"".join((*kept, memoryview(jpeg)[found.start() :] if found else b"\xff"))
@@ -109,7 +109,7 @@ def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None, int |
         kind = png[position + 4 : position + 8]
         num_chunks += 1
         if num_chunks > _MAX_CHUNKS:
-            raise ImageTooLarge(f"the PNG picture has more than {_MAX_CHUNKS:,} chunks")
+            raise InvalidImage(f"the PNG picture has more than {_MAX_CHUNKS:,} chunks")
         if kind in seen or (kind == b"eXIf" and not has_sane_tags(png[position + 8 : end - 4])):
             pass
         elif kind == b"iCCP":
@@ -134,7 +134,7 @@ def check_chunks(webp: bytes) -> None:
     while position < len(webp):
         num_chunks += 1
         if num_chunks > _MAX_CHUNKS:
-            raise ImageTooLarge(f"the WebP picture has more than {_MAX_CHUNKS:,} chunks")
+            raise InvalidImage(f"the WebP picture has more than {_MAX_CHUNKS:,} chunks")
         position += 8 + (int.from_bytes(webp[position + 4 : position + 8], "little") + 1) // 2 * 2
 
 
@@ -143,7 +143,7 @@ def without_comments(pnm: bytes) -> bytes:
     if pnm[:2] not in (b"P1", b"P2", b"P3"):
         return pnm
     if pnm.count(b"#") > _MAX_READS:
-        raise ImageTooLarge("the PNM picture has far too many comments")
+        raise InvalidImage("the PNM picture has far too many comments")
     return re.sub(rb"#[^\r\n]*[\r\n]?", b"", pnm)
 
 
@@ -151,7 +151,7 @@ def has_sane_tags(exif: bytes) -> bool:
     """Whether Exif data is short, and holds no more than cameras write: else it is left out."""
     try:
         check_tags(exif.removeprefix(b"Exif\0\0"))
-    except ImageTooLarge:
+    except InvalidImage:
         return False
     return len(exif) <= _MAX_EXIF
 
@@ -177,7 +177,7 @@ def check_tags(tiff: bytes) -> None:
         step = struct.calcsize(order + entry)
         found = min(found, (len(tiff) - first) // step)
         if found > _MAX_ENTRIES:
-            raise ImageTooLarge("the picture has far too many tags")
+            raise InvalidImage("the picture has far too many tags")
         for tag, kind, number, value in struct.iter_unpack(order + entry, tiff[first : first + found * step]):
             size = number * _TAG_SIZES.get(kind, 0)
             if size == 0 or (size > width and int.from_bytes(value, endian) + size > len(tiff)):
@@ -190,4 +190,4 @@ def check_tags(tiff: bytes) -> None:
             if tag in _TABLES and kind in _WHOLE and number == 1:
                 tables.append(value[:size])
     if num_tags > _MAX_TAGS or num_numbers > _MAX_NUMBERS or num_parts > 2 * _MAX_PARTS or num_bytes > 2 * len(tiff):
-        raise ImageTooLarge("the picture has far too many tags, or numbers in them")
+        raise InvalidImage("the picture has far too many tags, or numbers in them")
