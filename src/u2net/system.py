@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import itertools
 import os
 import secrets
 import signal
@@ -140,8 +141,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def first_link(path: Path, root: Path) -> Path | None:
     """The topmost link among a path below `root` and the folders between, where a stranger may have put it."""
-    between = [folder for folder in (path, *path.parents) if root in folder.parents]
-    return next((folder for folder in reversed(between) if folder.is_symlink()), None)
+    places = itertools.accumulate(path.relative_to(root).parts, Path.joinpath, initial=root)
+    return next((place for place in itertools.islice(places, 1, None) if place.is_symlink()), None)
 
 
 def sync(path: Path) -> None:

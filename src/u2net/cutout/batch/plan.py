@@ -156,6 +156,13 @@ def folds_case(folder: Path) -> bool:
         return True
 
 
+def _is_same(folder: Path, other: Path) -> bool:
+    try:
+        return folder.samefile(other)  # asks once, where realpath looks at each folder above: slow if there are many
+    except OSError:
+        return False
+
+
 _RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"))
 """Cameras' raw pictures: their content looks like TIFF, and shows a small preview alone."""
 
@@ -169,12 +176,9 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome], Counte
     def note(error: OSError) -> None:
         unreadable.append(Outcome(Path(error.filename), None, "failed", reason(error)))
 
-    own = os.path.realpath(output)
     for here, folders, files in walk(folder, note, follow=True):
         folders[:] = sorted(
-            f
-            for f in folders
-            if not (f.startswith(".") or os.path.realpath(here / f) == own or leads_back(here / f, folder))
+            f for f in folders if not (f.startswith(".") or _is_same(here / f, output) or leads_back(here / f, folder))
         )
         for file in sorted(f for f in files if not f.startswith(".")):
             path, suffix = here / file, Path(file).suffix.lower()
