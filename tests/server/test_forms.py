@@ -80,6 +80,12 @@ def test_base64_may_be_escaped_as_clients_escape_it(service, prefix, escaped):
     assert service.ask("POST", PATH, b"image_file_b64=" + in_url, URLENCODED).status == 200
 
 
+@pytest.mark.parametrize("shift", range(7))
+def test_escapes_are_not_cut_where_long_ones_are_read_part_by_part(shift):
+    text = b"A" * shift + b"\\/\\u002B" * 40_000
+    assert forms._unescaped(text, b"\\", forms._JSON_ESCAPES) == b"A" * shift + b"/+" * 40_000
+
+
 def test_json_may_have_signs_that_are_escaped_numbers_truths_and_nothing(service):
     fields = b'"bg_color": "\\u0066ff", "crop": true, "shadow_opacity": 5e1, "roi": null, "position": ""'
     body = b'\xef\xbb\xbf {\n  "image_file_b64" : "%s",\n %s } \n' % (IN_BASE64, fields)

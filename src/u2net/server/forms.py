@@ -39,6 +39,7 @@ _JSON_NEXT = re.compile(rb"\s{0,999}+(?:(,)|\}\s{0,999}+\Z)")
 _IN_BASE64 = "+/=:;,\r\n"
 _URL_ESCAPES = {f"%{ord(sign):02{case}}".encode(): sign.encode() for sign in _IN_BASE64 for case in "xX"}
 _JSON_ESCAPES = {f"\\u{ord(sign):04{case}}".encode(): sign.encode() for sign in _IN_BASE64 for case in "xX"}
+_MAX_ESCAPE = 6
 _JSON_ESCAPES |= {b"\\/": b"/", b"\\r": b"\r", b"\\n": b"\n"}
 
 
@@ -177,12 +178,20 @@ def _read_json(body: bytearray, parts: _Parts) -> None:
 
 def _unescaped(text: bytes, escape: bytes, signs: Mapping[bytes, bytes]) -> bytes:
     """Base64 without a form's escapes. Raises Problem for those that it does not need."""
-    if escape in text:
-        for escaped, sign in signs.items():
-            text = text.replace(escaped, sign)
-        if escape in text:
-            raise Problem(400, _NO_FORM)
-    return text
+    parts, start = [], 0
+    while start < len(text):  # part by part: no other thread runs while one is replaced
+        end = start + _PIECE_BYTES
+        if len(text) > end > (last := text.rfind(escape, end - _MAX_ESCAPE, end)) > 0:
+            end = last  # so that no escape is cut
+        part = text[start:end]
+        if escape in part:
+            for escaped, sign in signs.items():
+                part = part.replace(escaped, sign)
+            if escape in part:
+                raise Problem(400, _NO_FORM)
+        parts.append(part)
+        start = end
+    return b"".join(parts)
 
 
 def _read_multipart(body: bytearray, boundary: bytes, parts: _Parts) -> None:

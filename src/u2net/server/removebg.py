@@ -10,6 +10,7 @@ import binascii
 import io
 import json
 import math
+import threading
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -41,6 +42,7 @@ from u2net.server.service import Made
 
 _MEGAPIXELS = {"preview": 0.25, "small": 0.25, "regular": 0.25, "medium": 1.5, "hd": 4.0, "50MP": 50.0}
 _CREDITS = 1_000_000  # Nothing is metered, and infinity is no JSON. Clients send nothing if there are none.
+_ONE_AT_A_TIME = threading.Lock()  # base64 is decoded in one step, in which no other thread runs
 _Kind = Literal[
     "auto",
     "person",
@@ -168,7 +170,8 @@ async def _one_of(request: Request, form: Form, *names: str) -> bytes | None:
 
 
 def _from_base64(text: bytes) -> bytes:
-    return base64.b64decode(text.partition(b";base64,")[2] or text)
+    with _ONE_AT_A_TIME:
+        return base64.b64decode(text.partition(b";base64,")[2] or text)
 
 
 def _color(text: str) -> tuple[int, int, int, int]:
