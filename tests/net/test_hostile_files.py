@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import tarfile
@@ -114,6 +115,29 @@ def overlapping_entries() -> bytes:
     return buffer.getvalue()
 
 
+def two_directories() -> bytes:
+    """Of sound entries where zipfile looks, back from the end, and of a bomb where torch does, at the offset."""
+    bomb, plain = zip_bomb(), repacked(archive(state_pickle(1, 3), {"0": bytes(12)}))
+    (num_bomb, offset), (num_plain, plain_offset) = (struct.unpack("<2L", c[-10:-2]) for c in (bomb, plain))
+    body = bytearray(plain[:-22])
+    body += b" " * (num_bomb - num_plain)  # a comment of the last entry: the end has one length for both directories
+    struct.pack_into("<H", body, body.rfind(b"PK\1\2") + 32, num_bomb - num_plain)
+    entry = body.find(b"PK\1\2")
+    while entry >= 0:  # zipfile takes what stands before the expected place of the directory for another file
+        (place,) = struct.unpack_from("<L", body, entry + 42)
+        struct.pack_into("<L", body, entry + 42, place + offset - plain_offset)
+        entry = body.find(b"PK\1\2", entry + 1)
+    return bomb[:-22] + bytes(body) + bomb[-22:]
+
+
+def many_entries() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for i in range(10_000):
+            file.writestr(f"a/{i}", "")
+    return buffer.getvalue()
+
+
 def strides_of_zero() -> bytes:
     """A state dict whose tensors repeat one number: a network of 600 MB in a file of 200 kB."""
     wide = 4096
@@ -206,6 +230,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     "compressed.pth": lambda: repacked(pth(state()), zipfile.ZIP_DEFLATED),
     "zip_bomb.pth": zip_bomb,
     "overlapping_entries.pth": overlapping_entries,
+    "two_directories.pth": two_directories,
+    "many_entries.pth": many_entries,
     "strides_of_zero.pth": strides_of_zero,
     "large_array.pth": lambda: archive(pickle.dumps({"a": LargeArray()}, protocol=2), {}),
     "large_array_old.pth": lambda: pth({"a": LargeArray()}, _use_new_zipfile_serialization=False),

@@ -17,6 +17,7 @@ from u2net.inference.session import Session
 from u2net.models import DEFAULT
 from u2net.models.card import Card
 from u2net.models.onnx_file import OnnxFile
+from u2net.models.onnx_sizes import check_sizes
 from u2net.models.transform import Transform
 from u2net.models.zoo import MODELS, cache_folder, resolve
 
@@ -82,6 +83,8 @@ def new_session(
     if transform is not None:
         card = replace(card, transform=transform)
     path, chosen, number = choose(file, card.transform.size, runtime, precision)
+    if model is None or (model.url and path != file.path):  # neither packaged nor of the published checksum
+        check_sizes(path, card.transform.size)
     _log.debug("%s runs %s in %s", chosen, path.name, number)
     options = Options(number, threads or _threads_from_environment(), cache_folder() / chosen, providers, sess_opts)
     origin = Origin.of(path, card, chosen, options)

@@ -18,6 +18,7 @@ from u2net.errors import InvalidModel, MissingExtra
 from u2net.inference.open import new_session
 from u2net.inference.runtimes import RUNTIMES, Number, Runtime
 from u2net.inference.session import Session
+from u2net.models.onnx_sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def measure(path: str | PathLike[str], size: tuple[int, int]) -> Cost:
     """
     import onnxruntime
 
+    check_sizes(Path(path), size)
     model = Path(path).read_bytes()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

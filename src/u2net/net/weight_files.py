@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import pickletools
 import re
@@ -44,6 +45,7 @@ TABLE_KEY = "u2net.table"
 """Metadata key of our safetensors files: the network's stages and number of classes, as JSON."""
 
 _MAX_HEADER_BYTES = 2**20  # of a safetensors file; ours take a tenth of it
+_MAX_ENTRIES = 10_000  # of a .pth; U²-Net's has 800
 _MAX_ROWS, _MAX_HEIGHT, _MAX_CHANNELS = 31, 16, 2**14  # of a table read from a file
 
 
@@ -128,9 +130,7 @@ def _load_pth(path: Path, stages: Sequence[Stage] | None) -> Checkpoint:
     """Read with `weights_only=True`; what torch lets through even so, to fill the memory, is refused before."""
     with path.open("rb") as file:  # what fails after this is the content
         try:
-            _refuse_bombs(file)
-            file.seek(0)
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(_without_bombs(file), map_location="cpu", weights_only=True)
         except InvalidModel:
             raise
         except Exception as error:  # nine classes have been seen on damaged files
@@ -164,24 +164,54 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _refuse_bombs(file: BinaryIO) -> None:
-    """Raise InvalidModel for what could only be there to fill the memory."""
-    if zipfile.is_zipfile(file):
+def _without_bombs(file: BinaryIO) -> BinaryIO:
+    """What torch may read in the file's place. Raises InvalidModel for what could only be there to fill the memory.
+
+    An archive is written anew: zipfile and torch may find different entries in one that was made for it.
+    """
+    is_archive = file.read(4) == b"PK\3\4"  # so torch tells
+    file.seek(0)
+    if is_archive:
+        file = _rewritten(file)
         with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise InvalidModel("holds compressed entries, which torch never writes")
-            if sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size:
-                raise InvalidModel("holds entries that overlap, which torch never writes")
-            pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
         streams: list[BinaryIO] = [io.BytesIO(content) for content in pickles]
     else:
-        file.seek(0)
         streams = [file] * 5  # magic number, version, system, state dict, order of the storages
     for stream in streams:
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):  # torch lets it ask for any size
                 raise InvalidModel("holds a bytearray")
+    file.seek(0)
+    return file
+
+
+def _rewritten(file: BinaryIO) -> BinaryIO:
+    """The entries of an archive as zipfile reads them, in a new one in memory, which takes no more than the file."""
+    _limit_entries(file)
+    copy = io.BytesIO()
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(copy, "w") as written:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise InvalidModel("holds compressed entries, which torch never writes")
+        if sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size:
+            raise InvalidModel("holds entries that overlap, which torch never writes")
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise InvalidModel("holds entries of the same name, which torch never writes")
+        for entry in entries:
+            written.writestr(entry.filename, archive.read(entry))
+    return copy
+
+
+def _limit_entries(file: BinaryIO) -> None:
+    """Raise InvalidModel for more entries than any network has, before zipfile makes an object of each."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        position = -1
+        for _ in range(_MAX_ENTRIES):
+            position = content.find(b"PK\1\2", position + 1)  # how each line of an archive's directory begins
+            if position < 0:
+                return
+    raise InvalidModel(f"holds more than {_MAX_ENTRIES} entries")
 
 
 def _nearest_table(state: Mapping[str, Tensor], num_classes: int) -> tuple[Stage, ...]:
