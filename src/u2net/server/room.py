@@ -106,7 +106,8 @@ class Room:
             while not turn.done():
                 await asyncio.wait([turn], timeout=_PATIENCE_S)
                 if not turn.done():
-                    self._end_slow(max(amount, self._reserve))
+                    # Enough for all who wait: those before would take it, and go on to wait for more.
+                    self._end_slow(len(self._waiting) * max(amount, self._reserve))
         except asyncio.CancelledError:
             if not turn.cancel() and hold is None:  # it was granted at this very moment; a hold has it until its end
                 self.free += amount
