@@ -95,7 +95,7 @@ def test_a_request_that_is_being_sent_is_not_ended_for_others():
         assert all(map(_is_open, busy))
 
 
-@pytest.mark.parametrize(("allowed", "expected"), [(None, 1024), (10_000, 1024), (1024, 832), (100, 1)])
+@pytest.mark.parametrize(("allowed", "expected"), [(None, 1024), (10_000, 1024), (1024, 880), (100, 1)])
 def test_no_more_connections_are_kept_than_the_system_allows(allowed, expected, monkeypatch, caplog):
     monkeypatch.setattr(connections, "allow_open_files", lambda _num: allowed)
     assert max_connections(ServerConfig()) == expected

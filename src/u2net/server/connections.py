@@ -19,8 +19,10 @@ from u2net.server.problems import Problem
 from u2net.server.room import too_many_parts
 from u2net.system import allow_open_files
 
-ACCEPTED_AT_ONCE = 64
-"""Connections that are taken from the system before those past the limit are closed: asyncio's `backlog`."""
+ACCEPTED_AT_ONCE = 16
+"""Connections that are taken from the system in one turn of the event loop: asyncio's `backlog`.
+
+Those past the limit are closed some turns later."""
 
 _OTHER_FILES = 128  # that a process has open besides: models, libraries, pictures that are fetched
 _LINGER_S = 2.0

@@ -100,9 +100,9 @@ def renew_metrics(worker: int) -> None:
         try:
             if not path.exists():
                 path.write_bytes(bytes(_METRICS_BYTES))
-        except OSError:
+        except OSError as error:
             path.unlink(missing_ok=True)
-            raise
+            raise OSError(error.errno, f"no room for metrics in {folder} (TMPDIR): {error.strerror}") from None
 
 
 class Metrics:
