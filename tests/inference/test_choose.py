@@ -14,7 +14,7 @@ from u2net import Transform
 from u2net.errors import InvalidModel, MissingExtra
 from u2net.inference import choose as choosing
 from u2net.inference import runtimes
-from u2net.inference.compiled import place
+from u2net.inference.compiled import load, place
 from u2net.inference.open import new_session
 from u2net.inference.runtimes import RUNTIMES, Runtime
 from u2net.models import onnx_file
@@ -185,8 +185,10 @@ def test_what_openvino_compiled_is_kept_and_made_again_if_it_was_damaged(tmp_pat
         kept.write_bytes(content)
         assert answer() == first
         assert len(compiled) == 1 + num_damaged
-        assert kept.read_bytes()[:32] == hashlib.sha256(kept.read_bytes()[32:]).digest()
+        assert kept.read_bytes()[:32] == hashlib.sha256(kept.name.encode() + kept.read_bytes()[32:]).digest()
     assert list((tmp_path / "openvino").iterdir()) == [kept]
+    shutil.copy(kept, tmp_path / "of another network.compiled")
+    assert load(tmp_path / "of another network.compiled", core, {}) is None
 
 
 def test_what_is_compiled_otherwise_is_kept_apart(tmp_path):

@@ -1,7 +1,7 @@
 """What OpenVINO compiled, kept in files that prove themselves.
 
-OpenVINO's own cache uses a damaged file without a word, and makes other maps with it. Here a file is the SHA-256 of
-what follows, and is used only if that is right. It gets its name when it is whole, so several processes may share a
+OpenVINO's own cache uses a damaged file without a word, and makes other maps with it. Here a file begins with
+the SHA-256 of its name and of what follows, and is used only if that is right. It gets its name when it is whole, so several processes may share a
 folder.
 """
 
@@ -36,7 +36,7 @@ def load(file: Path, core: openvino.Core, properties: dict[str, Any]) -> openvin
     """The network in a file; None if there is none, or if it is damaged."""
     with suppress(OSError, RuntimeError):
         content = memoryview(file.read_bytes())
-        if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
+        if _digest(file, content[_DIGEST:]) == content[:_DIGEST]:
             return core.import_model(io.BytesIO(content[_DIGEST:]), "CPU", properties)
     return None
 
@@ -48,5 +48,12 @@ def keep(file: Path, compiled: openvino.CompiledModel) -> None:
         content = io.BytesIO()
         compiled.export_model(content)
         with atomic_write(file) as output:
-            output.write(hashlib.sha256(content.getbuffer()).digest())
+            output.write(_digest(file, content.getbuffer()))
             output.write(content.getbuffer())
+
+
+def _digest(file: Path, content: memoryview) -> bytes:
+    """Of the name too: the network of another model would be as sound."""
+    digest = hashlib.sha256(file.name.encode())
+    digest.update(content)
+    return digest.digest()
