@@ -1,8 +1,8 @@
 """What OpenVINO compiled, kept in files that prove themselves.
 
-OpenVINO's own cache uses a damaged file without a word, and makes other maps with it. Here a file begins with
-the SHA-256 of its name and of what follows, and is used only if that is right. It gets its name when it is whole, so several processes may share a
-folder.
+OpenVINO's own cache uses a damaged file without a word, and makes other maps with it. Here a file begins with the
+SHA-256 of its name and of what follows, and is used only if that is right. It gets its name when it is whole, so
+several processes may share a folder.
 """
 
 from __future__ import annotations
