@@ -5,8 +5,9 @@ import pytest
 from pictures import chunk, photo, png, reopened, saved, tiff
 from PIL import ExifTags, Image
 
-from u2net.errors import InvalidImage
+from u2net.errors import ImageTooLarge, InvalidImage
 from u2net.images import metadata
+from u2net.images.limits import Limits
 from u2net.images.load import load_image
 
 ORIENTATION, RESOLUTION, EXIF_TABLE, PRIVATE = 274, 282, 34_665, 37_000
@@ -167,6 +168,28 @@ def test_comments_among_numbers_take_no_time_of_their_own():
     assert load_image(b"P2 4 4 15\n" + numbers).rgb.getpixel((3, 3)) == (255, 255, 255)
     assert metadata.without_comments(b"P2 4#a\r4 #b\n15\n" + b"#\n" * 10) == b"P2 44 15\n"
     assert metadata.without_comments(b"P5 #a\n") == b"P5 #a\n"
+
+
+def bmp_rle(size):
+    """A grey BMP of lines that are each one colour, in runs of 255 pixels."""
+    runs = bytes([255, 7]) * size + bytes(2)
+    head = struct.pack("<IiiHHIIiiII", 40, 255 * size, 1, 1, 8, 1, len(runs), 0, 0, 1, 0)
+    return struct.pack("<2sIHHI", b"BM", 58 + len(runs), 0, 0, 58) + head + bytes(4) + runs
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(bmp_rle, id="BMP"),
+        pytest.param(lambda size: b"P2 %d 1 255\n" % size + b"7 " * size, id="text"),
+        pytest.param(lambda size: b"P5 %d 1 100\n" % size + b"7" * size, id="other levels"),
+    ],
+)
+def test_what_pillow_decodes_in_python_is_an_eighth_as_long(make):
+    limits = Limits(max_bytes=1000)
+    load_image(make(20), limits)
+    with pytest.raises(ImageTooLarge, match="more than 125 bytes"):
+        load_image(make(130), limits)
 
 
 def test_reading_is_unlimited_after_the_header():

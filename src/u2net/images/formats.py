@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import BytesIO
 
 from PIL import Image, ImageFile
@@ -70,6 +71,8 @@ _READERS: dict[str, tuple[bytes, Callable[[BytesIO], ImageFile.ImageFile]]] = {
 
 _DNG_VERSION = 50_706  # a tag of Adobe's Digital Negative; what a TIFF reader finds in one is a small preview
 _IEEE_FLOATS = 3
+_SLOW = ("bmp_rle", "ppm_plain", "ppm")
+"""What Pillow decodes in Python, a megabyte a second: compressed BMP, PNM as text, and of other levels than 8 bits."""
 
 HEAD = 256
 """Bytes of a file's beginning that `kind_of` needs."""
@@ -142,6 +145,8 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
             file.done()
         if name == "WebP" and not has_sane_tags(image.info.get("exif", b"")):
             del image.info["exif"]
+        if image.tile and image.tile[0].codec_name in _SLOW:
+            check_num_bytes(len(data), replace(limits, max_bytes=limits.max_bytes // 8))
         if profile:
             image.info["icc_profile"] = profile
         if bits is not None:
