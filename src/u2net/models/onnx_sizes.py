@@ -213,6 +213,14 @@ def _constant(_sizes: Sizes, node: Node) -> Shape:
     return node.shape
 
 
+def _reduced(sizes: Sizes, node: Node) -> Shape:
+    taken = sizes.of(node)
+    axes = sizes.value(node, 1) or node.numbers("axes", list(range(len(taken))))
+    over = {int(axis) % len(taken) for axis in axes}
+    kept = node.number("keepdims", 1)
+    return tuple(1 if i in over else side for i, side in enumerate(taken) if kept or i not in over)
+
+
 def _transpose(sizes: Sizes, node: Node) -> Shape:
     taken = sizes.of(node)
     return tuple(taken[axis] for axis in node.numbers("perm", list(range(len(taken)))[::-1]))
@@ -274,13 +282,16 @@ _VALUES: dict[str, Callable[..., Any]] = {
 _LIKE_THEIR_FIRST = (
     *("Relu", "LeakyRelu", "PRelu", "Elu", "HardSwish", "Sigmoid", "HardSigmoid", "Softplus", "Tanh", "Clip"),
     *("Softmax", "LogSoftmax", "BatchNormalization", "InstanceNormalization", "Dropout", "Identity", "Cast"),
-    *("Floor", "Ceil", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+    *("Abs", "Neg", "Exp", "Log", "Sqrt", "Erf", "Floor", "Ceil"),
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
 )
 
 _RESULTS: dict[str, Callable[[Sizes, Node], Shape]] = {
     **dict.fromkeys(_LIKE_THEIR_FIRST, _same),
-    **dict.fromkeys(["Add", "Div", "Max", "Min", "Mul", "Sub", "Sum"], _broadcast),
+    **dict.fromkeys(["Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"], _broadcast),
     **dict.fromkeys(["AveragePool", "MaxPool"], _pool),
+    **dict.fromkeys(["GlobalAveragePool", "GlobalMaxPool"], lambda sizes, node: (*sizes.of(node)[:2], 1, 1)),
+    **dict.fromkeys(["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"], _reduced),
     **dict.fromkeys(["Gather", "Slice", "Squeeze", "Unsqueeze"], _known),
     "Concat": _concat,
     "Constant": _constant,
@@ -289,7 +300,6 @@ _RESULTS: dict[str, Callable[[Sizes, Node], Shape]] = {
     "ConvInteger": _conv,
     "ConvTranspose": _transposed,
     "Expand": _expanded,
-    "GlobalAveragePool": lambda sizes, node: (*sizes.of(node)[:2], 1, 1),
     "Pad": _padded,
     "QLinearConv": lambda sizes, node: _conv(sizes, node, 3),
     "Reshape": _reshape,
