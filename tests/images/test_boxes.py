@@ -3,7 +3,7 @@ import re
 import struct
 
 import pytest
-from pictures import photo, saved
+from pictures import photo, reopened, saved
 
 from u2net.errors import ImageTooLarge, InvalidImage
 from u2net.images.boxes import check_boxes
@@ -39,6 +39,12 @@ def av1(width, height, *, still=True, num_bits=16):
     size = f"{num_bits - 1:04b}{num_bits - 1:04b}{width - 1:0{num_bits}b}{height - 1:0{num_bits}b}"
     content = packed(head + size) + bytes(4)
     return bytes([1 << 3 | 2, len(content)]) + content
+
+
+def frame(*, has_own_size=False):
+    """The start of a frame of AV1."""
+    content = packed(f"00010{'1' if has_own_size else '0'}") + bytes(4)
+    return bytes([6 << 3 | 2, len(content)]) + content
 
 
 def golomb(number):
@@ -86,7 +92,7 @@ def test_what_is_within_the_limits_passes(coded, size):
         file_of([(b"av01", av1(9, 9) + av1(9000, 9000))]),
         file_of([(b"av01", av1(9, 9)), (b"av01", av1(9000, 9000))]),
         file_of([(b"av01", av1(9000, 9000, still=False))]),
-        file_of([(b"av01", av1(9, 9, still=False))]),  # frames of 16 bits may be larger
+        file_of([(b"av01", av1(9, 9, still=False) + frame() + frame(has_own_size=True))]),  # of up to 16 bits
         file_of([(b"hvc1", hevc(9, 9) + hevc(9000, 9000))]),
         file_of([(b"hvc1", hevc(9, 9))], box(b"hvcC", bytes(22) + b"\1\x21\0\1" + hevc(9000, 9000)[2:])),
         file_of([(b"hvc1", hevc(9, 9)), (b"grid", struct.pack(">BBBBHH", 0, 0, 9, 9, 9000, 9000))]),
@@ -98,6 +104,36 @@ def test_what_is_within_the_limits_passes(coded, size):
 def test_a_larger_picture_anywhere_in_the_file_is_refused(content):
     with pytest.raises(ImageTooLarge):
         check_boxes(content, SMALL)
+
+
+def test_a_size_that_needs_fewer_bits_than_it_has_is_the_size():
+    check_boxes(file_of([(b"av01", av1(9, 9, still=False) + frame())]), SMALL)
+
+
+def with_16_bits(content, own_size=None):
+    """The first picture of an AVIF film as a file that takes 16 bits for each size, as SVT-AV1 does."""
+    still, film = saved(photo(64, 48), "AVIF"), content[content.index(b"mdat") + 4 :]
+    start = film.index(b"\x0a")
+    end = start + 2 + film[start + 1]
+    head = bin(int.from_bytes(b"\1" + film[start + 2 : end]))[3:]
+    sizes = head.index("01010101" + f"{63:06b}{47:06b}")
+    head = packed(head[:sizes] + "11111111" + f"{63:016b}{47:016b}" + head[sizes + 20 :])
+    coded = bin(int.from_bytes(b"\1" + film[end + 2 : end + 2 + film[end + 1]]))[3:]
+    if own_size:
+        coded = coded[:6] + "1" + coded[7:14] + f"{own_size[0] - 1:016b}{own_size[1] - 1:016b}" + coded[14:]
+    picture = packed(coded)
+    stream = bytes([1 << 3 | 2, len(head)]) + head + bytes([6 << 3 | 2, len(picture)]) + picture
+    place = still.index(b"mdat")
+    lengths = [struct.pack(">I", len(part)) for part in (still[place + 4 :], stream)]
+    return still[: place - 4].replace(*lengths) + box(b"mdat", stream)
+
+
+def test_a_film_of_other_encoders_is_as_large_as_its_frames():
+    content = saved(photo(64, 48), "AVIF", save_all=True, append_images=[photo(64, 48).rotate(90)], codec="aom")
+    assert load_image(with_16_bits(content)).size == (64, 48)
+    assert reopened(with_16_bits(content, (64, 48))).size == (64, 48)  # it is such a file
+    with pytest.raises(ImageTooLarge, match="65536 × 65536"):
+        load_image(with_16_bits(content, (9000, 9000)))
 
 
 @pytest.mark.parametrize("description", [box(b"av01", bytes(78) + box(b"av1C", bytes(4))), box(b"av01", bytes(78))])
@@ -117,6 +153,10 @@ def test_the_first_picture_of_a_film_counts(description):
                 check_boxes(content, SMALL)
 
 
+def test_what_follows_the_boxes_is_read_past():
+    assert load_image(saved(photo(), "AVIF") + b"\0\0\0\4 written by some other program").size == (48, 32)
+
+
 def nested(depth):
     content = b""
     for _ in range(depth):
@@ -131,6 +171,7 @@ def nested(depth):
         file_of([(b"av01", av1(9, 9)), (b"Exif", bytes(4) + b"II*\0" + bytes(2**20))]),
         nested(2000),
         box(b"free") * 70_000,
+        file_of([(b"av01", av1(9, 9)), (b"av01", frame(has_own_size=True))]),
         file_of([(b"av01", b"\x0a\0" * 70_000)]),
         file_of([(b"av01", b"\x12\0" * 70_000)]),
         file_of([(b"av01", av1(9, 9) * 5000)]),

@@ -149,6 +149,7 @@ def test_large_metadata_of_programs_is_read_past():
     assert load_image(tiff_with((301, 3, 196_608, None), body=bytes(393_216))).size == (4, 4)
     assert load_image(gif_with(b"!\xff\x0bXMP DataXMP" + (b"\x60" + b"a" * 96) * 20_000 + b"\0")).size == (48, 32)
     assert load_image(png_with(chunk(b"zTXt", bytes(10**6)))).size == (4, 4)
+    assert load_image(webp_with() + bytes(2 * 10**6)).size == (48, 32)
 
 
 def test_strips_of_a_row_are_many():

@@ -70,12 +70,12 @@ def test_a_hostile_body_is_refused_in_words_and_costs_no_more_memory_than_some_c
 @pytest.mark.parametrize("escaped", [True, False])
 @pytest.mark.parametrize("prefix", [b"", b"data:image/png;base64,"])
 def test_base64_may_be_escaped_as_clients_escape_it(service, prefix, escaped):
-    text = prefix + IN_BASE64[:20] + b"\r\n" + IN_BASE64[20:]
-    in_json = text.replace(b"\r\n", b"\\r\\n")
+    text = prefix + IN_BASE64[:20] + b"\r\n\t " + IN_BASE64[20:]
+    in_json = text.replace(b"\r\n\t", b"\\r\\n\\t")
     if escaped:
         in_json = in_json.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d")
     in_url = b"".join(b"%%%02X" % sign if escaped and not chr(sign).isalnum() else b"%c" % sign for sign in text)
-    in_url = in_url.replace(b"+", b"%2b")
+    in_url = in_url.replace(b"+", b"%2b").replace(b" ", b"%20")
     assert service.ask("POST", PATH, b'{"image_file_b64": "%s"}' % in_json, JSON).status == 200
     assert service.ask("POST", PATH, b"image_file_b64=" + in_url, URLENCODED).status == 200
 

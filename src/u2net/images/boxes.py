@@ -69,7 +69,7 @@ def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
             size, head = integer(content[position + 8 :][:8]), 16
         end = position + size if size else len(content)
         if end < position + head:
-            break
+            return  # no box; decoders find none behind it either
         yield kind, content[position + head : end]
         position = end
     raise broken()

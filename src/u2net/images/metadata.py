@@ -131,7 +131,8 @@ def bare_png(png: bytes, max_icc_bytes: int) -> tuple[bytes, bytes | None, int |
 def check_chunks(webp: bytes) -> None:
     """Refuse more chunks than pictures have: libwebp lists them all while no other thread can run."""
     position, num_chunks = 12, 0
-    while position < len(webp):
+    end = min(len(webp), 8 + int.from_bytes(webp[4:8], "little"))  # what follows is not looked at
+    while position < end:
         num_chunks += 1
         if num_chunks > _MAX_CHUNKS:
             raise InvalidImage(f"the WebP picture has more than {_MAX_CHUNKS:,} chunks")

@@ -1,6 +1,6 @@
 """How large the pictures are that streams of AV1 and HEVC code, as they say themselves.
 
-AV1 Bitstream & Decoding Process, 5.5; ITU-T H.265, 7.3.2.2.
+AV1 Bitstream & Decoding Process, 5.3 to 5.9; ITU-T H.265, 7.3.2.2.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from u2net.errors import InvalidImage
 
 _MAX_UNITS = 2**16
 _BLOCK = 63  # by so much at most a HEVC picture is coded larger than it is shown
-_AV1_SEQUENCE, _HEVC_SEQUENCE = 1, 33
+_AV1_SEQUENCE, _AV1_FRAMES, _HEVC_SEQUENCE = 1, (3, 6, 7), 33
+_KEY, _SWITCH, _BY_FRAME = 0, 3, 2  # kinds of AV1 frames; a tool that each of them switches
 
 Size = tuple[int, int]
 
@@ -48,8 +49,8 @@ class _Bits:
 
 
 def av1_sizes(stream: bytes) -> Iterator[Size]:
-    """Sizes by the sequence headers of a stream (AV1, 5.3 to 5.5)."""
-    position = 0
+    """Sizes by the sequence headers of a stream, and by frames that state one of their own (AV1, 5.3 to 5.9)."""
+    position, sequence = 0, None
     for _ in range(_MAX_UNITS):
         if position >= len(stream):
             return
@@ -63,27 +64,53 @@ def av1_sizes(stream: bytes) -> Iterator[Size]:
                 shift += 7
                 if byte < 128:
                     break
-        if head >> 3 & 15 == _AV1_SEQUENCE:
-            yield _av1_size(_Bits(stream[position : position + min(size, 256)]))
+        bits, kind = _Bits(stream[position : position + min(size, 256)]), head >> 3 & 15
+        if kind == _AV1_SEQUENCE:
+            sequence = _Sequence(bits)
+            yield sequence.size
+        elif kind in _AV1_FRAMES:
+            if sequence is None:  # a decoder may know one of another stream
+                raise broken()
+            if sequence.has_other_size(bits):
+                yield sequence.largest
         position += size
     raise broken()
 
 
-def _av1_size(bits: _Bits) -> Size:
-    bits.take(4)
-    still = bits.take(1)
-    if still:
-        bits.take(5)
-    else:
+class _Sequence:
+    """The head of a sequence of AV1 frames."""
+
+    def __init__(self, bits: _Bits) -> None:
+        bits.take(4)
+        self._is_still = bits.take(1)
+        self._num_time_bits = self._num_id_bits = 0
+        if self._is_still:
+            bits.take(5)
+        else:
+            self._take_operation(bits)
+        wide, high = bits.take(4) + 1, bits.take(4) + 1
+        width, height = bits.take(wide), bits.take(high)
+        self.size = width + 1, height + 1
+        """Of frames that state none."""
+        # Most encoders take no more bits than they need, and then a frame cannot be much larger.
+        self.largest = _possible(width, wide), _possible(height, high)
+        """Of frames that state one."""
+        if not self._is_still:
+            self._take_tools(bits)
+
+    def _take_operation(self, bits: _Bits) -> None:
         model = delay = 0
         if bits.take(1):  # timing
             bits.take(64)
-            if bits.take(1):
+            is_even = bits.take(1)
+            if is_even:
                 bits.take_any()
             model = bits.take(1)
             if model:
                 delay = bits.take(5) + 1
-                bits.take(42)
+                bits.take(37)
+                num_time_bits = bits.take(5) + 1
+                self._num_time_bits = 0 if is_even else num_time_bits
         display = bits.take(1)
         for _ in range(bits.take(5) + 1):
             bits.take(12)
@@ -92,14 +119,39 @@ def _av1_size(bits: _Bits) -> Size:
                 bits.take(2 * delay + 1)
             if display and bits.take(1):
                 bits.take(4)
-    wide, high = bits.take(4) + 1, bits.take(4) + 1
-    width, height = bits.take(wide), bits.take(high)
-    # Frames that are no stills may state a size of their own, of as many bits. Encoders take no more than they need.
-    if not still and wide > max(width.bit_length(), 1):
-        width = (1 << wide) - 1
-    if not still and high > max(height.bit_length(), 1):
-        height = (1 << high) - 1
-    return width + 1, height + 1
+
+    def _take_tools(self, bits: _Bits) -> None:
+        if bits.take(1):
+            self._num_id_bits = bits.take(4) + bits.take(3) + 3
+        bits.take(7)
+        if bits.take(1):  # frames have an order
+            bits.take(2)
+        self._for_screens = _BY_FRAME if bits.take(1) else bits.take(1)
+        self._for_whole_moves = _BY_FRAME
+        if self._for_screens and not bits.take(1):
+            self._for_whole_moves = bits.take(1)
+
+    def has_other_size(self, bits: _Bits) -> bool:
+        """Whether a frame, by its header, states a size of its own."""
+        if self._is_still or bits.take(1):  # it is one that was decoded before
+            return False
+        kind, is_shown = bits.take(2), bits.take(1)
+        if is_shown:
+            bits.take(self._num_time_bits)
+        else:
+            bits.take(1)
+        if not (kind == _SWITCH or (kind == _KEY and is_shown)):
+            bits.take(1)
+        bits.take(1)
+        for_screens = bits.take(1) if self._for_screens == _BY_FRAME else self._for_screens
+        if for_screens and self._for_whole_moves == _BY_FRAME:
+            bits.take(1)
+        bits.take(self._num_id_bits)
+        return kind == _SWITCH or bool(bits.take(1))
+
+
+def _possible(last: int, num_bits: int) -> int:
+    return 1 << num_bits if num_bits > max(last.bit_length(), 1) else last + 1
 
 
 def units_in(config: bytes) -> Iterator[bytes]:

@@ -36,11 +36,11 @@ _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.){0,%d}+"' % (6 * _MAX_FIELD_BYTES), 
 _JSON_OTHER = re.compile(rb"null|true|false|[-+.0-9eE]{1,64}+")
 _JSON_NEXT = re.compile(rb"\s{0,999}+(?:(,)|\}\s{0,999}+\Z)")
 # How clients write what base64 and data URLs have besides letters and digits.
-_IN_BASE64 = "+/=:;,\r\n"
+_IN_BASE64 = "+/=:;,\r\n\t "
 _URL_ESCAPES = {f"%{ord(sign):02{case}}".encode(): sign.encode() for sign in _IN_BASE64 for case in "xX"}
 _JSON_ESCAPES = {f"\\u{ord(sign):04{case}}".encode(): sign.encode() for sign in _IN_BASE64 for case in "xX"}
 _MAX_ESCAPE = 6
-_JSON_ESCAPES |= {b"\\/": b"/", b"\\r": b"\r", b"\\n": b"\n"}
+_JSON_ESCAPES |= {b"\\/": b"/", b"\\r": b"\r", b"\\n": b"\n", b"\\t": b"\t"}
 
 
 @dataclass(frozen=True)
