@@ -106,6 +106,14 @@ def test_bytes_between_the_segments_of_a_jpeg_are_skipped():
     assert load_image(junk).rgb.tobytes() == load_image(content).rgb.tobytes()
 
 
+def test_markers_are_found_wherever_a_piece_ends(monkeypatch):
+    content = jpeg(segment(0xFE, bytes(100)))
+    bare, end = metadata.bare_jpeg(content), metadata.check_segments(content)
+    for size in range(2, 40):
+        monkeypatch.setattr(metadata, "_PIECE", size)
+        assert (metadata.bare_jpeg(content), metadata.check_segments(content)) == (bare, end)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -19,6 +19,9 @@ from u2net.errors import ImageTooLarge, InvalidImage
 _MAX_SCANS = 100
 # Pillow walks over segments one by one, in Python. Cameras write a few dozen.
 _MAX_SEGMENTS, _MAX_FILL = 10_000, 1000
+# Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+_PIECE = 2**20
 _MAX_TABLES = 2**18  # bytes of the segments that a JPEG decoder needs; 4 KB are usual
 _NEEDED_BY_PILLOW = (b"JFIF", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Adobe")
 _MAX_CHUNKS = 2**17  # those of a PNG file of a gigabyte, in the 8 KB that libpng writes; of WebP, an hour of film
@@ -55,17 +58,24 @@ class Header(BytesIO):
 
 def check_segments(jpeg: bytes) -> int:
     """Refuse more segments and scans than pictures have, in the first one; gives its end (ITU-T T.81, annex B)."""
-    # Within a scan FF is followed by 00 or a restart marker; the markers sought head a segment with its length.
-    marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-    num_scans, num_segments, found = 0, 0, marker.search(jpeg, 2)
+    num_scans, num_segments, found = 0, 0, _next_marker(jpeg, 2)
     while found and found[1] != b"\xd9":
         num_scans += found[1] == b"\xda"
         num_segments += 1
         end = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
         if num_scans > _MAX_SCANS or num_segments > _MAX_SEGMENTS or jpeg[end : end + _MAX_FILL] == b"\xff" * _MAX_FILL:
             raise ImageTooLarge(f"the JPEG picture has more than {_MAX_SCANS} scans, or far too many segments")
-        found = marker.search(jpeg, end)
+        found = _next_marker(jpeg, end)
     return found.end() if found else len(jpeg)
+
+
+def _next_marker(jpeg: bytes, start: int) -> re.Match[bytes] | None:
+    """Look for it piece by piece: `re` lets no other thread run meanwhile."""
+    while start < len(jpeg):
+        if found := _MARKER.search(jpeg, start, start + _PIECE):
+            return found
+        start += _PIECE - 1  # a marker may lie across
+    return None
 
 
 def bare_jpeg(jpeg: bytes) -> bytes:
@@ -73,8 +83,7 @@ def bare_jpeg(jpeg: bytes) -> bytes:
 
     Pillow joins Exif data in quadratic time, reads Photoshop's in Python, and skips what is no segment byte by byte.
     """
-    marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-    kept, exif, num_bytes, found = [jpeg[:2]], [], 0, marker.search(jpeg, 2)
+    kept, exif, num_bytes, found = [jpeg[:2]], [], 0, _next_marker(jpeg, 2)
     while found and found[1] != b"\xda":
         end = found.end()
         if found[1] != b"\xd9":
@@ -87,7 +96,7 @@ def bare_jpeg(jpeg: bytes) -> bytes:
         elif not b"\xe0" <= found[1] <= b"\xef" and found[1] != b"\xfe":
             kept.append(segment)
             num_bytes += len(segment)
-        found = marker.search(jpeg, end)
+        found = _next_marker(jpeg, end)
     if num_bytes > _MAX_TABLES:
         raise InvalidImage(f"the JPEG picture has more than {_MAX_TABLES:,} bytes of tables")
     if not has_sane_tags(b"".join(segment[10:] for segment in exif)):
