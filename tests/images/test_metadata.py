@@ -176,7 +176,7 @@ def test_comments_among_numbers_take_no_time_of_their_own():
     numbers = b"".join(b"%d #x\n" % number for number in range(16))
     assert load_image(b"P2 4 4 15\n" + numbers).rgb.getpixel((3, 3)) == (255, 255, 255)
     assert metadata.without_comments(b"P2 4#a\r4 #b\n15\n" + b"#\n" * 10) == b"P2 44 15\n"
-    assert metadata.without_comments(b"P5 #a\n") == b"P5 #a\n"
+    assert load_image(b"P5 #a\n4 4 255\n" + b"#\na\n" * 4).rgb.getpixel((0, 0)) == (35, 35, 35)
 
 
 def bmp_rle(size):
@@ -191,6 +191,7 @@ def bmp_rle(size):
     [
         pytest.param(bmp_rle, id="BMP"),
         pytest.param(lambda size: b"P2 %d 1 255\n" % size + b"7 " * size, id="text"),
+        pytest.param(lambda size: b"P2 1 1 255\n7 #" + b"a" * size, id="comment"),
         pytest.param(lambda size: b"P5 %d 1 100\n" % size + b"7" * size, id="other levels"),
     ],
 )

@@ -66,9 +66,10 @@ def test_no_rate_is_no_limit():
     assert {bucket.take() for _ in range(10)} == {0.0}
 
 
-def test_keys_may_lie_in_a_file(tmp_path):
+@pytest.mark.parametrize("start", ["# those of the shop", "\ufeff# by an editor of Windows", "  # indented"])
+def test_keys_may_lie_in_a_file(tmp_path, start):
     file = tmp_path / "keys"
-    file.write_text(f"# those of the shop\n\nshop:{_sum('one')}\n")
+    file.write_text(f"{start}\n\nshop:{_sum('one')}\n", encoding="utf-8")
     with running(api_keys_file=str(file)) as place:
         assert place.post("/api/remove", {"file": picture()}, **{"X-Api-Key": "one"}).status == 200
 

@@ -29,6 +29,7 @@ from u2net.errors import ImageTooLarge, InvalidImage, NotEnoughRoom, Unsupported
 from u2net.images.boxes import check_boxes
 from u2net.images.limits import Limits, check_num_bytes, check_size
 from u2net.images.metadata import (
+    PNM_OF_TEXT,
     Header,
     bare_jpeg,
     bare_png,
@@ -118,6 +119,7 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
     if name is None:
         raise UnsupportedFormat("not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC or PNM picture")
     profile, bits = None, None
+    of_slow = replace(limits, max_bytes=limits.max_bytes // 8)
     if name == "JPEG":
         check_segments(data)
         data = bare_jpeg(data)
@@ -131,7 +133,8 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
         if name == "HEIC":
             _heif_reader()
         check_boxes(data, limits)
-    elif name == "PNM":
+    elif name == "PNM" and data[:2] in PNM_OF_TEXT:
+        check_num_bytes(len(data), of_slow)
         data = without_comments(data)
     file = Header(data)
     with one_line_errors(name):
@@ -146,7 +149,7 @@ def open_header(data: bytes | bytearray | memoryview, limits: Limits) -> tuple[s
         if name == "WebP" and not has_sane_tags(image.info.get("exif", b"")):
             del image.info["exif"]
         if image.tile and image.tile[0].codec_name in _SLOW:
-            check_num_bytes(len(data), replace(limits, max_bytes=limits.max_bytes // 8))
+            check_num_bytes(len(data), of_slow)
         if profile:
             image.info["icc_profile"] = profile
         if bits is not None:

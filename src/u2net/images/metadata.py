@@ -26,6 +26,7 @@ _MAX_TABLES = 2**18  # bytes of the segments that a JPEG decoder needs; 4 KB are
 _NEEDED_BY_PILLOW = (b"JFIF", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Adobe")
 _MAX_CHUNKS = 2**17  # those of a PNG file of a gigabyte, in the 8 KB that libpng writes; of WebP, an hour of film
 _MAX_READS = 2**17  # GIF keeps XMP in blocks of some 100 bytes, each read in two goes: this is for 6 MB
+PNM_OF_TEXT = (b"P1", b"P2", b"P3")
 _MAX_EXIF = 2**20  # bytes; JPEG's standard knows 64 KB
 _MAX_TAGS, _MAX_ENTRIES = 4096, 2**13  # a broken table may have any number of entries of no known type
 # A curve of 16 bits for each of three channels has 196,608. Fractions take Pillow that much longer than whole numbers.
@@ -149,9 +150,7 @@ def check_chunks(webp: bytes) -> None:
 
 
 def without_comments(pnm: bytes) -> bytes:
-    """Take the comments out of numbers written as text: Pillow would copy all that follows for each of them."""
-    if pnm[:2] not in (b"P1", b"P2", b"P3"):
-        return pnm
+    """Take the comments out of a PNM picture of text: Pillow would copy all that follows for each of them."""
     if pnm.count(b"#") > _MAX_READS:
         raise InvalidImage("the PNM picture has far too many comments")
     return re.sub(rb"#[^\r\n]*[\r\n]?", b"", pnm)

@@ -53,11 +53,11 @@ class Keys:
 def _lines(file: str) -> list[str]:
     """The keys in a file: at least one, because a service that was given a file must never serve without keys."""
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         cause = reason(error) if isinstance(error, OSError) else "it is not text in UTF-8"
         raise ValueError(f"the keys in {file} cannot be read: {cause}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     if not lines:
         raise ValueError(f"{file} holds no key; to serve without keys, do not set api_keys_file")
     return lines
