@@ -16,6 +16,7 @@ node = helper.make_node
 END = node("Relu", ["k"], ["y"])
 LARGE = np.array([1, 1, 2**14, 2**15])
 ONE = np.ones((1, 1, 1, 1), np.float32)
+WINDOW = np.ones((1, 100, 63, 63), np.float32)
 BODY = helper.make_graph([node("Identity", ["m"], ["w"])], "body", [], [helper.make_tensor_value_info("w", 1, None)])
 
 
@@ -68,6 +69,16 @@ TOO_MUCH = {
         t=np.array([1, 1, 1, -1]),
     ),
     "products": model(*chain(2000, "Conv", "w", pads=[31] * 4), w=np.ones((1, 1, 63, 63), np.float32)),
+    "pools": model(*chain(1000, "MaxPool", kernel_shape=[63, 63], pads=[31] * 4)),
+    "copies of a transposed convolution": model(node("ConvTranspose", ["m", "w"], ["k"], pads=[31] * 4), END, w=WINDOW),
+    "copies of a convolution in integers": model(
+        node("Cast", ["m"], ["i"], to=2),
+        node("Expand", ["i", "s"], ["j"]),
+        node("ConvInteger", ["j", "w"], ["k"], pads=[31] * 4),
+        node("Cast", ["k"], ["y"], to=1),
+        s=np.array([1, 100, 1, 1]),
+        w=WINDOW.astype(np.uint8),
+    ),
     "steps": model(node("Expand", ["m", "s"], ["k"]), *chain(300, "Relu", first="k"), s=np.array([500, 1, 1, 1])),
 }
 REFUSED = {
@@ -86,8 +97,24 @@ UNTOLD = {
     ),
     "a kernel as large as the picture": model(node("Conv", ["m", "w"], ["y"]), w=np.ones((1, 1, 300, 300), np.float32)),
     "a name given twice": model(node("Relu", ["m"], ["m"]), node("Relu", ["m"], ["y"])),
-    "a name given later": model(node("Relu", ["z"], ["y"]), node("Relu", ["m"], ["z"])),
     "an axis that is not there": model(node("Transpose", ["m"], ["y"], perm=[0, 1, 2, 7])),
+}
+
+
+SOUND = {
+    "what quantize_dynamic of ONNX Runtime makes of a convolution": model(
+        node("DynamicQuantizeLinear", ["m"], ["q", "scale", "zero"]),
+        node("ConvInteger", ["q", "w", "zero"], ["i"], pads=[1] * 4),
+        node("Cast", ["i"], ["f"], to=1),
+        node("Mul", ["scale", "of_weights"], ["of_both"]),
+        node("Mul", ["f", "of_both"], ["y"]),
+        w=np.ones((1, 1, 3, 3), np.uint8),
+        of_weights=np.float32(0.1),
+    ),
+    "a small constant in half precision": model(
+        node("Cast", ["one"], ["h"], to=10), node("Cast", ["h"], ["o"], to=1), node("Mul", ["m", "o"], ["y"]), one=ONE
+    ),
+    "a node at the end whose result others take": model(node("Relu", ["z"], ["y"]), node("Relu", ["m"], ["z"])),
 }
 
 
@@ -121,6 +148,17 @@ def test_operations_that_no_network_of_convolutions_has_are_refused(refusal, con
 @pytest.mark.parametrize("content", UNTOLD.values(), ids=UNTOLD)
 def test_a_graph_whose_sizes_cannot_be_told_is_refused(refusal, content):
     assert "the size of what" in refusal(content)
+
+
+@pytest.mark.parametrize("content", SOUND.values(), ids=SOUND)
+def test_what_converters_write_passes(tmp_path, content):
+    (tmp_path / "a.onnx").write_bytes(content)
+    session = new_session(tmp_path / "a.onnx", runtime="onnxruntime", threads=1)
+    assert session.saliency(np.zeros((320, 320, 3), np.uint8)).shape == (320, 320)
+
+
+def test_a_circle_is_refused(refusal):
+    assert "damaged" in refusal(model(node("Relu", ["z"], ["y"]), node("Relu", ["y"], ["z"])))
 
 
 def test_a_constant_that_claims_more_than_the_file_holds_is_refused(refusal):

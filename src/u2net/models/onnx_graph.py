@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ class Graph:
     """A graph that has no graphs inside it."""
 
     nodes: list[Node] = field(default_factory=list)
+    """Each behind those whose results it takes."""
     inputs: set[str] = field(default_factory=set)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Of its constants; `values` of those that are small."""
@@ -62,7 +66,8 @@ class Graph:
 def read_graph(path: Path) -> Graph:
     """The graph of a file that `u2net.models.onnx_file.read_metadata` has found to be sound.
 
-    Raises InvalidModel for one that has functions, names twice, or constants that claim more than the file holds.
+    Raises InvalidModel for one that has functions, names twice, a circle of nodes, or constants that claim more than
+    the file holds.
     """
     graph = Graph()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -73,6 +78,7 @@ def read_graph(path: Path) -> Graph:
                     _read(reader, _range(part), graph)
                 elif number == 25:
                     raise InvalidModel(f"{path.name} has functions, which is refused: U²-Nets do not need them")
+            graph.nodes = list(_in_order(graph.nodes))
         except (Malformed, UnicodeDecodeError, struct.error, ValueError) as error:
             if isinstance(error, InvalidModel):
                 raise
@@ -98,6 +104,28 @@ def _read(reader: Reader, message: range, graph: Graph) -> None:
             graph.inputs |= {reader.text(_range(p)) for n, p in reader.fields(_range(part)) if n == 1}
         elif number == 15:  # sparse: no exporter of networks writes them
             raise Malformed
+
+
+def _in_order(nodes: list[Node]) -> Iterator[Node]:
+    """As they stand, but each behind those whose results it takes: some converters put theirs at the end.
+
+    Raises ValueError for a circle.
+    """
+    makers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.outputs):
+            makers.setdefault(name, index)
+    sorter = TopologicalSorter(
+        {index: {makers[name] for name in node.inputs if name in makers} for index, node in enumerate(nodes)}
+    )
+    sorter.prepare()
+    ready = sorted(sorter.get_ready())
+    while ready:
+        index = heapq.heappop(ready)
+        yield nodes[index]
+        sorter.done(index)
+        for other in sorter.get_ready():
+            heapq.heappush(ready, other)
 
 
 def _node(reader: Reader, message: range) -> Node:

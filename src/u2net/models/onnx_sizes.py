@@ -25,6 +25,8 @@ Value = NDArray[Any]
 # 287, 2,100 (3,600 in integers) and 572,000.
 _MAX_KEPT, _MAX_COMPUTED, _MAX_PRODUCTS = 2**11, 2**15, 2**22
 _MAX_KERNEL = 64  # each side: what runtimes copy for a convolution grows with the square
+_MAX_COPIED = 2**12  # numbers for each pixel, of what they copy in whole; the full U²-Net has 1,200
+_POOLED = 16  # products that take as long as one number that a pool looks at
 _LEAST_PIXELS = 2**16  # of pictures that are smaller
 _MOST_KEPT = 2**31  # whatever the picture's size, for a file says that too
 
@@ -36,7 +38,7 @@ class Sizes:
         self.shapes = shapes
         self.values = values
         self.computed: set[str] = set()
-        self.num_products = 0
+        self.num_products = self.num_copied = 0
 
     def add(self, node: Node) -> None:
         """Find out what a node gives. Raises KeyError for an operation or a tensor that is not known, ValueError."""
@@ -57,10 +59,13 @@ class Sizes:
         shape = result(self, node)
         if any(side < 0 for side in shape):
             raise ValueError("a negative size")
-        for name in filter(None, node.outputs):
+        for index, name in enumerate(node.outputs):
+            if not name:
+                continue
             if name in self.shapes:
                 raise ValueError("a name that is given twice")
-            self.shapes[name] = shape
+            is_scale = index > 0 and node.operation == "DynamicQuantizeLinear"  # or a zero point: one number
+            self.shapes[name] = () if is_scale else shape
             self.computed.add(name)
 
     def of(self, node: Node, index: int = 0) -> Shape:
@@ -100,6 +105,7 @@ def check_sizes(path: Path, size: tuple[int, int]) -> None:
             kept > min(_MAX_KEPT * pixels, _MOST_KEPT)
             or computed > _MAX_COMPUTED * pixels
             or sizes.num_products > _MAX_PRODUCTS * pixels
+            or sizes.num_copied > _MAX_COPIED * pixels
         ):
             raise InvalidModel(f"{path.name} would take more memory or time than any U²-Net")
         done = {name for name in node.inputs if name in sizes.computed and last_use[name] == index}
@@ -136,6 +142,8 @@ def _conv(sizes: Sizes, node: Node, weights: int = 1) -> Shape:
     taken, kernel = sizes.of(node), sizes.of(node, weights)
     result = (taken[0], kernel[0], *_window(node, taken[2:], list(kernel[2:])))
     sizes.num_products += math.prod(result) * math.prod(kernel[1:])
+    if node.operation != "Conv":  # in integers, each window is copied
+        sizes.num_copied = max(sizes.num_copied, math.prod(result[2:]) * math.prod(kernel[1:]))
     return result
 
 
@@ -152,13 +160,14 @@ def _transposed(sizes: Sizes, node: Node) -> Shape:
         for i in range(rank)
     ]
     sizes.num_products += math.prod(taken) * math.prod(kernel[1:])
+    sizes.num_copied = max(sizes.num_copied, math.prod(taken[2:]) * math.prod(kernel[1:]))
     return (taken[0], kernel[1] * node.number("group", 1), *sides)
 
 
 def _pool(sizes: Sizes, node: Node) -> Shape:
     taken, kernel = sizes.of(node), node.numbers("kernel_shape", [])
     result = (*taken[:2], *_window(node, taken[2:], kernel))
-    sizes.num_products += math.prod(result) * math.prod(kernel)
+    sizes.num_products += _POOLED * math.prod(result) * math.prod(kernel)
     return result
 
 
@@ -262,14 +271,17 @@ _ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum,
 }  # fmt: skip
 
+_UNTOLD = np.zeros(SMALL + 1)
+"""Stands for a value that shapes are not made of."""
+
 _VALUES: dict[str, Callable[..., Any]] = {
     **{name: lambda _node, *given, function=function: function(*given) for name, function in _ELEMENTWISE.items()},
-    "Constant": lambda node: np.zeros(SMALL + 1) if node.value is None else node.value,
+    "Constant": lambda node: _UNTOLD if node.value is None else node.value,
     "Div": _divided,
     "Floor": lambda _node, data: np.floor(data),
     "Ceil": lambda _node, data: np.ceil(data),
     "Identity": lambda _node, data: data,
-    "Cast": lambda node, data: data.astype(TYPES[node.number("to")]),
+    "Cast": lambda node, data: data.astype(TYPES[to]) if (to := node.number("to")) in TYPES else _UNTOLD,
     "Concat": lambda node, *given: np.concatenate(given, axis=node.number("axis")),
     "Gather": _gather,
     "Slice": _sliced,
