@@ -53,6 +53,25 @@ def test_what_was_done_is_done(place):
     assert (known.status, known.reason, known.confidence) == ("skipped", "done before", 0.9)
 
 
+@pytest.mark.parametrize("name", ["in/other.jpg", "other.png", "a.jpg", "sub/a.png"])
+def test_a_journal_does_not_choose_which_file_is_replaced(place, name):
+    """As that of a stranger would, who knows the digest of what is there: the pictures may lie in the folder."""
+    taken = place.output / name
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"theirs")
+    with place.journal() as journal:
+        journal.finish(Outcome(place.task.source, taken, "failed", "room", target_sha256=digest(taken)))
+    assert place.run() == place.task
+    assert taken.read_bytes() == b"theirs"
+
+
+def test_a_file_keeps_the_name_that_it_got_beside_another_picture(place):
+    place.task = replace(place.task, target=place.output / "a.jpg.png")
+    place.run()
+    place.task = replace(place.task, target=place.output / "a.png")
+    assert place.next().target == place.output / "a.jpg.png"
+
+
 def test_what_was_done_is_a_task_again_with_overwrite(place):
     place.run()
     assert place.next(overwrite=True) == place.task

@@ -25,10 +25,12 @@ def look_up(task: Task, journal: Journal, *, overwrite: bool) -> Task | Outcome:
     """What is to be done for a picture that was planned, or its outcome if that is known already.
 
     An outcome in the journal holds while size and time of the picture are the same and its file is there; the file
-    keeps its name. A file that this journal does not know is replaced only with `overwrite`. Nothing is written through
-    a link below the output folder.
+    keeps its name, if it is one that the picture may have: a stranger's journal does not choose. A file that this
+    journal does not know is replaced only with `overwrite`. Nothing is written through a link below the output folder.
     """
     before = journal.outcome_of(task.source)
+    if before and before.target not in (None, *_possible(task)):
+        before = None
     target = (before and before.target) or task.target
     if before and before.is_settled and _is_unchanged(before) and (before.status != "done" or os.path.lexists(target)):
         return replace(before, status="skipped", reason="done before") if before.status == "done" else before
@@ -39,6 +41,12 @@ def look_up(task: Task, journal: Journal, *, overwrite: bool) -> Task | Outcome:
     if not (before and before.target_sha256) and os.path.lexists(target):
         return Outcome(task.source, target, "skipped", f"{target} is there already")
     return Task(task.source, target, before)
+
+
+def _possible(task: Task) -> tuple[Path, Path]:
+    """What the file of a picture may be called, whatever other pictures there are."""
+    folder, suffix = task.target.parent, task.target.suffix
+    return folder / task.source.with_suffix(suffix).name, folder / f"{task.source.name}{suffix}"
 
 
 def do_tasks(tasks: Iterable[Task | None], journal: Journal, engine: Engine, tell: Callable[[Outcome], object]) -> None:
