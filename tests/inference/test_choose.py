@@ -7,7 +7,9 @@ import sys
 from typing import get_args
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 from pictures import ROOT
 
 from u2net import Transform
@@ -36,7 +38,7 @@ def machine(monkeypatch):
     def set_up(openvino: bool = True, gpu: bool = False, vnni: bool = True, bf16: bool = True) -> None:
         monkeypatch.setattr(choosing, "find_spec", lambda name: openvino and name == "openvino")
         monkeypatch.setattr(choosing, "has_gpu", lambda: gpu)
-        monkeypatch.setattr(choosing, "_multiplies_bytes", lambda: vnni)
+        monkeypatch.setattr(choosing, "_has_vnni", lambda: vnni)
         monkeypatch.setattr(runtimes, "processor_numbers", lambda: ["FP32", "BF16"] if bf16 else ["FP32"])
 
     return set_up
@@ -49,11 +51,25 @@ def test_openvino_and_integers_are_taken_where_all_is_there_for_them(machine):
 
 @pytest.mark.parametrize(
     ("lacking", "runtime"),
-    [({"openvino": False}, "onnxruntime"), ({"gpu": True}, "onnxruntime"), ({"vnni": False}, "openvino")],
+    [({"openvino": False}, "onnxruntime"), ({"gpu": True}, "onnxruntime")],
 )
 def test_where_something_lacks_float32_is_taken(machine, lacking, runtime):
     machine(**lacking)
     assert choose(FLOAT, SIZE, "auto", "auto") == (FLOAT, runtime, "fp32")
+
+
+@pytest.mark.parametrize(("key", "precision"), [("u2net.pairs", "int8"), ("u2net.other", "fp32")])
+def test_without_vnni_only_integers_are_taken_whose_sums_fit_16_bits(machine, tmp_path, key, precision):
+    """0.1.0 wrote others."""
+    copies = [shutil.copy(path, tmp_path) for path in (FLOAT, INTEGERS)]
+    integers = onnx.load(copies[1])
+    kept = {entry.key: entry.value for entry in integers.metadata_props if entry.key != "u2net.pairs"}
+    helper.set_model_props(integers, kept | {key: "16 bits"})
+    onnx.save(integers, copies[1])
+    machine(vnni=False)
+    assert choose(copies[0], SIZE, "auto", "auto")[2] == precision
+    machine(vnni=True)
+    assert choose(copies[0], SIZE, "auto", "auto")[2] == "int8"
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -7,14 +7,13 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from u2net.errors import InvalidModel
-from u2net.inference.choose import _multiplies_bytes
 from u2net.inference.runtimes import openvino_core
-from u2net.models.card import PRECISION_KEY, Card
+from u2net.models.card import PAIRS_KEY, PRECISION_KEY, Card
 from u2net.models.onnx_file import read_metadata
 from u2net.models.transform import Transform
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.export import to_onnx
-from u2net.net.quantise import export_int8, quantise
+from u2net.net.quantise import _weight_scales, export_int8, quantise
 
 SIZE = (48, 40)  # width, height
 CARD = Card("a", Transform(size=SIZE))
@@ -39,6 +38,14 @@ def kinds(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
 
 
+def evaluate(model: onnx.ModelProto, picture: np.ndarray, *names: str) -> list[np.ndarray]:
+    """The named tensors, or the outputs, by ONNX's own evaluator."""
+    literal = copy.deepcopy(model)
+    literal.opset_import[0].version = 19  # the evaluator knows these operations from then on
+    literal.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return ReferenceEvaluator(literal).run(list(names) or None, {"input": picture})
+
+
 def integers_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return {name: tensor for name, tensor in tensors.items() if name.endswith(".integer")}
@@ -52,26 +59,30 @@ def test_the_maps_stay_near_those_of_float32(model, quantised, run_onnx):
         assert (found - expected).abs().mean() < 0.01
 
 
-@pytest.mark.parametrize("largest_weight", [63, 127])
-def test_onnx_own_evaluator_agrees_with_the_runtime(model, run_onnx, monkeypatch, largest_weight):
-    """The pairs of quantisation taken literally, with no integer arithmetic in between.
-
-    Processors without VNNI cut sums of two products at 16 bits, which weights of 7 bits do not reach.
-    """
+def test_onnx_own_evaluator_agrees_with_the_runtime(quantised, run_onnx):
+    """The pairs of quantisation taken literally, with no integer arithmetic in between, on every processor."""
     import torch
 
-    if largest_weight > 63:
-        pytest.importorskip("openvino")  # which knows the processor
-        if not _multiplies_bytes():
-            pytest.skip("this processor cuts sums of products of bytes")
-    monkeypatch.setattr("u2net.net.quantise._LARGEST_WEIGHT", largest_weight)
-    quantised = quantise(model, pictures(4)).model
     (picture,) = pictures(1, seed=2)
-    literal_model = copy.deepcopy(quantised)
-    literal_model.opset_import[0].version = 19  # the evaluator knows these operations from then on
-    (literal,) = ReferenceEvaluator(literal_model).run(None, {"input": picture})
-    (found,) = run_onnx(quantised, torch.from_numpy(picture))
+    (literal,) = evaluate(quantised.model, picture)
+    (found,) = run_onnx(quantised.model, torch.from_numpy(picture))
     assert np.abs(found.numpy() - literal).max() < 0.02
+
+
+def test_no_sum_of_two_products_passes_16_bits(quantised):
+    """Processors without VNNI would cut it; neighbouring channels of a map are multiplied and added in pairs."""
+    (picture,) = pictures(1)
+    integers = integers_of(quantised.model)
+    largest = []
+    for node in quantised.model.graph.node:
+        if node.op_type == "Conv" and node.input[0].endswith(".real"):
+            weight = integers[node.input[1].replace(".real", ".integer")].astype(int)
+            (values,) = evaluate(quantised.model, picture, node.input[0].replace(".real", ".integer"))
+            flat = values[0].reshape(len(values[0]), -1).astype(int)
+            for channel in range(0, len(flat) - 1, 2):
+                first, second = (weight[:, c].ravel()[:, None] * flat[c] for c in (channel, channel + 1))
+                largest.append(np.abs(first + second).max())
+    assert 2**15 / 2 < max(largest) < 2**15
 
 
 def test_every_convolution_but_the_fusion_computes_with_integers(quantised):
@@ -80,10 +91,12 @@ def test_every_convolution_but_the_fusion_computes_with_integers(quantised):
     assert len(weights) == kinds(quantised.model).count("Conv") - 1
 
 
-def test_each_output_channel_uses_all_of_its_bits(quantised):
-    for values in integers_of(quantised.model).values():
-        if values.dtype == np.int8:
-            np.testing.assert_array_equal(np.abs(values.astype(int)).max(axis=(1, 2, 3)), 127)
+def test_each_filter_uses_all_the_bits_that_its_pairs_leave():
+    weight = np.array([[1, 0.5], [1, -1], [-0.2, -0.1]], np.float32).reshape(3, 2, 1, 1)
+    full, empty = np.array([255, 255], np.float32), np.array([100, 0], np.float32)
+    scale = _weight_scales(weight, full, 1, np.uint8(0))
+    np.testing.assert_allclose(scale, [255 * 1.5 / 32512, 1 / 127, 255 * 0.3 / 32512])
+    np.testing.assert_allclose(_weight_scales(weight, empty, 1, np.uint8(0)), [1 / 127, 1 / 127, 0.2 / 127])
 
 
 def test_joined_and_resized_maps_share_one_scale(quantised):
@@ -111,7 +124,7 @@ def test_the_file_passes_onnx_full_check_and_says_what_it_is(tmp_path, tiny):
     onnx.checker.check_model(onnx.load(tmp_path / "a-int8.onnx"), full_check=True)
     export_onnx(tiny, tmp_path / "a.onnx", CARD)
     ours, theirs = read_metadata(tmp_path / "a-int8.onnx"), read_metadata(tmp_path / "a.onnx")
-    assert ours.pop(PRECISION_KEY) == "int8"
+    assert (ours.pop(PRECISION_KEY), ours.pop(PAIRS_KEY)) == ("int8", "16 bits")
     assert ours == theirs
 
 

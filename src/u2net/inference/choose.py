@@ -17,8 +17,8 @@ def choose(file: OnnxFile, size: tuple[int, int], runtime: Runtime, precision: P
 
     A runtime or precision that was named is used. Otherwise the runtime is OpenVINO where it is installed and ONNX
     Runtime has no GPU, else ONNX Runtime; and the precision is fp32. Only if neither is named are integers used: with
-    OpenVINO, on a processor that multiplies bytes without loss, and if beside `NAME.onnx` there is a `NAME-int8.onnx`
-    with the same weights for this size.
+    OpenVINO, if beside `NAME.onnx` there is a `NAME-int8.onnx` with the same weights for this size that is as good on
+    this processor.
 
     Raises ValueError for a runtime or precision that does not exist or that do not go together, InvalidModel if there
     is no file of integers.
@@ -40,9 +40,8 @@ def choose(file: OnnxFile, size: tuple[int, int], runtime: Runtime, precision: P
     beside = integers_beside(file.path)
     if wanted == "int8" and not _serves(beside, file, size):
         raise InvalidModel(f"there is no {beside.name} of the same weights and size: u2net export --int8 makes it")
-    if wanted == "int8" or (
-        runtime == "auto" and chosen == "openvino" and _serves(beside, file, size) and _multiplies_bytes()
-    ):
+    is_free = runtime == "auto" and chosen == "openvino"
+    if wanted == "int8" or (is_free and _serves(beside, file, size) and _is_as_good(beside)):
         return beside, chosen, "int8"
     return file.path, chosen, "fp32"
 
@@ -66,8 +65,12 @@ def has_gpu() -> bool:
     return PROVIDERS["cuda"] in onnxruntime.get_available_providers()
 
 
-def _multiplies_bytes() -> bool:
-    """Whether the processor has VNNI: without it, sums of products of bytes are cut at 16 bits, and maps suffer."""
+def _is_as_good(integers: Path) -> bool:
+    """Whether a file of integers loses nothing on this processor: any file with VNNI, else those whose sums fit."""
+    return _has_vnni() or OnnxFile.read(integers).is_for_any_processor
+
+
+def _has_vnni() -> bool:
     if "BF16" in processor_numbers():  # every x86 processor with BF16 has VNNI too
         return True
     try:

@@ -15,6 +15,9 @@ METADATA_KEY = "u2net.card"
 PRECISION_KEY = "u2net.precision"
 """Under this key ONNX files say "int8" if they compute with integers."""
 
+PAIRS_KEY = "u2net.pairs"
+"""Under this key files of integers say "16 bits" if sums of two products fit these, as processors without VNNI need."""
+
 
 @dataclass(frozen=True)
 class Card:

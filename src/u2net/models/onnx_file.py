@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from u2net.errors import InvalidModel
-from u2net.models.card import METADATA_KEY, PRECISION_KEY, Card
+from u2net.models.card import METADATA_KEY, PAIRS_KEY, PRECISION_KEY, Card
 
 # Message type -> field number -> message type of that field, from onnx.proto (ONNX IR version 13). Only the
 # paths on which a tensor or the metadata can stand are listed.
@@ -48,6 +48,11 @@ class OnnxFile:
     def is_int8(self) -> bool:
         """Whether the network in it computes with integers."""
         return self.metadata.get(PRECISION_KEY) == "int8"
+
+    @property
+    def is_for_any_processor(self) -> bool:
+        """Whether its integers are as good without VNNI; those that 0.1.0 wrote are not."""
+        return self.metadata.get(PAIRS_KEY) == "16 bits"
 
     def card(self, default: Card | None = None) -> Card:
         """The card in the file, else the default, else one with the authors' Transform.

@@ -4,6 +4,10 @@ Maps are unsigned with one scale each, weights signed with one scale per output 
 1806.08342), written as pairs of QuantizeLinear and DequantizeLinear between which runtimes compute with integers. Maps
 that are joined, halved or resized share their scale, so that nothing is converted on the way. The six side maps, their
 fusion and the probabilities stay in float32. Levels must have been taken out before (`u2net.net.constant_channels`).
+
+x86 processors without VNNI multiply two bytes of a map by two of a weight, and add both products in 16 bits, which cut
+what is larger (Intel, Lower Numerical Precision Deep Learning Inference and Training, 2018). Filters whose sums would
+be cut get a larger scale: they lose less than a bit, where cutting would ruin the map.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from onnx import helper, numpy_helper
 
 from u2net.errors import InvalidModel
 from u2net.images.load import ImageData, load_image
-from u2net.models.card import PRECISION_KEY, Card
+from u2net.models.card import PAIRS_KEY, PRECISION_KEY, Card
 from u2net.net.export import to_onnx
 from u2net.net.model import U2Net
 from u2net.net.static import run_tensors, with_fixed_size
@@ -33,9 +37,13 @@ maxF and .0003 of MAE on ECSSD."""
 _SHARING = ("Concat", "MaxPool", "Resize")  # operations whose results keep the scale of what goes in
 _LEVELS = 255  # of a map
 _LARGEST_WEIGHT = 127
+_LARGEST_PAIR = 2**15 - 1 - _LEVELS  # of two products; rounding two weights adds half a level of the map for each
+_ROOM = 1.1  # for larger values than the pictures have
 _NUM_JUDGES = 4  # pictures that tell which convolution does harm
 
 Map = NDArray[np.float32]
+_Range = tuple[Map, Map]
+"""The least and the largest value of each channel of a map, (C,)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def quantise(model: onnx.ModelProto, pictures: Sequence[Map]) -> Quantised:
     # ONNX Runtime's rearrangement of integer graphs does not understand sizes that are computed or belong to some axes.
     fixed = with_fixed_size(model, (width, height))
     _with_relu(fixed)
-    fixed.metadata_props.append(onnx.StringStringEntryProto(key=PRECISION_KEY, value="int8"))
+    for key, value in ((PRECISION_KEY, "int8"), (PAIRS_KEY, "16 bits")):
+        fixed.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
     graph = _Plan(fixed.graph)
     ranges = _ranges(fixed, graph.origins(), pictures)
     expected = list(run_tensors(fixed, pictures, ["saliency"]))
@@ -138,6 +147,11 @@ class _Plan:
         """The maps whose values decide on the scales."""
         return [name for name in self.shared if not self._passed(name)]
 
+    def highest(self, name: str, ranges: dict[str, _Range]) -> Map:
+        """The largest value of each channel of a map, (C,): halving and resizing do not enlarge it."""
+        passed = self._passed(name)
+        return np.concatenate([self.highest(part, ranges) for part in passed]) if passed else ranges[name][1]
+
     def _passed(self, name: str) -> list[str]:
         """The maps that a joined, halved or resized one is made of."""
         node = self.producers.get(name)
@@ -168,16 +182,20 @@ class _Plan:
             self.shared[self.group(before)] = self.group(name)
 
 
-def _ranges(model: onnx.ModelProto, names: list[str], pictures: Sequence[Map]) -> dict[str, tuple[float, float]]:
-    """The least and the largest value of the pictures and of each map, over all pictures."""
-    names = [name for name in names if name != "input"]
-    found = zip(pictures, run_tensors(model, pictures, names), strict=True)
-    seen = np.array([[(values.min(), values.max()) for values in (picture, *maps)] for picture, maps in found], float)
-    low, high = seen[..., 0].min(axis=0).tolist(), seen[..., 1].max(axis=0).tolist()
-    return dict(zip(("input", *names), zip(low, high, strict=True), strict=True))
+def _ranges(model: onnx.ModelProto, names: list[str], pictures: Sequence[Map]) -> dict[str, _Range]:
+    """What the pictures and each map hold, over all pictures."""
+    names = ["input", *(name for name in names if name != "input")]
+    ranges: dict[str, _Range] = {}
+    for picture, maps in zip(pictures, run_tensors(model, pictures, names[1:]), strict=True):
+        for name, values in zip(names, (picture, *maps), strict=True):
+            low, high = values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3))
+            if name in ranges:
+                low, high = np.minimum(low, ranges[name][0]), np.maximum(high, ranges[name][1])
+            ranges[name] = low, high
+    return ranges
 
 
-def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[float, float]]) -> onnx.ModelProto:
+def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, _Range]) -> onnx.ModelProto:
     """The model in integers, but for the convolutions whose output is in `kept`."""
     written = copy.deepcopy(model)
     graph = written.graph
@@ -208,7 +226,8 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[flo
         node = copy.deepcopy(original)
         if node.output[0] in integer:
             weight = weights[node.input[1]]
-            scale = np.maximum(np.abs(weight).max(axis=(1, 2, 3)), 1e-8) / _LARGEST_WEIGHT
+            highest = plan.highest(node.input[0], ranges)
+            scale = _weight_scales(weight, highest, *scales[plan.group(node.input[0])])
             values = np.round(weight / scale[:, None, None, None]).astype(np.int8)
             sum_scale = (scale * scales[plan.group(node.input[0])][0]).astype(np.float32)
             node.input[1] = write_weight(node.input[1], values, scale.astype(np.float32))
@@ -230,13 +249,29 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, tuple[flo
     return written
 
 
-def _scales(plan: _Plan, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, np.uint8]]:
+def _weight_scales(weight: Map, highest: Map, scale: float, zero: np.uint8) -> NDArray[np.float64]:
+    """The scale of each filter, (O,), of a weight (O, C, kh, kw): as fine as its largest number and its pairs allow.
+
+    `highest` are the largest values of the input's channels, (C,), whose integers are value / scale + zero.
+    """
+    tops = np.minimum(np.ceil(_ROOM * highest / scale) + zero, _LEVELS)
+    products = weight.astype(np.float64) * tops[:, None, None]
+    if products.shape[1] % 2:
+        products = np.pad(products, ((0, 0), (0, 1), (0, 0), (0, 0)))
+    of_one_sign = np.abs([products.clip(min=0), products.clip(max=0)])
+    pairs = of_one_sign[:, :, 0::2] + of_one_sign[:, :, 1::2]  # neighbouring channels, as runtimes lay them out
+    by_number = np.maximum(np.abs(weight).max(axis=(1, 2, 3)), 1e-8) / _LARGEST_WEIGHT
+    scales: NDArray[np.float64] = np.maximum(by_number, pairs.max(axis=(0, 2, 3, 4)) / _LARGEST_PAIR)
+    return scales
+
+
+def _scales(plan: _Plan, ranges: dict[str, _Range]) -> dict[str, tuple[float, np.uint8]]:
     """Scale and zero of each group of maps: 0 is a whole number, so that borders are 0 too."""
     low: dict[str, float] = {}
     high: dict[str, float] = {}
     for name in plan.origins():
         group = plan.group(name)
-        low[group] = min(low.get(group, 0.0), ranges[name][0])
-        high[group] = max(high.get(group, 1e-6), ranges[name][1])
+        low[group] = min(low.get(group, 0.0), float(ranges[name][0].min()))
+        high[group] = max(high.get(group, 1e-6), float(ranges[name][1].max()))
     scales = {group: (high[group] - low[group]) / _LEVELS for group in low}
     return {group: (scale, np.uint8(round(-low[group] / scale))) for group, scale in scales.items()}
