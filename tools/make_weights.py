@@ -5,7 +5,8 @@
 The source is read into our network, which is exported again with the card that the table of models has: of the official
 ONNX file the same numbers in a third of the nodes, for any size and batch; of `u2netp_tuned` what
 tools/average_weights.py wrote, in 16 bits. With a folder or archive of pictures the same network is written in integers
-too, calibrated on 32 of them; the packaged ones saw pictures of DUTS-TR.
+too, calibrated on 32 of them; the packaged ones saw pictures of DUTS-TR. If SOURCE is the packaged file itself, only
+its integers are made again.
 """
 
 import argparse
@@ -13,7 +14,11 @@ import hashlib
 import sys
 from pathlib import Path
 
+import onnx
+
 from u2net.evaluation.dataset import list_sources
+from u2net.models.card import METADATA_KEY
+from u2net.models.onnx_file import OnnxFile
 from u2net.models.zoo import MODELS, integers_beside
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.quantise import export_int8
@@ -35,8 +40,10 @@ def main() -> None:
         sys.exit(f"{arguments.source} is not the official u2netp.onnx: its MD5 is not {OFFICIAL_MD5}")
     model = MODELS[arguments.name]
     network, target = load_checkpoint(arguments.source).network, FOLDER / model.file
-    export_onnx(network, target, model.card, half=arguments.name != "u2netp")
-    note(target)
+    is_packaged = target.exists() and arguments.source.samefile(target)
+    if not is_packaged:
+        export_onnx(network, target, model.card, half=arguments.name != "u2netp")
+        note(target)
     if arguments.pictures:
         pictures = list_sources(arguments.pictures)
         chosen = pictures[:: max(1, len(pictures) // 32)][:32]
@@ -44,7 +51,17 @@ def main() -> None:
             network, integers_beside(target), model.card, (picture.read() for picture in chosen)
         )
         print(f"integers differ by {difference:.4f}; {num_float} convolutions in float32")
+        if is_packaged:
+            use_card(integers_beside(target), target)
         note(integers_beside(target))
+
+
+def use_card(path: Path, source: Path) -> None:
+    """Give a file the card of another: the digest on it is of weights before they were rounded to 16 bits."""
+    model, card = onnx.load(path), OnnxFile.read(source).card()
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, kept | {METADATA_KEY: card.to_json()})
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def note(path: Path) -> None:
