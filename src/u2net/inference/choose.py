@@ -8,17 +8,21 @@ from typing import get_args
 
 from u2net.errors import InvalidModel, UnusableRuntime
 from u2net.inference.runtimes import PROVIDERS, RUNTIMES, Number, Precision, Runtime, processor_numbers
+from u2net.models.card import Card
+from u2net.models.integers import find_integers
 from u2net.models.onnx_file import OnnxFile
-from u2net.models.zoo import integers_beside
+from u2net.models.zoo import Model, integers_beside
 
 
-def choose(file: OnnxFile, size: tuple[int, int], runtime: Runtime, precision: Precision) -> tuple[Path, str, Number]:
+def choose(
+    file: OnnxFile, model: Model | None, size: tuple[int, int], runtime: Runtime, precision: Precision
+) -> tuple[Path, str, Number]:
     """The file to open, the runtime and the precision, for pictures of `size` = (width, height).
 
     A runtime or precision that was named is used. Otherwise the runtime is OpenVINO where it is installed and ONNX
     Runtime has no GPU, else ONNX Runtime; and the precision is fp32. Only if neither is named are integers used: with
     OpenVINO, if beside `NAME.onnx` there is a `NAME-int8.onnx` with the same weights for this size that is as good on
-    this processor.
+    this processor, or if `model`, the row of the table whose file it is, has a recipe.
 
     Raises ValueError for a runtime or precision that does not exist or that do not go together, InvalidModel if there
     is no file of integers.
@@ -37,22 +41,22 @@ def choose(file: OnnxFile, size: tuple[int, int], runtime: Runtime, precision: P
         raise UnusableRuntime(f"{wanted} needs the runtime {' or '.join(able)}, not {chosen}")
     if file.is_int8 or wanted in ("fp32", "bf16"):
         return file.path, chosen, wanted  # type: ignore[return-value]
-    beside = integers_beside(file.path)
-    if wanted == "int8" and not _serves(beside, file, size):
-        raise InvalidModel(f"there is no {beside.name} of the same weights and size: u2net export --int8 makes it")
     is_free = runtime == "auto" and chosen == "openvino"
-    if wanted == "int8" or (is_free and _serves(beside, file, size) and _is_as_good(beside)):
-        return beside, chosen, "int8"
+    integers = find_integers(file.path, model) if wanted == "int8" or is_free else None
+    if integers and _serves(integers, file.card(model.card if model else None), size):
+        if wanted == "int8" or _is_as_good(integers):
+            return integers, chosen, "int8"
+    elif wanted == "int8":
+        name = integers_beside(file.path).name
+        raise InvalidModel(f"there is no {name} of the same weights and size: u2net export --int8 makes it")
     return file.path, chosen, "fp32"
 
 
-def _serves(integers: Path, file: OnnxFile, size: tuple[int, int]) -> bool:
-    """Whether a file of integers exists, has the weights of another file, and takes pictures of this size."""
-    if not integers.is_file():
-        return False
+def _serves(integers: Path, expected: Card, size: tuple[int, int]) -> bool:
+    """Whether a file of integers has the weights of a card, and takes pictures of this size."""
     other = OnnxFile.read(integers)
     try:
-        card, expected = other.card(), file.card()
+        card = other.card()
     except InvalidModel:
         return False
     return other.is_int8 and card.sha256 == expected.sha256 != "" and card.transform.size == size

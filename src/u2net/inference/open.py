@@ -16,10 +16,11 @@ from u2net.inference.runtimes import Options, Precision, Runtime
 from u2net.inference.session import Session
 from u2net.models import DEFAULT
 from u2net.models.card import Card
+from u2net.models.integers import is_proven
 from u2net.models.onnx_file import OnnxFile
 from u2net.models.onnx_sizes import check_sizes
 from u2net.models.transform import Transform
-from u2net.models.zoo import MODELS, cache_folder, resolve
+from u2net.models.zoo import MODELS, cache_folder, recognise, resolve
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -43,13 +44,14 @@ def new_session(
 ) -> Session:
     """Open a model by its name in `MODELS`, downloading it once if need be, or by the path of a file.
 
-    Files are `.onnx` or, with the extra `torch`, `.pth` and `.safetensors`, which torch runs itself. With "auto" for
-    both `runtime` and `precision` the session uses what is fastest on this machine, and its maps may differ by some
-    grey levels from those in "fp32", which are the same on every runtime; docs/precision.md has the choices. `threads`
-    of None leaves their number to `OMP_NUM_THREADS`, or else to the runtime. `transform` replaces the model's own.
-    `sess_opts` and `providers` are ONNX Runtime's; options are used as they are, threads included, and providers have
-    short names in `u2net.inference.runtimes.PROVIDERS` too. `model_path` is rembg's way to name a file, with the model
-    name "u2net_custom". `progress` shows a download on stderr.
+    A published file is recognised by its checksum wherever it lies. Files are `.onnx` or, with the extra `torch`,
+    `.pth` and `.safetensors`, which torch runs itself. With "auto" for both `runtime` and `precision` the session uses
+    what is fastest on this machine, and its maps may differ by some grey levels from those in "fp32", which are the
+    same on every runtime; docs/precision.md has the choices. `threads` of None leaves their number to
+    `OMP_NUM_THREADS`, or else to the runtime. `transform` replaces the model's own. `sess_opts` and `providers` are
+    ONNX Runtime's; options are used as they are, threads included, and providers have short names in
+    `u2net.inference.runtimes.PROVIDERS` too. `model_path` is rembg's way to name a file, with the model name
+    "u2net_custom". `progress` shows a download on stderr.
 
     The session may be pickled, but for one with `sess_opts`.
 
@@ -78,12 +80,12 @@ def new_session(
     if (threads is not None and threads < 1) or (providers is not None and not providers):
         raise ValueError("threads is 1 or more, and providers are at least one")
     file = OnnxFile.read(path)
-    model = MODELS.get(fspath(model_name))
+    model = MODELS.get(fspath(model_name)) or (None if file.has_card else recognise(path))
     card = file.card(model.card if model else None)
     if transform is not None:
         card = replace(card, transform=transform)
-    path, chosen, number = choose(file, card.transform.size, runtime, precision)
-    if model is None or (model.url and path != file.path):  # neither packaged nor of the published checksum
+    path, chosen, number = choose(file, model, card.transform.size, runtime, precision)
+    if model is None or (path != file.path and not is_proven(path, model)):
         check_sizes(path, card.transform.size)
     _log.debug("%s runs %s in %s", chosen, path.name, number)
     options = Options(number, threads or _threads_from_environment(), cache_folder() / chosen, providers, sess_opts)

@@ -54,12 +54,17 @@ class OnnxFile:
         """Whether its integers are as good without VNNI; those that 0.1.0 wrote are not."""
         return self.metadata.get(PAIRS_KEY) == "16 bits"
 
+    @property
+    def has_card(self) -> bool:
+        """Whether it says itself what it holds."""
+        return METADATA_KEY in self.metadata
+
     def card(self, default: Card | None = None) -> Card:
         """The card in the file, else the default, else one with the authors' Transform.
 
         Raises InvalidModel if the file's card is damaged.
         """
-        if METADATA_KEY not in self.metadata:
+        if not self.has_card:
             return default or Card(name=self.path.stem)
         try:
             return Card.from_json(self.metadata[METADATA_KEY])

@@ -1,4 +1,4 @@
-"""Whether a file is what it was published as: hashed when it is first seen, and again when it has changed."""
+"""The digest of a file: computed when it is first seen, and again when it has changed."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from u2net.system import atomic_write
 
 def has_checksum(path: Path, checksum: str) -> bool:
     """Whether a file can be read and has a checksum, as in "md5:…"; none has the empty one."""
-    algorithm, _, expected = (checksum or "sha256:").partition(":")
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+        return _checksum(path, checksum.partition(":")[0] or "sha256") == checksum
     except OSError:
         return False
-    return digest.hexdigest() == expected
 
 
-def is_sound(path: Path, checksum: str, note: Path) -> bool:
-    """The same, but the file is not read if it is still the one that the file `note` tells of.
+def noted_checksum(path: Path, algorithm: str, note: Path) -> str:
+    """The checksum of a file, as in "md5:…"; it is not read if it is still the one that the file `note` tells of.
 
-    To hash a model takes 0.3 s at most. Where the note cannot be written, that is done each time.
+    To hash a model takes 0.3 s at most. Where the note cannot be written, that is done each time. Raises OSError for a
+    file that cannot be read.
     """
-    try:
-        identity = f"{checksum} {_identity(path)}"
-    except OSError:
-        return False
+    identity = _identity(path)
     with suppress(OSError, ValueError):
-        if note.read_text(encoding="utf-8") == identity:
-            return True
-    if not has_checksum(path, checksum):
-        return False
+        known, noted = note.read_text(encoding="utf-8").split(" ", 1)
+        if noted == identity and known.startswith(f"{algorithm}:"):
+            return known
+    checksum = _checksum(path, algorithm)
     with suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(note) as file:
-            file.write(identity.encode())
-    return True
+            file.write(f"{checksum} {identity}".encode())
+    return checksum
+
+
+def _checksum(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return f"{algorithm}:{digest.hexdigest()}"
 
 
 def _identity(path: Path) -> str:

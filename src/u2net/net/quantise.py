@@ -37,7 +37,7 @@ maxF and .0003 of MAE on ECSSD."""
 _SHARING = ("Concat", "MaxPool", "Resize")  # operations whose results keep the scale of what goes in
 _LEVELS = 255  # of a map
 _LARGEST_WEIGHT = 127
-_LARGEST_PAIR = 2**15 - 1 - _LEVELS  # of two products; rounding two weights adds half a level of the map for each
+_LARGEST_PAIR = 2**15 - 2 - _LEVELS  # of two products; rounding two weights adds half a level of the map for each
 _ROOM = 1.1  # for larger values than the pictures have
 _NUM_JUDGES = 4  # pictures that tell which convolution does harm
 
@@ -228,9 +228,9 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, _Range]) 
             weight = weights[node.input[1]]
             highest = plan.highest(node.input[0], ranges)
             scale = _weight_scales(weight, highest, *scales[plan.group(node.input[0])])
-            values = np.round(weight / scale[:, None, None, None]).astype(np.int8)
-            sum_scale = (scale * scales[plan.group(node.input[0])][0]).astype(np.float32)
-            node.input[1] = write_weight(node.input[1], values, scale.astype(np.float32))
+            values = np.round(weight / scale[:, None, None, None]).astype(np.int8)  # so does u2net.models.integers
+            sum_scale = scale * np.float32(scales[plan.group(node.input[0])][0])
+            node.input[1] = write_weight(node.input[1], values, scale)
             if len(node.input) == 3:
                 limit = 2**31 - 1
                 bias = np.round(weights[node.input[2]] / sum_scale.astype(np.float64)).clip(-limit, limit)
@@ -249,7 +249,7 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, _Range]) 
     return written
 
 
-def _weight_scales(weight: Map, highest: Map, scale: float, zero: np.uint8) -> NDArray[np.float64]:
+def _weight_scales(weight: Map, highest: Map, scale: float, zero: np.uint8) -> Map:
     """The scale of each filter, (O,), of a weight (O, C, kh, kw): as fine as its largest number and its pairs allow.
 
     `highest` are the largest values of the input's channels, (C,), whose integers are value / scale + zero.
@@ -261,7 +261,7 @@ def _weight_scales(weight: Map, highest: Map, scale: float, zero: np.uint8) -> N
     of_one_sign = np.abs([products.clip(min=0), products.clip(max=0)])
     pairs = of_one_sign[:, :, 0::2] + of_one_sign[:, :, 1::2]  # neighbouring channels, as runtimes lay them out
     by_number = np.maximum(np.abs(weight).max(axis=(1, 2, 3)), 1e-8) / _LARGEST_WEIGHT
-    scales: NDArray[np.float64] = np.maximum(by_number, pairs.max(axis=(0, 2, 3, 4)) / _LARGEST_PAIR)
+    scales: Map = np.maximum(by_number, pairs.max(axis=(0, 2, 3, 4)) / _LARGEST_PAIR).astype(np.float32)
     return scales
 
 
