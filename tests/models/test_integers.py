@@ -7,7 +7,9 @@ import pytest
 from u2net.errors import InvalidModel
 from u2net.models import integers
 from u2net.models.card import Card
-from u2net.models.zoo import MODELS, Model
+from u2net.models.onnx_file import OnnxFile
+from u2net.models.onnx_sizes import check_sizes
+from u2net.models.zoo import MODELS, Model, find
 
 WEIGHT = np.random.default_rng(0).normal(0, 3, (2, 4, 3, 3)).astype(np.float32)
 SCALES = np.array([0.1, 0.2], np.float32)
@@ -42,7 +44,7 @@ def write_recipe(folder, made):
 
 def test_a_recipe_makes_integers_of_the_published_file_once(monkeypatch, source, tmp_path):
     found = integers.find_integers(source, TINY)
-    assert found == tmp_path / "cache" / "published-int8.onnx"
+    assert found == tmp_path / "cache" / "tiny-int8.onnx"
     assert found.read_bytes() == MADE
     monkeypatch.setattr(integers, "apply_recipe", None)
     assert integers.find_integers(source, TINY) == found
@@ -58,7 +60,7 @@ def test_what_the_recipe_was_not_tested_to_give_is_refused(source, tmp_path):
     write_recipe(tmp_path, b"something else")
     with pytest.raises(InvalidModel, match="not those that were tested"):
         integers.find_integers(source, TINY)
-    assert not (tmp_path / "cache" / "published-int8.onnx").exists()
+    assert not (tmp_path / "cache" / "tiny-int8.onnx").exists()
 
 
 def test_without_a_folder_to_keep_them_there_are_none(monkeypatch, source, tmp_path, caplog):
@@ -74,3 +76,17 @@ def test_without_a_recipe_they_lie_beside(tmp_path):
     path.with_name("a-int8.onnx").touch()
     assert integers.find_integers(path, None) == path.with_name("a-int8.onnx")
     assert not integers.is_proven(path, MODELS["u2netp"])
+
+
+def test_the_recipe_of_the_full_network_fits_its_file(monkeypatch, tmp_path):
+    """Where this machine has the file."""
+    path = find("u2net")
+    if path is None:
+        pytest.skip("this machine does not have the full network's file")
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    made = integers.find_integers(path, MODELS["u2net"])
+    file = OnnxFile.read(made)
+    assert file.is_int8
+    assert file.is_for_any_processor
+    assert file.card().sha256 == MODELS["u2net"].card.sha256
+    check_sizes(made, (320, 320))

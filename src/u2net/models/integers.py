@@ -29,10 +29,10 @@ def find_integers(path: Path, model: Model | None) -> Path | None:
     used only if its checksum is right. Where that folder cannot be written, there is none, and a warning is logged.
     """
     recipe = _recipe(model)
-    if recipe is None:
+    if recipe is None or model is None:
         beside = integers_beside(path)
         return beside if beside.is_file() else None
-    target = cache_folder() / integers_beside(path).name
+    target = cache_folder() / integers_beside(Path(model.file))
     note = target.with_name(f".{target.name}.sound")
     try:
         with np.load(recipe) as parts:

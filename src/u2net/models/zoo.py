@@ -88,7 +88,11 @@ _AS_TUNED: dict[str, Any] = {
 
 # Measured by the authors (paper, tables 3 and 4).
 _SMALL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.943, "ECSSD MAE, paper": 0.041}}
-_FULL: dict[str, Any] = {"scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, paper": 0.033}}
+_FULL: dict[str, Any] = {
+    "scores": {"ECSSD maxF, paper": 0.951, "ECSSD MAE, paper": 0.033},
+    "sha256": "4f14d21adff5729ca93b92bdb90c81166222b4cc267227a69d8b145b82d65d5c",
+    "num_parameters": 44_009_869,
+}
 
 _SMALL_AS_PUBLISHED = (4_574_861, "md5:8e83ca70e441ab06c318d82300c84806")
 
