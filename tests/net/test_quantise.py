@@ -95,7 +95,7 @@ def test_each_filter_uses_all_the_bits_that_its_pairs_leave():
     weight = np.array([[1, 0.5], [1, -1], [-0.2, -0.1]], np.float32).reshape(3, 2, 1, 1)
     full, empty = np.array([255, 255], np.float32), np.array([100, 0], np.float32)
     scale = _weight_scales(weight, full, 1, np.uint8(0))
-    np.testing.assert_allclose(scale, [255 * 1.5 / 32512, 1 / 127, 255 * 0.3 / 32512])
+    np.testing.assert_allclose(scale, [255 * 1.5 / 32511, 1 / 127, 255 * 0.3 / 32511])
     np.testing.assert_allclose(_weight_scales(weight, empty, 1, np.uint8(0)), [1 / 127, 1 / 127, 0.2 / 127])
 
 
