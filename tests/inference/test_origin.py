@@ -32,7 +32,7 @@ def _pixels() -> np.ndarray:
 
 def test_a_session_goes_to_spawned_processes(photograph, packaged):
     expected = np.asarray(remove(photograph, session=packaged, quality="coarse", only_mask=True)).astype(int)
-    cut = partial(remove, session=new_session(), quality="coarse", only_mask=True)
+    cut = partial(remove, session=new_session(runtime="onnxruntime"), quality="coarse", only_mask=True)
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
         first = pool.map(cut, [photograph])[0]
