@@ -8,18 +8,15 @@ here, for one picture of a known size. What shapes are made of, small tensors of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from u2net.errors import InvalidModel
-from u2net.models.onnx_graph import SMALL, TYPES, Node, read_graph
-
-Shape = tuple[int, ...]
-Value = NDArray[Any]
+from u2net.models.onnx_graph import SMALL, Node, read_graph
+from u2net.models.onnx_values import VALUES, Shape, Value
 
 # For each pixel: the numbers that are kept at one time, all that are computed, and the products. The full U²-Net has
 # 287, 2,100 (3,600 in integers) and 572,000.
@@ -48,12 +45,12 @@ class Sizes:
             until = node.attributes.get("end")
             self.values[node.outputs[0]] = np.array(self.of(node)[node.number("start") : until], np.int64)
         elif (
-            node.operation in _VALUES
+            node.operation in VALUES
             and all(value is not None for value in given)
             and (result is _known or math.prod(result(self, node)) <= SMALL)
         ):
             with np.errstate(all="ignore"):
-                value = np.asarray(_VALUES[node.operation](node, *given))
+                value = np.asarray(VALUES[node.operation](node, *given))
             if value.dtype != object and value.size <= SMALL:
                 self.values[node.outputs[0]] = value
         shape = result(self, node)
@@ -239,57 +236,6 @@ def _known(sizes: Sizes, node: Node) -> Shape:
     """Of operations that only make shapes out of shapes: their value is known."""
     return sizes.values[node.outputs[0]].shape
 
-
-def _gather(node: Node, data: Value, indices: Value) -> Value:
-    return np.take(data, indices.astype(np.int64), axis=node.number("axis"))
-
-
-def _sliced(node: Node, data: Value, *rest: Value) -> Value:
-    starts, ends, axes, steps = (
-        [int(n) for n in (rest[i].reshape(-1) if i < len(rest) else node.numbers(name, []))]
-        for i, name in enumerate(("starts", "ends", "axes", "steps"))
-    )
-    index = [slice(None)] * data.ndim
-    for i, axis in enumerate(axes or range(len(starts))):
-        index[axis] = slice(starts[i], ends[i], steps[i] if steps else 1)
-    return data[tuple(index)]
-
-
-def _axes(node: Node, rest: tuple[Value, ...]) -> Shape:
-    return tuple(int(axis) for axis in (rest[0].reshape(-1) if rest else node.numbers("axes", [])))
-
-
-def _divided(_node: Node, a: Value, b: Value) -> Value:
-    if a.dtype.kind == "f":
-        return np.asarray(a / b)
-    if min(a.min(), b.min()) < 0:  # which numpy and runtimes round to different sides
-        raise ValueError("a negative size")
-    return np.asarray(a // b)
-
-
-_ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum,
-}  # fmt: skip
-
-_UNTOLD = np.zeros(SMALL + 1)
-"""Stands for a value that shapes are not made of."""
-
-_VALUES: dict[str, Callable[..., Any]] = {
-    **{name: lambda _node, *given, function=function: function(*given) for name, function in _ELEMENTWISE.items()},
-    "Constant": lambda node: _UNTOLD if node.value is None else node.value,
-    "Div": _divided,
-    "Floor": lambda _node, data: np.floor(data),
-    "Ceil": lambda _node, data: np.ceil(data),
-    "Identity": lambda _node, data: data,
-    "Cast": lambda node, data: data.astype(TYPES[to]) if (to := node.number("to")) in TYPES else _UNTOLD,
-    "Concat": lambda node, *given: np.concatenate(given, axis=node.number("axis")),
-    "Gather": _gather,
-    "Slice": _sliced,
-    "Unsqueeze": lambda node, data, *rest: np.expand_dims(data, _axes(node, rest)),
-    "Squeeze": lambda node, data, *rest: np.squeeze(data, _axes(node, rest) or None),
-    "Reshape": lambda _node, data, shape: data.reshape([int(side) for side in shape.reshape(-1)]),
-}
-"""Small tensors from small tensors."""
 
 _LIKE_THEIR_FIRST = (
     *("Relu", "LeakyRelu", "PRelu", "Elu", "HardSwish", "Sigmoid", "HardSigmoid", "Softplus", "Tanh", "Clip"),
