@@ -128,6 +128,8 @@ def _listens(port):
 class _Worker:
     """A process as a supervisor sees it, which ends when it is asked to, or has ended by itself."""
 
+    end_code = 0
+
     def __init__(self, exitcode=None):
         self.exitcode = exitcode
         self.sentinel, self._end = os.pipe()
@@ -140,7 +142,7 @@ class _Worker:
     def terminate(self):
         if self.exitcode is None:
             os.close(self._end)
-            self.exitcode = 0
+            self.exitcode = self.end_code
 
 
 @pytest.fixture
@@ -193,6 +195,15 @@ def test_a_worker_that_dies_beside_one_that_works_is_replaced(supervise, caplog,
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert told[0] == ("WARNING", "a process ended by itself, and is replaced")
     assert told[1] == ("ERROR", "a process cannot be replaced: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(-signal.SIGTERM, 0), (128 + signal.SIGTERM, 0), (-signal.SIGKILL, 1), (1, 1)]
+)
+def test_a_worker_that_was_not_ready_ends_well_by_the_signal(supervise, code, expected):
+    unready = _Worker()
+    unready.end_code = code
+    assert supervise(_Worker(), unready) == expected
 
 
 def test_a_service_that_cannot_start_all_its_workers_keeps_none(supervise):

@@ -30,6 +30,8 @@ _ENDING_S = 2  # for the rest of answers that are being sent; requests are waite
 _YOUNG_S = 5.0
 _PAUSE_S = 1.0
 _WAITING = 2048  # connections that the system keeps until they are taken; uvicorn's own number
+_UNREADY = [code for number in (signal.SIGTERM, signal.SIGINT) for code in (128 + number, -number)]
+"""Exit codes of workers that a signal ends before they are ready; there is nothing to finish."""
 _CAUSES = {
     1: "it could not start, and its last lines say why",
     -getattr(signal, "SIGKILL", 9): "killed, perhaps for lack of memory: allow more, or give fewer --workers",
@@ -214,7 +216,8 @@ class _Supervisor:
                     LOGGER.error("a process cannot be replaced: %s", reason(error))
                 starts[worker] = time.monotonic()
         self._end(processes)
-        sys.exit(any(process.exitcode for process in processes))
+        well_ended = {0, *(_UNREADY if len(self._signals) == 1 else ())}
+        sys.exit(any(process.exitcode not in well_ended for process in processes))
 
     def _start(self, worker: int) -> BaseProcess:
         """Start a worker. Raises OSError."""
