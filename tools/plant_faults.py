@@ -62,7 +62,7 @@ FAULTS = (
     # models, inference
     Fault("weights in other files are read", "models/onnx_file.py",
           "(field == _TENSOR_LOCATION and value != _DEFAULT)", "False"),
-    Fault("a foreign file is trusted by its length", "models/zoo.py", "is_ours = ours and (", "is_ours = ("),
+    Fault("a file is not hashed", "models/zoo.py", "== model.checksum\n    return False", "!= ''\n    return False"),
     Fault("maps are not stretched", "models/transform.py", "if self.stretch and high > low", "if False"),
     Fault("the mirrored mask is turned upside down", "inference/session.py",
           "other.mask[:, ::-1]", "other.mask[::-1]", "inference/test_session.py cutout/test_remove.py"),
@@ -89,7 +89,8 @@ FAULTS = (
     Fault("a file that ends in a zero looks incomplete", "cutout/batch/watch.py", "_ZEROS = 64", "_ZEROS = 1"),
     Fault("pauses of a copy are not waited for", "cutout/batch/watch.py",
           "seen.is_taken, seen.is_doubtful = False, True", "seen.is_taken, seen.is_doubtful = True, True"),
-    Fault("a journal decides where to write", "cutout/batch/journal.py", 'or ".." in Path(target).parts', ""),
+    Fault("a journal decides where to write", "cutout/batch/tasks.py",
+          "before.target not in (None, *_possible(task))", "False"),
     # evaluation
     Fault("deviations divide by all", "evaluation/metrics/f_e_s_measure.py",
           "/ (num - 1)) if num > 1", "/ num) if num > 1"),
