@@ -8,6 +8,7 @@ is written in integers, calibrated on 32 of them. What is kept is the file witho
 import argparse
 import hashlib
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from u2net.evaluation.dataset import list_sources
-from u2net.images.load import load_image
+from u2net.evaluation.dataset import list_sources, spread
 from u2net.models.integers import apply_recipe
 from u2net.models.zoo import MODELS, WEIGHTS, recognise
 from u2net.net import load_checkpoint
 from u2net.net.export import to_onnx
-from u2net.net.quantise import quantise
+from u2net.net.quantise import NUM_PICTURES, export_int8
 
 SMALL = 1024  # bytes of a weight that stays in the recipe
 
@@ -38,24 +38,22 @@ def main() -> None:
         sys.exit(f"{arguments.source} is not the published file of {arguments.name}")
     network, found = load_checkpoint(arguments.source)
     card = replace(model.card, sha256=found.sha256, num_parameters=found.num_parameters)
-    sources = list_sources(arguments.pictures)
-    chosen = sources[:: max(1, len(sources) // 32)][:32]
-    exported = to_onnx(network, card)
-    seen = [card.transform.preprocess(load_image(source.read()).view())[None] for source in chosen]
-    made = quantise(exported, seen)
-    print(f"integers differ by {made.difference:.4f}; {made.num_float} convolutions in float32")
-    print(f"the card: sha256 {card.sha256}, {card.num_parameters:,} parameters")
-    parts = cut(made.model, exported, arguments.source)
+    chosen = spread(list_sources(arguments.pictures), NUM_PICTURES)
+    with tempfile.TemporaryDirectory() as folder:
+        integers = Path(folder, "integers.onnx")
+        difference, num_float = export_int8(network, integers, card, (source.read() for source in chosen))
+        print(f"integers differ by {difference:.4f}; {num_float} convolutions in float32")
+        print(f"the card: sha256 {card.sha256}, {card.num_parameters:,} parameters")
+        parts = cut(integers.read_bytes(), to_onnx(network, card), arguments.source.read_bytes())
     path = WEIGHTS / f"{arguments.name}-int8.npz"
     np.savez_compressed(path, **parts)
     assert hashlib.sha256(apply_recipe(parts, arguments.source)).hexdigest() == str(parts["sha256"])
     print(f"{path}: {path.stat().st_size:,} bytes, for a file of sha256 {parts['sha256']}")
 
 
-def cut(integers: onnx.ModelProto, exported: onnx.ModelProto, source: Path) -> dict[str, np.ndarray]:
-    """The arrays of a recipe; see `u2net.models.integers.apply_recipe`."""
-    content, published = integers.SerializeToString(deterministic=True), source.read_bytes()
-    tensors = {tensor.name: tensor for tensor in integers.graph.initializer}
+def cut(content: bytes, exported: onnx.ModelProto, published: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a recipe, for the content of a file of integers; see `u2net.models.integers.apply_recipe`."""
+    tensors = {tensor.name: tensor for tensor in onnx.ModelProto.FromString(content).graph.initializer}
     original = {tensor.name: numpy_helper.to_array(tensor) for tensor in exported.graph.initializer}
     weights = []
     for name, tensor in tensors.items():

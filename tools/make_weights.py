@@ -16,15 +16,12 @@ from pathlib import Path
 
 import onnx
 
-from u2net.evaluation.dataset import list_sources
+from u2net.evaluation.dataset import list_sources, spread
 from u2net.models.card import METADATA_KEY
 from u2net.models.onnx_file import OnnxFile
-from u2net.models.zoo import MODELS, integers_beside
+from u2net.models.zoo import MODELS, WEIGHTS, integers_beside, recognise
 from u2net.net import export_onnx, load_checkpoint
-from u2net.net.quantise import export_int8
-
-OFFICIAL_MD5 = "8e83ca70e441ab06c318d82300c84806"  # of u2netp.onnx, as rembg checks it
-FOLDER = Path("src/u2net/models/weights")
+from u2net.net.quantise import NUM_PICTURES, export_int8
 
 
 def main() -> None:
@@ -35,18 +32,16 @@ def main() -> None:
     packaged = [name for name, model in MODELS.items() if model.url is None]
     parser.add_argument("--name", choices=packaged, default=packaged[0])
     arguments = parser.parse_args()
-    content = arguments.source.read_bytes()
-    if arguments.name == "u2netp" and hashlib.md5(content, usedforsecurity=False).hexdigest() != OFFICIAL_MD5:
-        sys.exit(f"{arguments.source} is not the official u2netp.onnx: its MD5 is not {OFFICIAL_MD5}")
     model = MODELS[arguments.name]
-    network, target = load_checkpoint(arguments.source).network, FOLDER / model.file
+    if arguments.name == "u2netp" and recognise(arguments.source) is not model:
+        sys.exit(f"{arguments.source} is not the official u2netp.onnx: its checksum is another")
+    network, target = load_checkpoint(arguments.source).network, WEIGHTS / model.file
     is_packaged = target.exists() and arguments.source.samefile(target)
     if not is_packaged:
         export_onnx(network, target, model.card, half=arguments.name != "u2netp")
         note(target)
     if arguments.pictures:
-        pictures = list_sources(arguments.pictures)
-        chosen = pictures[:: max(1, len(pictures) // 32)][:32]
+        chosen = spread(list_sources(arguments.pictures), NUM_PICTURES)
         difference, num_float = export_int8(
             network, integers_beside(target), model.card, (picture.read() for picture in chosen)
         )

@@ -39,11 +39,11 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     cannot be written, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = new_part(path.parent)
     try:
         # Plain open, unlike tempfile, gives the permissions that the umask asks for.
         with temporary.open("xb") as file:
-            _lock(file.fileno())
+            lock(file.fileno())
             _keep_permissions(path, temporary)
             yield file
             file.flush()
@@ -73,7 +73,12 @@ def _keep_permissions(path: Path, temporary: Path) -> None:
         temporary.chmod(mode)
 
 
-def _lock(descriptor: int) -> bool:
+def can_lock() -> bool:
+    """Whether `lock` means anything here."""
+    return fcntl is not None
+
+
+def lock(descriptor: int) -> bool:
     """Whether nobody else holds a file; it is ours then until it is closed. Yes where that cannot be asked."""
     if fcntl is not None:
         try:
@@ -85,13 +90,23 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+def new_part(folder: Path) -> Path:
+    """A name for what is being written in a folder, and gets another when it is whole."""
+    return folder / f".{secrets.token_hex(8)}.part"
+
+
+def parts(folder: Path) -> Iterator[Path]:
+    """What has such a name in a folder, which need not exist."""
+    return folder.glob(f".{'[0-9a-f]' * 16}.part")
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left of `atomic_write`, but nothing that is being written. It need not exist."""
-    for part in folder.glob(f".{'[0-9a-f]' * 16}.part"):
+    for part in parts(folder):
         with contextlib.suppress(OSError):
             descriptor = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
             try:
-                is_left = stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor)
+                is_left = stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor)
             finally:
                 os.close(descriptor)
             if is_left:

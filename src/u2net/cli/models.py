@@ -60,13 +60,13 @@ def info(model: str, size: tuple[int, int] | None, as_json: bool) -> None:
     with one_line_errors():
         from u2net.inference.profile import measure
         from u2net.models.onnx_file import OnnxFile
-        from u2net.models.zoo import MODELS, recognise, resolve
+        from u2net.models.zoo import resolve, row_of
 
         path = resolve(model, progress=sys.stderr.isatty())
         with _as_onnx(path) as onnx_path:
             file = OnnxFile.read(onnx_path)
-            known = MODELS.get(model) or (None if file.has_card else recognise(path))
-            card = file.card(known.card if known else None)
+            row = row_of(model, file)
+            card = file.card(row.card if row else None)
             size = size or card.transform.size
             cost = measure(onnx_path, size)
     facts = asdict(card) | {"file": str(path), "num_bytes": path.stat().st_size, "size": size} | asdict(cost)

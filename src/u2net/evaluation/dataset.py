@@ -159,6 +159,11 @@ def list_sources(root: Path) -> list[Source]:
     return sorted(sources, key=lambda source: source.name)
 
 
+def spread(sources: list[Source], num: int) -> list[Source]:
+    """So many of these, or all if there are fewer, at equal distances."""
+    return sources[:: max(1, len(sources) // num)][:num]
+
+
 def _files_below(root: Path) -> list[Path]:
     """The files below a folder, and below those that links in it lead to."""
     files: list[Path] = []

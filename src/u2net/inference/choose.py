@@ -15,9 +15,9 @@ from u2net.models.zoo import Model, integers_beside
 
 
 def choose(
-    file: OnnxFile, model: Model | None, size: tuple[int, int], runtime: Runtime, precision: Precision
+    file: OnnxFile, model: Model | None, card: Card, runtime: Runtime, precision: Precision
 ) -> tuple[Path, str, Number]:
-    """The file to open, the runtime and the precision, for pictures of `size` = (width, height).
+    """The file to open, the runtime and the precision, for weights and pictures of the size that `card` tells of.
 
     A runtime or precision that was named is used. Otherwise the runtime is OpenVINO where it is installed and ONNX
     Runtime has no GPU, else ONNX Runtime; and the precision is fp32. Only if neither is named are integers used: with
@@ -43,8 +43,8 @@ def choose(
         return file.path, chosen, wanted  # type: ignore[return-value]
     is_free = runtime == "auto" and chosen == "openvino"
     integers = find_integers(file.path, model) if wanted == "int8" or is_free else None
-    if integers and _serves(integers, file.card(model.card if model else None), size):
-        if wanted == "int8" or _is_as_good(integers):
+    if integers and _serves(other := OnnxFile.read(integers), card):
+        if wanted == "int8" or _has_vnni() or other.is_for_any_processor:
             return integers, chosen, "int8"
     elif wanted == "int8":
         name = integers_beside(file.path).name
@@ -52,14 +52,14 @@ def choose(
     return file.path, chosen, "fp32"
 
 
-def _serves(integers: Path, expected: Card, size: tuple[int, int]) -> bool:
-    """Whether a file of integers has the weights of a card, and takes pictures of this size."""
-    other = OnnxFile.read(integers)
+def _serves(integers: OnnxFile, expected: Card) -> bool:
+    """Whether a file of integers has the weights of a card, and takes pictures of its size."""
     try:
-        card = other.card()
+        card = integers.card()
     except InvalidModel:
         return False
-    return other.is_int8 and card.sha256 == expected.sha256 != "" and card.transform.size == size
+    has_weights = card.sha256 == expected.sha256 != ""
+    return integers.is_int8 and has_weights and card.transform.size == expected.transform.size
 
 
 def has_gpu() -> bool:
@@ -69,12 +69,8 @@ def has_gpu() -> bool:
     return PROVIDERS["cuda"] in onnxruntime.get_available_providers()
 
 
-def _is_as_good(integers: Path) -> bool:
-    """Whether a file of integers loses nothing on this processor: any file with VNNI, else those whose sums fit."""
-    return _has_vnni() or OnnxFile.read(integers).is_for_any_processor
-
-
 def _has_vnni() -> bool:
+    """Whether any integers lose nothing on this processor; without VNNI only those whose sums fit 16 bits do not."""
     if "BF16" in processor_numbers():  # every x86 processor with BF16 has VNNI too
         return True
     try:

@@ -20,7 +20,7 @@ from u2net.models.integers import is_proven
 from u2net.models.onnx_file import OnnxFile
 from u2net.models.onnx_sizes import check_sizes
 from u2net.models.transform import Transform
-from u2net.models.zoo import MODELS, cache_folder, recognise, resolve
+from u2net.models.zoo import cache_folder, resolve, row_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -80,11 +80,11 @@ def new_session(
     if (threads is not None and threads < 1) or (providers is not None and not providers):
         raise ValueError("threads is 1 or more, and providers are at least one")
     file = OnnxFile.read(path)
-    model = MODELS.get(fspath(model_name)) or (None if file.has_card else recognise(path))
+    model = row_of(fspath(model_name), file)
     card = file.card(model.card if model else None)
     if transform is not None:
         card = replace(card, transform=transform)
-    path, chosen, number = choose(file, model, card.transform.size, runtime, precision)
+    path, chosen, number = choose(file, model, card, runtime, precision)
     if model is None or (path != file.path and not is_proven(path, model)):
         check_sizes(path, card.transform.size)
     _log.debug("%s runs %s in %s", chosen, path.name, number)

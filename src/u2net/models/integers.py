@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.errors import InvalidModel, reason
-from u2net.models.sound import noted_checksum
-from u2net.models.zoo import WEIGHTS, Model, cache_folder, integers_beside
+from u2net.models.zoo import WEIGHTS, Model, cache_folder, integers_beside, known_checksum
 from u2net.system import atomic_write
 
 _log = logging.getLogger(__name__)
@@ -33,11 +32,10 @@ def find_integers(path: Path, model: Model | None) -> Path | None:
         beside = integers_beside(path)
         return beside if beside.is_file() else None
     target = cache_folder() / integers_beside(Path(model.file))
-    note = target.with_name(f".{target.name}.sound")
     try:
         with np.load(recipe) as parts:
             checksum = f"sha256:{parts['sha256']}"
-            if not target.is_file() or noted_checksum(target, "sha256", note) != checksum:
+            if not target.is_file() or known_checksum(target, "sha256") != checksum:
                 _log.info("making %s from %s, once", target.name, path)
                 _make(dict(parts), path, target)
     except OSError as error:

@@ -19,6 +19,7 @@ from typing import Any
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
 from u2net.models.card import Card
 from u2net.models.download import fetch
+from u2net.models.onnx_file import OnnxFile
 from u2net.models.sound import has_checksum, noted_checksum
 from u2net.models.transform import Transform
 
@@ -144,7 +145,12 @@ def recognise(path: Path) -> Model | None:
     num_bytes = path.stat().st_size
     if all(num_bytes != length for length, _ in published):
         return None
-    return published.get((num_bytes, _noted(path, "md5")))
+    return published.get((num_bytes, known_checksum(path, "md5")))
+
+
+def row_of(name: str, file: OnnxFile) -> Model | None:
+    """The row of `MODELS` with a name, or that of a file that says nothing of itself and is recognised; else None."""
+    return MODELS.get(name) or (None if file.has_card else recognise(file.path))
 
 
 def resolve(name_or_path: str | os.PathLike[str], *, progress: bool = False) -> Path:
@@ -273,9 +279,10 @@ def _is_sound(path: Path, model: Model) -> bool:
     if model.url is None:
         return True
     with contextlib.suppress(OSError):
-        return _noted(path, model.checksum.partition(":")[0]) == model.checksum
+        return known_checksum(path, model.checksum.partition(":")[0]) == model.checksum
     return False
 
 
-def _noted(path: Path, algorithm: str) -> str:
+def known_checksum(path: Path, algorithm: str) -> str:
+    """The checksum of a file, as in "md5:…", noted in the cache folder. Raises OSError for one that cannot be read."""
     return noted_checksum(path, algorithm, cache_folder() / f".{path.name}.sound")

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import re
-import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.net.model import U2Net
-from u2net.system import sha256_of, sync
+from u2net.system import new_part, parts, sha256_of, sync
 from u2net.training.config import TrainConfig
 from u2net.training.optimizer import Average, freeze, new_optimizer
 from u2net.training.parallel import World
@@ -31,7 +30,6 @@ _SUMS = "SHA256SUMS"
 _STATE = "state.safetensors"
 _FACTS = "u2net.run"
 _NAME = re.compile(r"step-\d{8,}")
-_OURS = re.compile(r"\.[0-9a-f]{16}\.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -53,9 +51,8 @@ def save_snapshot(folder: Path, snapshot: Snapshot, also: Callable[[Path], objec
     deleted to make room. Raises OSError if that is not enough; the sound one is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.iterdir():
-        if _OURS.fullmatch(leftover.name):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in parts(folder):
+        shutil.rmtree(leftover, ignore_errors=True)
     set_aside(folder, snapshot.step)
     try:
         path = _write(folder, snapshot, also)
@@ -101,7 +98,7 @@ def set_aside(folder: Path, step: int) -> None:
 
 def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> Path:
     path = folder / f"step-{snapshot.step:08d}"
-    temporary = folder / f".{secrets.token_hex(8)}.part"
+    temporary = new_part(folder)
     try:
         temporary.mkdir()
         tensors = {key: value.detach().cpu().contiguous() for key, value in snapshot.tensors.items()}

@@ -13,12 +13,7 @@ from typing import Any, Self, get_args
 from u2net.cutout.batch.plan import Outcome
 from u2net.cutout.cutter import Status
 from u2net.errors import ConfigMismatch, FolderInUse, U2NetError
-from u2net.system import new_folder, sync
-
-try:
-    import fcntl
-except ImportError:  # there is none on Windows
-    fcntl = None  # type: ignore[assignment]
+from u2net.system import can_lock, lock, new_folder, sync
 
 NAME = "u2net-journal.jsonl"
 """The journal's file in an output folder."""
@@ -104,15 +99,10 @@ class Journal:
         self._append({"ended": True})
 
     def _lock(self) -> None:
-        if fcntl is None:
+        if not can_lock():
             self._lock_beside()
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderInUse(f"another run writes to {self.output}") from None
-        except OSError:  # a network disk without locks
-            return
+        elif not lock(self._file):
+            raise FolderInUse(f"another run writes to {self.output}")
 
     def _lock_beside(self) -> None:
         """Lock a file of its own: on Windows nobody else could read the journal while it is locked."""
