@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper
 from pictures import ROOT
 
 from u2net import Transform
@@ -64,10 +62,11 @@ def test_where_something_lacks_float32_is_taken(machine, lacking, runtime):
 @pytest.mark.parametrize(("key", "precision"), [("u2net.pairs", "int8"), ("u2net.other", "fp32")])
 def test_without_vnni_only_integers_are_taken_whose_sums_fit_16_bits(machine, tmp_path, key, precision):
     """0.1.0 wrote others."""
+    onnx = pytest.importorskip("onnx")
     copies = [shutil.copy(path, tmp_path) for path in (FLOAT, INTEGERS)]
     integers = onnx.load(copies[1])
     kept = {entry.key: entry.value for entry in integers.metadata_props if entry.key != "u2net.pairs"}
-    helper.set_model_props(integers, kept | {key: "16 bits"})
+    onnx.helper.set_model_props(integers, kept | {key: "16 bits"})
     onnx.save(integers, copies[1])
     machine(vnni=False)
     assert choose(copies[0], SIZE, "auto", "auto")[2] == precision
