@@ -3,13 +3,18 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 from pictures import ROOT
 
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
+from u2net.models.transform import Transform
 
 RED_MODEL = ROOT / "tests/golden/red.onnx"
 """Takes what is more red than blue for the subject: for commands in processes, where what is seen does not matter."""
@@ -62,3 +67,22 @@ def remembered_session(name: str) -> Session:
         return new_session(name, runtime="onnxruntime", precision="fp32", threads=1)
 
     return Session(RememberedNetwork(lambda: open_model().backend), open_model().card)
+
+
+@contextmanager
+def open_anywhere(path: Path, runtime: str, transform: Transform | None = None) -> Iterator[Session]:
+    """A session in a runtime, or in torch, of one thread: waiting for each other, several take minutes on a busy
+    machine. Skips the test where the runtime is not installed."""
+    if runtime != "torch":
+        pytest.importorskip(runtime)
+        yield new_session(path, runtime=runtime, threads=1, transform=transform)
+        return
+    torch = pytest.importorskip("torch")
+    from u2net.net.backend import torch_backend
+    from u2net.net.weight_files import load_checkpoint
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    network, card = load_checkpoint(path)
+    yield Session(torch_backend(network), replace(card, transform=transform or card.transform))
+    torch.set_num_threads(before)

@@ -5,10 +5,10 @@ import sys
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from networks import open_anywhere
 from pictures import DISPLAY_P3, ROOT, read_image, rgb_profile, saved
 from PIL import Image
 
@@ -23,33 +23,11 @@ from u2net.models.card import Card
 WEIGHTS = ROOT / "src/u2net/models/weights/u2netp.onnx"
 
 
-def _open(runtime: str, transform: Transform | None = None) -> Iterator[Session]:
-    """A session of one thread: waiting for each other, several take minutes on a busy machine."""
-    if runtime != "torch":
-        pytest.importorskip(runtime)
-        yield new_session(WEIGHTS, runtime=runtime, threads=1, transform=transform)
-        return
-    torch = pytest.importorskip("torch")
-    from u2net.net.backend import torch_backend
-    from u2net.net.weight_files import load_checkpoint
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    network, card = load_checkpoint(WEIGHTS)
-    yield Session(torch_backend(network), replace(card, transform=transform or card.transform))
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module", params=[*RUNTIMES, "torch"])
-def any_runtime(request) -> Iterator[Session]:
-    """The authors' model in each runtime."""
-    yield from _open(request.param)
-
-
 @pytest.fixture(scope="module", params=[*RUNTIMES, "torch"])
 def any_small(request) -> Iterator[Session]:
-    """The same at 64×64, where what it sees does not matter."""
-    yield from _open(request.param, Transform(size=(64, 64)))
+    """The authors' model in each runtime at 64×64, where what it sees does not matter."""
+    with open_anywhere(WEIGHTS, request.param, Transform(size=(64, 64))) as session:
+        yield session
 
 
 def _noise(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -60,24 +38,6 @@ def _mean_session(**transform) -> Session:
     """A session whose network answers with the mean of its three channels."""
     transform = Transform(mean=(0, 0, 0), std=(1, 1, 1), divisor="255", stretch=False, **transform)
     return Session(lambda batch: batch.mean(axis=1, keepdims=True), Card("mean", transform))
-
-
-def test_the_demo_photograph_gives_the_map_that_the_authors_steps_give(any_runtime, photograph):
-    theirs = np.asarray(read_image(ROOT / "tests/golden/coffee.u2netp.png")).astype(int)
-    difference = np.abs(any_runtime.mask(photograph) - theirs)
-    assert difference.max() <= 1
-    assert difference.mean() < 0.0005 * 255
-
-
-@pytest.mark.parametrize("name", ["girl", "hockey", "im_21", "whisk"])
-def test_png_pictures_give_the_authors_published_maps_within_one_grey_level(any_runtime, data, name):
-    theirs = np.asarray(read_image(data / f"parity/{name}.u2netp.png").convert("L")).astype(int)
-    assert np.abs(any_runtime.mask(data / f"parity/{name}.png") - theirs).max() <= 1
-
-
-def test_a_jpeg_gives_the_authors_published_map_up_to_decoding(any_runtime, data):
-    theirs = np.asarray(read_image(data / "parity/horse.u2netp.png").convert("L")).astype(int)
-    assert np.abs(any_runtime.mask(data / "parity/horse.jpg") - theirs).mean() <= 0.0005 * 255
 
 
 def test_our_file_gives_what_the_official_file_gives(data, u2netp, photograph):
