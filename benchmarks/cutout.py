@@ -8,7 +8,7 @@ keeps its session, from the bytes of a JPEG to the bytes of a PNG. Ours goes in 
 OpenVINO in fp32; by the fastest runtime and precision that is installed; and as it comes, which refines outlines too.
 What steps of our pipeline give is then measured by taking each away. With --json, results are written to FILE, and as
 Markdown beside it. The first time, rembg is installed into `.peers`, which needs a network, unless --peer names an
-interpreter that has it.
+interpreter that has it. Where rembg cannot download its model, it is given ours; its weights are the same.
 
 The pictures are the demo photograph, enlarged, with its own fine detail (what a blur of one pixel takes away) laid over
 as tiles, for photographs look alike at every scale, and saved as JPEG: 1.4 bytes a pixel as PNG, where photographs
@@ -52,7 +52,7 @@ def main() -> None:
     """Set rembg up, ask both sides in turn, take steps away, print, write if asked."""
     parser = new_parser(__doc__, "1 and 12 MP in 3 rounds, and no steps")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="one photograph instead of the three sizes")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="an ONNX file that both can run  [default: u2netp]")
+    parser.add_argument("--model", metavar="MODEL", help="a name or an ONNX file that both can run  [default: u2netp]")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="how ours goes")
     parser.add_argument("--rounds", type=int, help="[default: 7, or 3 with --quick]")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has it  [default: one in .peers]")
@@ -65,15 +65,15 @@ def main() -> None:
     if arguments.draw:
         draw(*arguments.draw)
         return
-    from u2net.models.zoo import find  # rembg's interpreter has none of ours
+    from u2net.models.zoo import resolve  # rembg's interpreter has none of ours
 
     python = arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")
     num_rounds = arguments.rounds or (3 if arguments.quick else 7)
     sizes = [name for name in SIZES if not (arguments.quick and name == "48 MP")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = arguments.model or find("u2netp")
-        if arguments.model:  # which rembg takes under the name of another
+        model = resolve(arguments.model or "u2netp")
+        if arguments.model or not has_its_model(python):  # which rembg takes under the name of another
             shutil.copy(model, folder / "u2netp.onnx")
             os.environ |= {"U2NET_HOME": name, "MODEL_CHECKSUM_DISABLED": "1"}
         photos = {arguments.photo.name: arguments.photo} if arguments.photo else draw_apart(sizes, folder)
@@ -83,6 +83,12 @@ def main() -> None:
     about = f"{model.name}; {named(packages)}; ratios are of times by the clock, processors' seconds are in brackets"
     facts = {"model": model.name, "versions": packages, "rows": rows, "steps": steps}
     publish(arguments, facts, to_markdown(rows, steps), about)
+
+
+def has_its_model(python: str) -> bool:
+    """Whether rembg has its own file of U²-Net†, or can download it."""
+    asked = [python, "-c", "import rembg; rembg.new_session('u2netp')"]
+    return not subprocess.run(asked, capture_output=True, check=False).returncode
 
 
 def draw_apart(names: list[str], folder: Path) -> dict[str, Path]:

@@ -4,12 +4,14 @@
 
 Times are those of the processor for one thread, so that other work on the machine does not count; with more threads
 they are the clock's, and the machine should have nothing else to do. The ways take turns.
-U²-Net† is the packaged `u2netp`; the full network has drawn weights, for its time alone. The floor is the network's
-multiplications at the rate of a wide convolution in torch. Accuracy is that of every N-th picture of the data set (all
-of them by default), its mean over the data set. With --json, results are written to FILE, and as Markdown beside it.
+U²-Net† is the packaged `u2netp`; the full network is `u2net`, which is downloaded where it is not at hand. The floor is
+the network's multiplications at the rate of a wide convolution in torch. Memory is the most that a process holds which
+opens a model and looks at one picture. Accuracy is that of every N-th picture of the data set (all of them by default),
+its mean over the data set. With --json, results are written to FILE, and as Markdown beside it.
 """
 
-import tempfile
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +31,10 @@ from u2net.evaluation.metrics import MAE, FMeasure
 from u2net.inference.open import new_session
 from u2net.inference.profile import WAYS, measure
 from u2net.inference.runtimes import RUNTIMES
-from u2net.models.card import Card
-from u2net.models.zoo import integers_beside, resolve
-from u2net.net import U2NET, U2Net, export_onnx, quantise
+from u2net.models.zoo import resolve
 
 SIZE = (320, 320)
+NETWORKS = {"U²-Net†": "u2netp", "U²-Net": "u2net"}
 PACKAGES = ("u2net", *RUNTIMES, "torch")
 Ways = dict[tuple[str, str], Session]
 
@@ -50,46 +51,26 @@ def main() -> None:
     torch.set_num_threads(1)
     rates = {name: macs_per_second(kind) for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        networks = {"U²-Net†": lambda: resolve("u2netp")} | (
-            {} if arguments.quick else {"U²-Net": lambda: draw(Path(folder))}
-        )
-        for name, find in networks.items():
-            path = find()
-            ways = open_all(path, arguments.threads)
-            macs = measure(path, SIZE).num_macs
-            floors = {p: 1000 * macs / rate / arguments.threads for p, rate in rates.items()}
-            found = time_all(ways, floors, arguments.rounds, process_time if arguments.threads == 1 else perf_counter)
-            if name == "U²-Net†" and arguments.data:
+    for network, model in NETWORKS.items():
+        if arguments.quick and network == "U²-Net":
+            continue
+        path = resolve(model)
+        ways = open_all(path, arguments.threads)
+        macs = measure(path, SIZE).num_macs
+        floors = {p: 1000 * macs / rate / arguments.threads for p, rate in rates.items()}
+        found = time_all(ways, floors, arguments.rounds, process_time if arguments.threads == 1 else perf_counter)
+        for row, (way, session) in zip(found, ways.items(), strict=True):
+            row["MiB"] = round(peak_mib(model, *way, arguments.threads))
+            if arguments.data:
                 whole = open_dataset(arguments.data)
                 data = replace(whole, examples=every(whole.examples, arguments.every, quick=arguments.quick))
-                for row, session in zip(found, ways.values(), strict=True):
-                    scores = evaluate(data, session, measures=[FMeasure, MAE]).scores
-                    row |= {"maxF": round(scores["maxF"], 4), "MAE": round(scores["MAE"], 4), "pictures": len(data)}
-            rows += [{"network": name, **row} for row in found]
+                scores = evaluate(data, session, measures=[FMeasure, MAE]).scores
+                row |= {"maxF": round(scores["maxF"], 4), "MAE": round(scores["MAE"], 4), "pictures": len(data)}
+        rows += [{"network": network, **row} for row in found]
     packages, num = versions(*PACKAGES), arguments.threads
     times = "one thread, its own time" if num == 1 else f"{num} threads, by the clock"
     facts = {"threads": num, "versions": packages, "rows": rows}
     publish(arguments, facts, to_markdown(rows), f"{times}; {named(packages)}")
-
-
-def draw(folder: Path) -> Path:
-    """The full network with drawn weights and statistics of its own, in float32 and in integers."""
-    torch.manual_seed(0)
-    network = U2Net(U2NET).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    noise = torch.nn.functional.interpolate(torch.randn(2, 3, 20, 20), size=(320, 320), mode="bilinear")
-    with torch.no_grad():
-        network(noise)
-    network.eval()
-    path = folder / "full.onnx"
-    export_onnx(network, path, Card("full"))
-    seen = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), dtype=np.uint8)
-    quantise.TOLERANCE = 1.0  # drawn weights have no accuracy to keep
-    quantise.export_int8(network, integers_beside(path), Card("full"), list(seen))
-    return path
 
 
 def open_all(path: Path, threads: int) -> Ways:
@@ -131,6 +112,23 @@ def time_all(ways: Ways, floors: dict[str, float], rounds: int, clock: Callable[
     return rows
 
 
+def peak_mib(model: str, runtime: str, precision: str, threads: int) -> float:
+    """The most memory of a process that opens a model in this way and looks at one picture.
+
+    The model has been opened so before, and what is kept of that (integers, compiled networks) is at hand.
+    """
+    code = (
+        "import sys, numpy as np; from sides import memory_mib; from u2net import new_session\n"
+        "model, runtime, precision, threads = sys.argv[1:]\n"
+        "new_session(model, runtime=runtime, precision=precision, threads=int(threads))"
+        ".mask(np.zeros((400, 600, 3), np.uint8))\n"
+        "print(memory_mib('VmHWM'))"
+    )
+    asked = [sys.executable, "-c", code, model, runtime, precision, str(threads)]
+    answer = subprocess.run(asked, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True, check=True)
+    return float(answer.stdout)
+
+
 def macs_per_second(kind: torch.dtype, channels: int = 256, side: int = 64) -> float:
     """The best rate of a wide 3×3 convolution in torch here; faster than its matrix product in float32 on AMD."""
     layout = torch.channels_last
@@ -147,17 +145,18 @@ def macs_per_second(kind: torch.dtype, channels: int = 256, side: int = 64) -> f
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """The table."""
-    head = ["network", "runtime", "precision", "ms", "ratio to ONNX Runtime fp32", "times the floor", "maxF", "MAE"]
+    numbers = ["ms", "ratio to the first", "times the floor", "MiB", "maxF", "MAE"]
     cells = (
         [
             *(row[key] for key in ("network", "runtime", "precision", "ms")),
             with_spread(row),
             row["floor"] or "",
+            row["MiB"],
             *(f"{row[key]:.4f}" if key in row else "" for key in ("maxF", "MAE")),
         ]
         for row in rows
     )
-    return table(head, cells, num_text=3)
+    return table(["network", "runtime", "precision", *numbers], cells, num_text=3)
 
 
 if __name__ == "__main__":
