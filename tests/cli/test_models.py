@@ -13,7 +13,9 @@ def test_the_list_names_every_model(here):
 
 
 def test_the_list_for_people_has_a_line_for_each_model(here):
-    assert len(here("models", "list").stdout.splitlines()) == len(MODELS)
+    lines = here("models", "list").stdout.decode().splitlines()
+    assert all(model.purpose in line for line, model in zip(lines, MODELS.values(), strict=True))
+    assert "176.0 MB" in lines[2]
 
 
 def test_info_tells_parameters_work_and_feeding(here):

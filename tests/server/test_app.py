@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from u2net import __version__
 from u2net.models import DEFAULT
+from u2net.models.zoo import MODELS
 from u2net.server.monitoring import Calm, JsonFormatter
 
 from .running import everything, opener, picture, running
@@ -22,6 +23,7 @@ def test_the_version(place):
     version = place.get("/version").json()
     assert version["version"] == __version__
     assert version["models"] == [DEFAULT]
+    assert version["purposes"] == {DEFAULT: MODELS[DEFAULT].purpose}
 
 
 def test_figures_can_be_read_by_prometheus(place):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from u2net.models.zoo import MODELS
+
 from .browser import brush, chromium, downloaded, drop, opened, wait_for
 from .running import opener, running
 
@@ -173,6 +175,22 @@ def test_a_colour_is_put_behind_all_results(one):
     result = pixels(downloaded(one, "Download")[1])
     assert tuple(result[0, 0]) == (*YELLOW, 255)
     assert tuple(result[150, 200]) == (*RED, 255)
+
+
+def test_a_model_can_be_chosen_and_says_what_it_is_for(browser):
+    with (
+        running(opener(red_is_subject), models=("u2netp", "u2net", "mine.onnx")) as place,
+        opened(browser, place) as page,
+    ):
+        drop(page, {"disc.png": disc()})
+        wait_for(page, 1)
+        choice = page.get_by_label("Model")
+        says = [
+            page.locator("#purpose").text_content()
+            for name in ("u2netp", "u2net", "mine")
+            if choice.select_option(name)
+        ]
+        assert says == [MODELS["u2netp"].purpose, MODELS["u2net"].purpose, ""]
 
 
 def test_another_colour_is_put_behind(one):

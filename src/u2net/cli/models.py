@@ -27,22 +27,29 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(as_json: bool) -> None:
-    """List every model known by name, and whether this machine has it."""
+    """List the models that have a name: where each is, how large its file is, and what to take it for."""
     with one_line_errors():
         from u2net.models.zoo import MODELS, find
 
         rows = []
         for model in MODELS.values():
             path = find(model.name)
-            where = "packaged" if model.url is None else "here" if path else "to download"
             rows.append(
-                {"name": model.name, "where": where, "licence": model.card.licence, "source": model.card.source}
+                {
+                    "name": model.name,
+                    "where": "packaged" if model.url is None else "here" if path else "to download",
+                    "num_bytes": path.stat().st_size if path else model.num_bytes,
+                    "purpose": model.purpose,
+                    "licence": model.card.licence,
+                    "source": model.card.source,
+                }
             )
         if as_json:
             say_json(json.dumps(rows, indent=2))
             return
         for row in rows:
-            say(f"{row['name']:<16} {row['where']:<12} {row['licence']:<11} {row['source']}")
+            size = f"{row['num_bytes'] / 1e6:.1f} MB"
+            say(f"{row['name']:<16} {row['where']:<12} {size:>9}  {row['licence']:<11} {row['purpose']}")
 
 
 @models.command()

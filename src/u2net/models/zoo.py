@@ -14,7 +14,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
 from u2net.models.card import Card
@@ -41,6 +41,8 @@ class Model:
     """Name, Transform, classes, licence and source."""
     file: str
     """Name of the file, the same in every folder."""
+    purpose: str = ""
+    """What to take the model for, in a few words."""
     url: str | None = None
     """Where the file is published; None for a packaged file."""
     checksum: str = ""
@@ -56,18 +58,22 @@ class Model:
         return self.card.name
 
 
+class _Published(NamedTuple):
+    """A file of rembg's release."""
+
+    md5: str
+    num_bytes: int
+    wheel: str | None = None
+
+
 def _row(
-    name: str,
-    licence: str,
-    source: str,
-    md5: str = "",
-    num_bytes: int | None = None,
-    wheel: str | None = None,
-    **facts: Any,
+    name: str, purpose: str, licence: str, source: str, published: _Published | None = None, **facts: Any
 ) -> Model:
-    """A model that rembg publishes or, without md5, a packaged one."""
+    """A model that rembg publishes or, without `published`, a packaged one."""
     card, file = Card(name, licence=licence, source=source, **facts), f"{name}.onnx"
-    return Model(card, file, _RELEASE + file, f"md5:{md5}", num_bytes, wheel) if md5 else Model(card, file)
+    if published is None:
+        return Model(card, file, purpose)
+    return Model(card, file, purpose, _RELEASE + file, f"md5:{published.md5}", published.num_bytes, published.wheel)
 
 
 # Fed as by its training code, unlike by rembg (#464); how maps return to the picture's size was never published.
@@ -102,12 +108,38 @@ _SMALL_AS_PUBLISHED = (4_574_861, "md5:8e83ca70e441ab06c318d82300c84806")
 MODELS: dict[str, Model] = {
     model.name: model
     for model in (
-        _row("u2netp", "Apache-2.0", _DUTS, **_SMALL),
-        _row("u2netp_tuned", "Apache-2.0", _TUNED, **_AS_TUNED),
-        _row("u2net", "Apache-2.0", _DUTS, "60024c5c889badc19c04ad937298a77b", 175_997_641, _WHEEL, **_FULL),
-        _row("u2net_human_seg", "Apache-2.0", _PEOPLE, "c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
-        _row("silueta", "unknown", _KIKEDAO, "55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
-        _row("u2net_cloth_seg", "MIT", _DABHI, "2434d1f3cb744e0e49386c906e5a08bb", 176_194_565, **_CLOTHES),
+        _row("u2netp", "the authors' small network; the same masks as theirs", "Apache-2.0", _DUTS, **_SMALL),
+        _row("u2netp_tuned", "the default; small and fast", "Apache-2.0", _TUNED, **_AS_TUNED),
+        _row(
+            "u2net",
+            "the authors' full network; finds more subjects, needs more time",
+            "Apache-2.0",
+            _DUTS,
+            _Published("60024c5c889badc19c04ad937298a77b", 175_997_641, _WHEEL),
+            **_FULL,
+        ),
+        _row(
+            "u2net_human_seg",
+            "people",
+            "Apache-2.0",
+            _PEOPLE,
+            _Published("c09ddc2e0104f800e3e1bb4652583d1f", 175_997_641),
+        ),
+        _row(
+            "silueta",
+            "u2net at a quarter of its size",
+            "unknown",
+            _KIKEDAO,
+            _Published("55e59e0d8062d2f5d013f4725ee84782", 44_173_029),
+        ),
+        _row(
+            "u2net_cloth_seg",
+            "clothes: upper body, lower body, full body",
+            "MIT",
+            _DABHI,
+            _Published("2434d1f3cb744e0e49386c906e5a08bb", 176_194_565),
+            **_CLOTHES,
+        ),
     )
 }
 """Every model known by name."""

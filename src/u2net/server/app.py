@@ -22,6 +22,7 @@ from u2net import __version__
 from u2net.errors import U2NetError
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
+from u2net.models.zoo import MODELS
 from u2net.server import api, removebg
 from u2net.server.api import service_of
 from u2net.server.auth import Keys
@@ -75,10 +76,11 @@ async def metrics(request: Request) -> Response:
 
 @_about.get("/version", summary="Version, models and limits")
 async def version(request: Request) -> dict[str, Any]:
-    """What a client may want to know before it sends a picture."""
+    """What a client may want to know before it sends a picture; what models with a name are for."""
     config = service_of(request).config
+    purposes = {name: MODELS[model].purpose for name, model in config.offered.items() if model in MODELS}
     limits = {"bytes": config.max_bytes, "pixels": config.max_pixels, "side": config.max_side}
-    return {"version": __version__, "models": list(config.offered), "limits": limits}
+    return {"version": __version__, "models": list(config.offered), "purposes": purposes, "limits": limits}
 
 
 def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_session) -> FastAPI:

@@ -276,7 +276,11 @@ askAbout().then(
     find("#version").textContent = `u2net ${about.version}`;
     find("#limit").textContent = `, up to ${Math.floor(limits.bytes / 2 ** 20)} MB each`;
     find("#models").hidden = about.models.length < 2;
-    find("#models select").append(...about.models.map((name) => new Option(name, name)));
+    const select = find("#models select");
+    const showPurpose = () => (find("#purpose").textContent = about.purposes[select.value] ?? "");
+    select.append(...about.models.map((name) => new Option(name, name)));
+    select.addEventListener("change", showPurpose);
+    showPurpose();
   },
   (error) => say(error.message),
 );
