@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,7 +32,7 @@ def list_(as_json: bool) -> None:
     with one_line_errors():
         from u2net.models.zoo import MODELS, find
 
-        rows = []
+        rows: list[dict[str, Any]] = []
         for model in MODELS.values():
             path = find(model.name)
             rows.append(

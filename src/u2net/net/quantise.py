@@ -25,6 +25,7 @@ from onnx import helper, numpy_helper
 from u2net.errors import InvalidModel
 from u2net.images.load import ImageData, load_image
 from u2net.models.card import PAIRS_KEY, PRECISION_KEY, Card
+from u2net.net.calibration import LEVELS, Map, Values, best_scale, observe
 from u2net.net.export import to_onnx
 from u2net.net.model import U2Net
 from u2net.net.static import run_tensors, with_fixed_size
@@ -38,15 +39,10 @@ NUM_PICTURES = 32
 """How many pictures the integers of `u2net export` and of the package are calibrated on."""
 
 _SHARING = ("Concat", "MaxPool", "Resize")  # operations whose results keep the scale of what goes in
-_LEVELS = 255  # of a map
 _LARGEST_WEIGHT = 127
-_LARGEST_PAIR = 2**15 - 2 - _LEVELS  # of two products; rounding two weights adds half a level of the map for each
+_LARGEST_PAIR = 2**15 - 2 - LEVELS  # of two products; rounding two weights adds half a level of the map for each
 _ROOM = 1.1  # for larger values than the pictures have
 _NUM_JUDGES = 4  # pictures that tell which convolution does harm
-
-Map = NDArray[np.float32]
-_Range = tuple[Map, Map]
-"""The least and the largest value of each channel of a map, (C,)."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +91,11 @@ def quantise(model: onnx.ModelProto, pictures: Sequence[Map]) -> Quantised:
     for key, value in ((PRECISION_KEY, "int8"), (PAIRS_KEY, "16 bits")):
         fixed.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
     graph = _Plan(fixed.graph)
-    ranges = _ranges(fixed, graph.origins(), pictures)
+    seen = observe(fixed, graph.origins(), pictures)
     expected = list(run_tensors(fixed, pictures, ["saliency"]))
 
     def difference(kept: Set[str], judges: int = len(pictures)) -> float:
-        found = run_tensors(_rewrite(fixed, kept, ranges), pictures[:judges], ["saliency"])
+        found = run_tensors(_rewrite(fixed, kept, seen), pictures[:judges], ["saliency"])
         return float(np.mean([np.abs(a[0] - b[0]).mean() for a, b in zip(found, expected, strict=False)]))
 
     kept: set[str] = set()
@@ -114,7 +110,7 @@ def quantise(model: onnx.ModelProto, pictures: Sequence[Map]) -> Quantised:
                 break
         else:
             raise InvalidModel(f"in integers the network differs from float32 by {found:.3f} on average")
-    return Quantised(_rewrite(fixed, kept, ranges), found, len(kept))
+    return Quantised(_rewrite(fixed, kept, seen), found, len(kept))
 
 
 def _with_relu(model: onnx.ModelProto) -> None:
@@ -150,10 +146,10 @@ class _Plan:
         """The maps whose values decide on the scales."""
         return [name for name in self.shared if not self._passed(name)]
 
-    def highest(self, name: str, ranges: dict[str, _Range]) -> Map:
+    def highest(self, name: str, seen: dict[str, Values]) -> Map:
         """The largest value of each channel of a map, (C,): halving and resizing do not enlarge it."""
         passed = self._passed(name)
-        return np.concatenate([self.highest(part, ranges) for part in passed]) if passed else ranges[name][1]
+        return np.concatenate([self.highest(part, seen) for part in passed]) if passed else seen[name].high
 
     def _passed(self, name: str) -> list[str]:
         """The maps that a joined, halved or resized one is made of."""
@@ -185,27 +181,14 @@ class _Plan:
             self.shared[self.group(before)] = self.group(name)
 
 
-def _ranges(model: onnx.ModelProto, names: list[str], pictures: Sequence[Map]) -> dict[str, _Range]:
-    """What the pictures and each map hold, over all pictures."""
-    names = ["input", *(name for name in names if name != "input")]
-    ranges: dict[str, _Range] = {}
-    for picture, maps in zip(pictures, run_tensors(model, pictures, names[1:]), strict=True):
-        for name, values in zip(names, (picture, *maps), strict=True):
-            low, high = values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3))
-            if name in ranges:
-                low, high = np.minimum(low, ranges[name][0]), np.maximum(high, ranges[name][1])
-            ranges[name] = low, high
-    return ranges
-
-
-def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, _Range]) -> onnx.ModelProto:
+def _rewrite(model: onnx.ModelProto, kept: Set[str], seen: dict[str, Values]) -> onnx.ModelProto:
     """The model in integers, but for the convolutions whose output is in `kept`."""
     written = copy.deepcopy(model)
     graph = written.graph
     plan = _Plan(graph, kept)
     integer = {node.output[0] for node in plan.convolutions}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    scales = _scales(plan, ranges)
+    scales = _scales(plan, seen)
     tensors: dict[str, NDArray[np.generic]] = {}
     nodes: list[onnx.NodeProto] = []
 
@@ -229,7 +212,7 @@ def _rewrite(model: onnx.ModelProto, kept: Set[str], ranges: dict[str, _Range]) 
         node = copy.deepcopy(original)
         if node.output[0] in integer:
             weight = weights[node.input[1]]
-            highest = plan.highest(node.input[0], ranges)
+            highest = plan.highest(node.input[0], seen)
             scale = _weight_scales(weight, highest, *scales[plan.group(node.input[0])])
             values = np.round(weight / scale[:, None, None, None]).astype(np.int8)  # so does u2net.models.integers
             sum_scale = scale * np.float32(scales[plan.group(node.input[0])][0])
@@ -257,7 +240,7 @@ def _weight_scales(weight: Map, highest: Map, scale: float, zero: np.uint8) -> M
 
     `highest` are the largest values of the input's channels, (C,), whose integers are value / scale + zero.
     """
-    tops = np.minimum(np.ceil(_ROOM * highest / scale) + zero, _LEVELS)
+    tops = np.minimum(np.ceil(_ROOM * highest / scale) + zero, LEVELS)
     products = weight.astype(np.float64) * tops[:, None, None]
     if products.shape[1] % 2:
         products = np.pad(products, ((0, 0), (0, 1), (0, 0), (0, 0)))
@@ -268,13 +251,9 @@ def _weight_scales(weight: Map, highest: Map, scale: float, zero: np.uint8) -> M
     return scales
 
 
-def _scales(plan: _Plan, ranges: dict[str, _Range]) -> dict[str, tuple[float, np.uint8]]:
-    """Scale and zero of each group of maps: 0 is a whole number, so that borders are 0 too."""
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
+def _scales(plan: _Plan, seen: dict[str, Values]) -> dict[str, tuple[float, np.uint8]]:
+    """Scale and zero of each group of maps."""
+    groups: dict[str, list[Values]] = {}
     for name in plan.origins():
-        group = plan.group(name)
-        low[group] = min(low.get(group, 0.0), float(ranges[name][0].min()))
-        high[group] = max(high.get(group, 1e-6), float(ranges[name][1].max()))
-    scales = {group: (high[group] - low[group]) / _LEVELS for group in low}
-    return {group: (scale, np.uint8(round(-low[group] / scale))) for group, scale in scales.items()}
+        groups.setdefault(plan.group(name), []).append(seen[name])
+    return {group: best_scale(maps) for group, maps in groups.items()}
