@@ -55,16 +55,17 @@ def main() -> None:
         if arguments.quick and network == "U²-Net":
             continue
         path = resolve(model)
-        ways = open_all(path, arguments.threads)
         macs = measure(path, SIZE).num_macs
         floors = {p: 1000 * macs / rate / arguments.threads for p, rate in rates.items()}
-        found = time_all(ways, floors, arguments.rounds, process_time if arguments.threads == 1 else perf_counter)
-        for row, (way, session) in zip(found, ways.items(), strict=True):
-            row["MiB"] = round(peak_mib(model, *way, arguments.threads))
+        clock = process_time if arguments.threads == 1 else perf_counter
+        found = time_all(open_all(path, arguments.threads), floors, arguments.rounds, clock)
+        for row in found:
+            row["MiB"] = round(peak_mib(model, row["runtime"], row["precision"], arguments.threads))
             if arguments.data:
                 whole = open_dataset(arguments.data)
                 data = replace(whole, examples=every(whole.examples, arguments.every, quick=arguments.quick))
-                scores = evaluate(data, session, measures=[FMeasure, MAE]).scores
+                with new_session(path, runtime=row["runtime"], precision=row["precision"]) as session:
+                    scores = evaluate(data, session, measures=[FMeasure, MAE]).scores
                 row |= {"maxF": round(scores["maxF"], 4), "MAE": round(scores["MAE"], 4), "pictures": len(data)}
         rows += [{"network": network, **row} for row in found]
     packages, num = versions(*PACKAGES), arguments.threads
