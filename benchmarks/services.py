@@ -80,9 +80,9 @@ class Round:
 
 
 @contextmanager
-def ours(*options: str) -> Iterator[Server]:
+def ours(*options: str, model: str = "u2netp") -> Iterator[Server]:
     """With its defaults, but for time, since a busy machine must not make answers 504, and for theirs' model."""
-    options = ("--models", "u2netp", "--timeout-s", "600", "--log-level", "warning", *options)
+    options = ("--models", model, "--timeout-s", "600", "--log-level", "warning", *options)
     with started("u2net", [sys.executable, "-m", "u2net", "serve", *options], os.environ) as server:
         yield server
 

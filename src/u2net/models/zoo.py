@@ -112,7 +112,7 @@ MODELS: dict[str, Model] = {
         _row("u2netp_tuned", "the default; small and fast", "Apache-2.0", _TUNED, **_AS_TUNED),
         _row(
             "u2net",
-            "the authors' full network; finds more subjects, needs more time",
+            "the authors' full network; more exact, needs more time",
             "Apache-2.0",
             _DUTS,
             _Published("60024c5c889badc19c04ad937298a77b", 175_997_641, _WHEEL),
