@@ -79,15 +79,13 @@ def main() -> None:
 def predict_masks(model: str, mattes: Path, folder: Path, most: int | None) -> dict[str, Pixels]:
     """Write image and coarse masks of each photograph, or of the first few, as arrays; return the true alphas."""
     from u2net import new_session
-    from u2net.images.load import load_image
-    from u2net.inference.session import with_mirrored
 
     session, truths = new_session(model, runtime="onnxruntime", threads=1), {}
     for path in sorted((mattes / "images").glob("*.png"))[:most]:
         image = np.array(Image.open(path).convert("RGB"))
         save(folder, path.stem, "image", image)
         save(folder, path.stem, "mask", session.mask(image))
-        save(folder, path.stem, "looks", with_mirrored(session.predict)(load_image(image)).mask)
+        save(folder, path.stem, "looks", session.predict(image, looks=2).mask)
         truths[path.stem] = np.array(Image.open(mattes / "alphas" / path.name).convert("L"))
     return truths
 

@@ -19,7 +19,6 @@ from u2net.cutout.matting.refine import refine
 from u2net.evaluation.dataset import Example, load_grey, open_dataset
 from u2net.evaluation.metrics import MAE, BoundaryIoU, FMeasure, Pair, RelaxedF
 from u2net.images.load import load_image
-from u2net.inference.session import with_mirrored
 
 MEASURES = (FMeasure, MAE, BoundaryIoU, RelaxedF)
 COLUMNS = ("maxF", "MAE", "BIoU", "relaxF")
@@ -69,7 +68,7 @@ def score(examples: list[Example], session: Session) -> list[dict[str, Any]]:
             "mask": mask,
             "fast": refine(picture.rgb, mask, "fast"),
             "balanced": refine(picture.rgb, mask, "balanced"),
-            "best": refine(picture.rgb, with_mirrored(session.predict)(picture).mask, "balanced"),
+            "best": refine(picture.rgb, session.predict(picture, looks=2).mask, "balanced"),
         }
         for kind, alpha in alphas.items():
             for measure in measures[kind]:

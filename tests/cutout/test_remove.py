@@ -184,20 +184,20 @@ def test_models_that_look_at_many_pixels_keep_their_own_outlines(image):
     np.testing.assert_array_equal(np.asarray(remove(image, session=fine, only_mask=True)), fine.mask(image))
 
 
-def test_the_best_looks_twice_and_the_others_once(image):
+@pytest.mark.parametrize(
+    ("options", "num_looks"),
+    [*(({"quality": q}, 2 if q == "best" else 1) for q in get_args(Quality)), ({"looks": 3}, 3)],
+    ids=str,
+)
+def test_the_best_looks_twice_and_the_others_once_unless_asked_for_more(image, options, num_looks):
     looks = []
 
     def backend(batch):
-        looks.append(batch)
+        looks.extend(batch)
         return batch[:, :1]
 
-    session = Session(backend, Card("counting"))
-    numbers = []
-    for quality in get_args(Quality):
-        looks.clear()
-        remove(image, session=session, quality=quality)
-        numbers.append(len(looks))
-    assert numbers == [1, 1, 1, 2]
+    remove(image, session=Session(backend, Card("counting")), **options)
+    assert len(looks) == num_looks
 
 
 def test_unknown_parameters_are_refused(image):

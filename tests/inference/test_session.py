@@ -5,6 +5,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from pictures import DISPLAY_P3, ROOT, read_image, rgb_profile, saved
 from PIL import Image
 
 from u2net import Session, Transform
+from u2net.cutout.config import CutoutConfig
 from u2net.errors import InvalidImage, InvalidModel, SessionClosed
 from u2net.images.load import load_image
 from u2net.inference.open import new_session
 from u2net.inference.runtimes import RUNTIMES
-from u2net.inference.session import Prediction, subject_confidence, with_mirrored
+from u2net.inference.session import _FLIPS, subject_confidence
 from u2net.models.card import Card
 
 WEIGHTS = ROOT / "src/u2net/models/weights/u2netp.onnx"
@@ -337,55 +339,58 @@ def test_a_map_that_was_sharpened_is_as_sure_as_before(level):
         assert subject_confidence(_map(extreme), 1.8) == subject_confidence(_map(extreme))
 
 
-# ---- Two looks ------------------------------------------------------------------------------------------------
+# ---- Several looks --------------------------------------------------------------------------------------------
 
 
-def _brightness(picture):
-    """A stand-in for a network: the mask is the red channel."""
-    return Prediction(np.asarray(picture.rgb)[:, :, 0], 0.5)
+def _noise_session(shown: list) -> Session:
+    """A session whose network answers with the red channel of what it is shown, and keeps that."""
+
+    def backend(batch):
+        shown.append(batch)
+        return batch[:, :1]
+
+    transform = Transform((8, 6), mean=(0, 0, 0), std=(1, 1, 1), divisor="255", stretch=False)
+    return Session(backend, Card("red", transform))
 
 
-class _Recorder:
-    """Predicts one mask after the other, with less and less confidence, and keeps what it was shown."""
-
-    def __init__(self, *masks):
-        self.masks = list(masks)
-        self.shown = []
-
-    def __call__(self, picture):
-        self.shown.append(np.asarray(picture.rgb))
-        return Prediction(self.masks.pop(0), 1 - 0.2 * len(self.shown))
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_each_look_is_turned_back(looks):
+    shown = []
+    prediction = _noise_session(shown).predict(_noise(8, 6), looks)
+    (batch,) = shown
+    assert len(batch) == looks
+    np.testing.assert_allclose(prediction.output, batch[0][:1], atol=1e-6)
 
 
-def _pixels(shape=(60, 80)):
-    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+def test_the_mirror_image_and_the_picture_upside_down_are_shown():
+    shown = []
+    _noise_session(shown).predict(_noise(8, 6), looks=3)
+    plain, mirrored, upside_down = shown[0]
+    np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
+    np.testing.assert_array_equal(upside_down, plain[:, ::-1])
 
 
-def _picture(shape=(60, 80)):
-    return load_image(_pixels(shape))
+def test_all_looks_count_alike():
+    levels = np.array([0.2, 0.4, 0.9], np.float32)
+    transform = Transform((4, 4), stretch=False)
+    session = Session(lambda batch: np.tile(levels[: len(batch), None, None, None], (1, 1, 4, 4)), Card("a", transform))
+    assert session.predict(_noise(5, 5), 2).output == pytest.approx(0.3)
+    assert session.predict(_noise(5, 5), 3).output == pytest.approx(0.5)
 
 
-def test_the_mirrored_look_is_turned_back():
-    assert (with_mirrored(_brightness)(_picture()).mask == _pixels()[:, :, 0]).all()
+@pytest.mark.parametrize("looks", [0, 4])
+def test_other_numbers_of_looks_are_refused(looks):
+    with pytest.raises(ValueError, match="looks is 1 to 3"):
+        _noise_session([]).predict(_noise(8, 6), looks)
 
 
-def test_both_looks_count_alike():
-    plain, mirrored = np.array([[10, 20]], dtype=np.uint8), np.array([[31, 41]], dtype=np.uint8)
-    prediction = with_mirrored(_Recorder(plain, mirrored))(_picture((1, 2)))
-    assert prediction.mask.tolist() == [[26, 26]]
-    assert prediction.confidence == pytest.approx((0.8 + 0.6) / 2)
+def test_the_configuration_offers_the_looks_that_there_are():
+    looks = next(field for field in fields(CutoutConfig) if field.name == "looks")
+    assert range(looks.metadata["low"], looks.metadata["high"] + 1) == range(1, len(_FLIPS) + 1)
 
 
-def test_the_mirrored_picture_is_shown():
-    predict = _Recorder(*np.zeros((2, 60, 80), dtype=np.uint8))
-    with_mirrored(predict)(_picture())
-    assert any((shown == _pixels()[:, ::-1]).all() for shown in predict.shown)
-
-
-def test_transparency_is_mirrored_and_cropped_with_the_colours():
-    alpha = Image.fromarray(_pixels()[:, :, 1])
-    image = Image.fromarray(_pixels())
+def test_transparency_is_cropped_with_the_colours():
+    image = Image.fromarray(_noise(80, 60))
+    alpha = Image.fromarray(_noise(80, 60, 1)[:, :, 1])
     image.putalpha(alpha)
-    picture = load_image(image)
-    assert picture.mirrored().alpha == alpha.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert picture.crop((3, 4, 30, 50)).alpha == alpha.crop((3, 4, 30, 50))
+    assert load_image(image).crop((3, 4, 30, 50)).alpha == alpha.crop((3, 4, 30, 50))

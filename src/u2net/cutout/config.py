@@ -31,6 +31,9 @@ class CutoutConfig:
 
     quality: Quality | None = option(None)
     """How exact the outline is: coarse is the fastest, best takes the longest.  [default: fast]"""
+    looks: int | None = option(None, 1, 3)
+    """How often the network looks at the picture: 2 adds its mirror image, 3 the picture upside down. More looks are
+    more exact and take more time.  [default: 2 for best, else 1]"""
     only_mask: bool = option(False, short="om")
     """Write the mask instead of the cut-out: white where the subject is, black elsewhere."""
     post_process_mask: bool = option(False, short="ppm")
@@ -110,7 +113,7 @@ class CutoutConfig:
             self.alpha_matting_background_threshold,
             self.alpha_matting_erode_size,
         )
-        return Outline(self.quality, matting if self.alpha_matting else None, hard=self.post_process_mask)
+        return Outline(self.quality, self.looks, matting if self.alpha_matting else None, hard=self.post_process_mask)
 
     @cached_property
     def finish(self) -> Finish:

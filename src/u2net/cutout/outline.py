@@ -12,7 +12,7 @@ from u2net.cutout.config import Quality
 from u2net.cutout.matting.alpha_matting import alpha_matte, smooth_mask
 from u2net.cutout.matting.refine import refine
 from u2net.images.picture import Levels, Picture, to_8_bits, to_16_bits
-from u2net.inference.session import Prediction, Session, with_mirrored
+from u2net.inference.session import Prediction, Session
 from u2net.models.transform import Transform
 
 _FINE = 512  # pixels; what models of larger maps know of outlines, a refinement on 256 pixels does not
@@ -43,6 +43,8 @@ class Outline:
 
     quality: Quality | None = None
     """None is "fast", or "coarse" for models that look at more than 512 pixels and know their outlines better."""
+    looks: int | None = None
+    """How often the network looks at a picture, as `Session.predict` takes it. None is 2 for "best", else 1."""
     matting: Matting | None = None
     """In place of a refinement of the coarse mask."""
     hard: bool = False
@@ -61,7 +63,7 @@ class Outline:
 
     def predict(self, picture: Picture, session: Session) -> Prediction:
         """The mask, and how sure the network is that there is a subject."""
-        return (with_mirrored(session.predict) if self.quality == "best" else session.predict)(picture)
+        return session.predict(picture, self.looks or (2 if self.quality == "best" else 1))
 
     def alpha(self, picture: Picture, prediction: Prediction, transform: Transform) -> Levels:
         """The subject's alpha, (H, W): uint8, or uint16 if the picture has 16 bits.
@@ -97,7 +99,6 @@ class Outline:
 
 def _finer(prediction: Prediction, transform: Transform, size: tuple[int, int]) -> NDArray[np.uint16]:
     """The mask in 16 bits."""
-    assert prediction.output is not None  # several looks are always refined
     saliency = transform.saliency(prediction.output, size)
     saliency *= np.float32(65_535)
     saliency += np.float32(0.5)

@@ -71,10 +71,11 @@ def remove(
     *,
     putalpha: bool = False,
     quality: Quality | None = None,
+    looks: int | None = None,
     bit_depth: Literal[8, 16] = 8,
     limits: Limits | None = None,
 ) -> bytes | Image.Image | NDArray[np.uint8 | np.uint16]:
-    """Cut the subject out of a picture. The parameters before the last four are rembg's, in its order.
+    """Cut the subject out of a picture. The parameters before `putalpha` are rembg's, in its order.
 
     Bytes or an open file give PNG bytes out, an array an array, a PIL image, path or `Picture` a PIL image;
     `force_return_bytes` gives PNG bytes for all. The result is RGBA at the upright picture's size, colours straight;
@@ -97,6 +98,7 @@ def remove(
         raise ValueError("vitmatte is not supported: quality='best' or alpha_matting=True refine without its network")
     config = CutoutConfig(
         quality=quality,
+        looks=looks,
         only_mask=bool(only_mask),
         post_process_mask=bool(post_process_mask),
         alpha_matting=bool(alpha_matting),

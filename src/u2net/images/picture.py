@@ -62,10 +62,6 @@ class Picture:
         """The picture of these columns and rows alone, in 8 bits."""
         return self._each(lambda image: _pick(image, columns, rows))
 
-    def mirrored(self) -> Picture:
-        """The picture with left and right exchanged, in 8 bits."""
-        return self._each(lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-
     def crop(self, box: Box) -> Picture:
         """The part in a box; beyond the picture its border's colours are repeated, and nothing shows."""
         return replace(

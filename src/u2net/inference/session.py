@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from u2net.inference.origin import Origin
 
 
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (1,))
+"""The axes of (C, h, w) that are turned over for the first, second and third look."""
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """What one look of the network at a picture gave."""
+    """What the network says of a picture."""
 
     mask: NDArray[np.uint8]
     """The saliency in grey levels, (H, W), as `Session.mask` gives it."""
     confidence: float
     """The probability that the picture shows a subject at all, by `u2net.inference.session`; 0 to 1."""
-    output: NDArray[np.float32] | None = None
-    """What the network put out, (C, h, w), to be read more finely; None for a mean of several looks."""
+    output: NDArray[np.float32]
+    """What the network put out, (C, h, w), to be read more finely."""
 
 
 class Session:
@@ -78,9 +82,16 @@ class Session:
         """
         return self.card.transform.saliency(*self._output(image))
 
-    def predict(self, image: ImageData | Picture) -> Prediction:
-        """The mask of a picture, and how sure the network is that there is a subject; raises as `saliency` does."""
-        output, size = self._output(image)
+    def predict(self, image: ImageData | Picture, looks: int = 1) -> Prediction:
+        """The mask of a picture, and how sure the network is that there is a subject; raises as `saliency` does.
+
+        With 2 `looks` it is the mean of what the network puts out for the picture and for its mirror image; with 3 the
+        picture upside down counts too. Each look takes the network's time once more (docs/matting.md has what it
+        brings). Raises ValueError for another number of looks.
+        """
+        if looks not in range(1, len(_FLIPS) + 1):
+            raise ValueError(f"looks is 1 to {len(_FLIPS)}, got {looks}")
+        output, size = self._output(image, looks)
         transform = self.card.transform
         confidence = subject_confidence(transform.probability(output), self.card.sharpness)
         return Prediction(transform.mask(output, size), confidence, output)
@@ -93,12 +104,14 @@ class Session:
         """The class of each pixel: uint8 (H, W), indices into `card.classes`."""
         return self.card.transform.labels(*self._output(image))
 
-    def _output(self, image: ImageData | Picture) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    def _output(self, image: ImageData | Picture, looks: int = 1) -> tuple[NDArray[np.float32], tuple[int, int]]:
         """What the network puts out for a picture, (C, h, w), and the picture's size."""
         picture = image if isinstance(image, Picture) else load_image(image)
-        outputs = self.backend(self._see(picture)[None])
-        _check_output(outputs, self.card)
-        return outputs[0], picture.size
+        seen, flips = self._see(picture), _FLIPS[:looks]
+        outputs = self.backend(np.stack([np.flip(seen, axes) for axes in flips]))
+        _check_output(outputs, self.card, looks)
+        turned = [np.flip(output, axes) for output, axes in zip(outputs, flips, strict=True)]
+        return np.mean(turned, axis=0, dtype=np.float32) if looks > 1 else outputs[0], picture.size
 
     def _see(self, picture: Picture) -> NDArray[np.float32]:
         """What the network takes; colours are converted for the pixels alone that the Transform reads."""
@@ -113,33 +126,14 @@ def _closed(_batch: NDArray[np.float32]) -> NDArray[np.float32]:
     raise SessionClosed("the session is closed")
 
 
-def _check_output(outputs: NDArray[np.float32], card: Card) -> None:
-    """Raise InvalidModel unless a backend gave finite maps: one for a single picture, or one for each class."""
-    if outputs.ndim != 4 or len(outputs) != 1 or outputs.size == 0:
-        raise InvalidModel(f"{card.name} puts out the shape {outputs.shape} for one picture, not (1, C, H, W)")
+def _check_output(outputs: NDArray[np.float32], card: Card, looks: int) -> None:
+    """Raise InvalidModel unless a backend gave finite maps for each look: one, or one for each class."""
+    if outputs.ndim != 4 or len(outputs) != looks or outputs.size == 0:
+        raise InvalidModel(f"{card.name} puts out the shape {outputs.shape}, not ({looks}, C, H, W)")
     if outputs.shape[1] not in (1, len(card.classes)):
         raise InvalidModel(f"{card.name} puts out {outputs.shape[1]} maps for {len(card.classes)} classes")
     if not np.isfinite(outputs).all():
         raise InvalidModel(f"{card.name} puts out values that are not finite")
-
-
-Predict = Callable[[Picture], Prediction]
-"""From a picture to its prediction, as `Session.predict` does."""
-
-
-def with_mirrored(predict: Predict) -> Predict:
-    """A way to predict that also looks at the mirrored picture, in twice the time.
-
-    It gives the mean of both masks and of both confidences. docs/matting.md has what this brings, and what other
-    second looks did not bring.
-    """
-
-    def predict_both(picture: Picture) -> Prediction:
-        first, other = predict(picture), predict(picture.mirrored())
-        mask = (first.mask.astype(np.uint16) + other.mask[:, ::-1] + 1) // 2
-        return Prediction(mask.astype(np.uint8), (first.confidence + other.confidence) / 2)
-
-    return predict_both
 
 
 EMPTY = 0.1

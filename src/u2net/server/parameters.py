@@ -89,7 +89,7 @@ def _with_parameters(*names: str) -> Callable[[type[Parameters]], type[Parameter
     return add
 
 
-@_with_parameters("post_process_mask", "quality")
+@_with_parameters("post_process_mask", "quality", "looks")
 class MaskAsked(Asked):
     """Of POST /api/mask."""
 
@@ -103,6 +103,7 @@ class MaskAsked(Asked):
     "only_mask",
     "post_process_mask",
     "quality",
+    "looks",
     "alpha_matting",
     "alpha_matting_foreground_threshold",
     "alpha_matting_background_threshold",
