@@ -63,5 +63,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff,heif]" --group check --group test
+	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff,heif,video]" --group check --group test
 	@touch $@

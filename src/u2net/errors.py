@@ -39,6 +39,10 @@ class ImageTooLarge(InvalidImage):
     """The file, a side, or the number of pixels exceeds the limit; nothing was decoded."""
 
 
+class InvalidFilm(U2NetError, ValueError):
+    """Not a film that can be read whole: no film, damaged, cut off, or without pictures."""
+
+
 class NoSubject(U2NetError, ValueError):
     """The network is all but sure that a picture shows no subject; `confidence` is the probability that it does."""
 

@@ -19,6 +19,7 @@ from u2net.config import check_fields, option
 from u2net.errors import ConfigMismatch, printable
 
 if TYPE_CHECKING:
+    from u2net.cli.film import FilmOptions
     from u2net.cutout.batch.plan import Outcome, Task
     from u2net.cutout.batch.report import Gallery
     from u2net.cutout.batch.tasks import Engine
@@ -69,8 +70,12 @@ class FolderOptions:
         return [known.name for known in fields(cls)]
 
 
-def remove_folder(source: Path, target: Path, config: CutoutConfig, options: FolderOptions) -> int:
-    """Cut out the pictures below a folder; gives the exit code. Raises Refusal, and what the library raises."""
+def remove_folder(source: Path, target: Path, config: CutoutConfig, options: FolderOptions, film: FilmOptions) -> int:
+    """Cut out the pictures and films below a folder; gives the exit code.
+
+    Raises Refusal, and what the library raises.
+    """
+    from u2net.cli.film import film_engine, plan_films
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
     from u2net.cutout.batch.report import Gallery, may_write
@@ -97,9 +102,11 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
         stack.callback(results.end)
         look = partial(plan, source, target, f".{config.format}")
         known = partial(look_up, journal=journal, overwrite=options.overwrite)
-        planned = look()
+        planned, films = look(), plan_films(source, target)
         results.left_alone = planned.left_alone
-        for folder in {task.target.parent for task in planned.tasks}:
+        if not options.watch:
+            results.left_alone -= Counter(task.source.suffix.lower() for task in films.tasks)
+        for folder in {task.target.parent for task in (*planned.tasks, *films.tasks)}:
             if not first_link(folder, target):
                 sweep(folder)
 
@@ -119,15 +126,21 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
 
             do_tasks(_until(signals, arrivals), journal, engine, add)
         else:
-            items = [*planned.failures, *map(known, planned.tasks)]
+            failures = dict.fromkeys((*planned.failures, *films.failures))  # both find the folders that cannot be read
+            items = [*failures, *map(known, (*planned.tasks, *films.tasks))]
             tasks = [item for item in items if not isinstance(item, Outcome)]
+            pictures = [task for task in tasks if task.source not in films.sources]
             results.begin(len(tasks))
             for item in items:
                 if isinstance(item, Outcome):
                     know(item)
-            if tasks:
-                engine = _engine(stack, config, options, len(tasks))
-                do_tasks(_until(signals, tasks), journal, engine, results.add)
+            if pictures:
+                with ExitStack() as pool:
+                    engine = _engine(pool, config, options, len(pictures))
+                    do_tasks(_until(signals, pictures), journal, engine, results.add)
+            if len(tasks) > len(pictures):
+                rest = (task for task in tasks if task.source in films.sources)
+                do_tasks(_until(signals, rest), journal, film_engine(config, options, film, signals), results.add)
         if signals.received and not options.watch:
             say("u2net: interrupted; give the same command again to continue", err=True)
             return 128 + signals.received

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders, say, say_json
+from u2net.cli.film import FilmOptions, film_target, is_film, remove_film
 from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_cluster, remove_folder, remove_several
 from u2net.cli.options import config_options, given_options
 from u2net.cli.places import PIPE, several_sources, several_targets, source_and_target, split_names
@@ -118,8 +119,9 @@ def _color(_context: click.Context, _parameter: click.Parameter, value: tuple[in
     names={"as_json": ("--json",)},
     settings={"report": {"metavar": "FILE.html", "type": click.Path(dir_okay=False, path_type=Path)}},
 )
+@config_options(FilmOptions, settings={"start": {"metavar": "S"}, "end": {"metavar": "S"}})
 def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extras: str | None, **values: Any) -> None:
-    """Cut the subject out of a picture, of several, or of every picture in a folder.
+    """Cut the subject out of a picture, of several, of every picture in a folder, or of a film.
 
     INPUT is a file, several files, a folder, or - for stdin. OUTPUT is a file, a folder, or - for stdout. Without
     OUTPUT, photo.jpg becomes photo.out.png beside it, and a folder becomes FOLDER.out with the same sub-folders.
@@ -132,6 +134,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
       u2net remove *.jpg cut-outs/
       u2net remove photo.jpg -o cup.webp --overwrite
       u2net remove pictures/ cut-outs/ --background white --format jpg
+      u2net remove clip.mp4 clip.webm
 
     With --engine ray, INPUT and OUTPUT may be addresses such as s3://bucket/folder, and INPUT Parquet files.
     """  # noqa: D301
@@ -142,6 +145,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             given["model"] = extras
         with _flags_named():
             options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
+            film = FilmOptions(**{name: given.pop(name) for name in FilmOptions.names() if name in given})
         if len(inputs) > 1:
             _refuse_what_is_for_folders(options)
             if options.engine == "ray":
@@ -153,6 +157,12 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             sys.exit(remove_several(sources, into, config, options))
         (input,) = inputs  # noqa: A001
         folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
+        if not folder and options.engine != "ray" and is_film(input, output, given.get("format")):
+            _refuse_what_is_for_folders(options)
+            target = film_target(Path(input), output, overwrite=options.overwrite)
+            sys.exit(remove_film(Path(input), target, _config({**given, "format": "png"}, bgcolor), options, film))
+        if film != FilmOptions() and not folder:
+            raise Refusal("--start, --end and --steady are for films")
         source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
         if options.engine != "ray":
             places = source_and_target(input, output, given.get("format"), folder=folder, overwrite=options.overwrite)
@@ -164,7 +174,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             sys.exit(remove_by_cluster(input, output, config, options))
         if folder:
             try:
-                sys.exit(remove_folder(source, target, config, options))
+                sys.exit(remove_folder(source, target, config, options, film))
             except KeyboardInterrupt:  # a second one, which did not wait for what was begun
                 sys.exit(128 + signal.SIGINT)
         _refuse_what_is_for_folders(options)
@@ -201,7 +211,8 @@ def _flags_named() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        fields = "|".join((*(known.name for known in dataclass_fields(CutoutConfig)), *FolderOptions.names()))
+        others = (*FolderOptions.names(), *FilmOptions.names())
+        fields = "|".join((*(known.name for known in dataclass_fields(CutoutConfig)), *others))
         named = rf"^({fields})(?= is )|`({fields})`"
         text = re.sub(named, lambda name: f"--{(name[1] or name[2]).replace('_', '-')}", str(error))
         raise Refusal(text) from None

@@ -61,9 +61,14 @@ class Outline:
         """Whether the old background is to be taken out of mixed colours unasked."""
         return self.matting is not None or self.quality in ("balanced", "best")
 
+    @property
+    def num_looks(self) -> int:
+        """How often the network looks at a picture."""
+        return self.looks or (2 if self.quality == "best" else 1)
+
     def predict(self, picture: Picture, session: Session) -> Prediction:
         """The mask, and how sure the network is that there is a subject."""
-        return session.predict(picture, self.looks or (2 if self.quality == "best" else 1))
+        return session.predict(picture, self.num_looks)
 
     def alpha(self, picture: Picture, prediction: Prediction, transform: Transform) -> Levels:
         """The subject's alpha, (H, W): uint8, or uint16 if the picture has 16 bits.

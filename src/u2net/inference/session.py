@@ -89,9 +89,14 @@ class Session:
         picture upside down counts too. Each look takes the network's time once more (docs/matting.md has what it
         brings). Raises ValueError for another number of looks.
         """
-        if looks not in range(1, len(_FLIPS) + 1):
-            raise ValueError(f"looks is 1 to {len(_FLIPS)}, got {looks}")
-        output, size = self._output(image, looks)
+        return self.read(*self._output(image, looks))
+
+    def look(self, image: ImageData | Picture, looks: int = 1) -> NDArray[np.float32]:
+        """What the network puts out for a picture, (C, h, w): for `read`, where something is done to it before."""
+        return self._output(image, looks)[0]
+
+    def read(self, output: NDArray[np.float32], size: tuple[int, int]) -> Prediction:
+        """What an output, (C, h, w), says of a picture of this width and height."""
         transform = self.card.transform
         confidence = subject_confidence(transform.probability(output), self.card.sharpness)
         return Prediction(transform.mask(output, size), confidence, output)
@@ -106,6 +111,8 @@ class Session:
 
     def _output(self, image: ImageData | Picture, looks: int = 1) -> tuple[NDArray[np.float32], tuple[int, int]]:
         """What the network puts out for a picture, (C, h, w), and the picture's size."""
+        if looks not in range(1, len(_FLIPS) + 1):
+            raise ValueError(f"looks is 1 to {len(_FLIPS)}, got {looks}")
         picture = image if isinstance(image, Picture) else load_image(image)
         seen, flips = self._see(picture), _FLIPS[:looks]
         outputs = self.backend(np.stack([np.flip(seen, axes) for axes in flips]))

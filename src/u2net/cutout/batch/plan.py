@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -68,15 +68,24 @@ class Plan:
     left_alone: Counter[str] = field(default_factory=Counter)
     """How many files are no pictures, by their suffix in lower case."""
 
+    @cached_property
+    def sources(self) -> set[Path]:
+        """What the tasks are of."""
+        return {task.source for task in self.tasks}
 
-def plan(folder: Path, output: Path, suffix: str, *, case_folds: bool | None = None) -> Plan:
+
+def plan(
+    folder: Path, output: Path, suffix: str, *, case_folds: bool | None = None, kinds: Collection[str] | None = None
+) -> Plan:
     """A task for every picture below `folder`; its suffix or, where that is another, its content shows that it is one.
+
+    With `kinds` there is a task for every file with one of these suffixes instead.
 
     Sub-folders are kept, and `assign_targets` names the files. Hidden files, and `output` itself if it lies inside, are
     left out. Links to folders are followed, but not to a folder that they lie in. `case_folds` is what `folds_case`
     finds out of the disk of `output`, where that is no disk.
     """
-    sources, failures, left_alone = _find(folder, output)
+    sources, failures, left_alone = _find(folder, output, kinds)
     names = {source: source.relative_to(folder) for source in sources}
     made = _plan(names, output, suffix, folds_case=folds_case(output) if case_folds is None else case_folds)
     return replace(made, failures=failures + made.failures, left_alone=left_alone)
@@ -167,8 +176,8 @@ _RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef"
 """Cameras' raw pictures: their content looks like TIFF, and shows a small preview alone."""
 
 
-def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome], Counter[str]]:
-    """Pictures below a folder in the order of their names, folders that cannot be read, and files of other kinds."""
+def _find(folder: Path, output: Path, kinds: Collection[str] | None) -> tuple[list[Path], list[Outcome], Counter[str]]:
+    """Pictures, or files of `kinds`, below a folder in the order of their names; unreadable folders; other files."""
     pictures: list[Path] = []
     unreadable: list[Outcome] = []
     others: Counter[str] = Counter()
@@ -182,7 +191,11 @@ def _find(folder: Path, output: Path) -> tuple[list[Path], list[Outcome], Counte
         )
         for file in sorted(f for f in files if not f.startswith(".")):
             path, suffix = here / file, Path(file).suffix.lower()
-            if suffix in SUFFIXES or (suffix not in _RAW and _holds_picture(path)):
+            if kinds is not None:
+                is_wanted = suffix in kinds
+            else:
+                is_wanted = suffix in SUFFIXES or (suffix not in _RAW and _holds_picture(path))
+            if is_wanted:
                 pictures.append(path)
             else:
                 others[suffix] += 1

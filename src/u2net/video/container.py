@@ -1,0 +1,174 @@
+"""Films that FFmpeg reads, through PyAV."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from u2net.errors import InvalidFilm, MissingExtra
+from u2net.images.picture import Picture
+from u2net.video.film import MILLISECOND, Colors, Facts, Film, Frame, as_picture
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_CUT_OFF = 0.5  # seconds that may lack at the end of a film whose container states its length
+
+
+def load_av() -> None:
+    """Import PyAV, quietly. Raises MissingExtra."""
+    try:
+        import av
+    except ImportError:
+        raise MissingExtra("films need: pip install 'u2net[video]'") from None
+    av.logging.set_level(av.logging.PANIC)  # errors come back as exceptions
+
+
+class Container(Film):
+    """A film that FFmpeg reads."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        load_av()
+        import av
+
+        try:
+            self._container: InputContainer = av.open(os.fspath(path))
+        except av.FFmpegError as error:
+            raise InvalidFilm(f"not a film that FFmpeg reads: {_words(error)}") from None
+        self._stream = _picture_stream(self._container)
+        decoder = self._stream.codec_context
+        if decoder is None or not decoder.width:
+            raise InvalidFilm("its pictures are of a kind that FFmpeg does not decode")
+        decoder.thread_type = "AUTO"
+        self._decoder: Any = decoder
+        if self._stream.metadata.get("alpha_mode") == "1":  # which FFmpeg's own decoder of VP8 and VP9 leaves out
+            self._decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
+        self._first = self._peek()
+        self.facts = self._facts()
+
+    def close(self) -> None:
+        """See `Film`."""
+        self._container.close()
+
+    def _peek(self) -> av.VideoFrame:
+        """The first frame that can be decoded: only frames know how they are turned."""
+        for _, frame in self._decoded():
+            return frame
+        raise InvalidFilm("it has no frame that can be decoded")
+
+    def _facts(self) -> Facts:
+        stream, frame = self._stream, self._first
+        turned = frame.rotation % 180 != 0
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        duration = self._container.duration
+        return Facts(
+            size=(frame.height, frame.width) if turned else (frame.width, frame.height),
+            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+            duration=None if duration is None else duration / 1e6,
+            num_frames=stream.frames or None,
+            bits=max(component.bits for component in frame.format.components),
+            aspect=1 / aspect if turned else aspect,
+            colors=Colors(
+                frame.colorspace,
+                frame.color_range == 2,
+                frame.color_primaries,
+                frame.color_trc,  # 2 is full range
+            ),
+            tick=stream.time_base or MILLISECOND,
+        )
+
+    def frames(self, start: float = 0.0, end: float | None = None) -> Iterator[Frame]:
+        """See `Film`."""
+        self._container.seek(0)
+        self._decoder.flush_buffers()
+        self.broken.clear()
+        begins, num = None, 0
+        for time, frame in self._decoded():
+            num += 1  # noqa: SIM113  (the loop may not run)
+            begins = time if begins is None else begins
+            if end is not None and float(time - begins) >= end:
+                break
+            if frame.is_corrupt:
+                self.broken.append(f"the frame at {float(time - begins):.2f} s is damaged")
+            if float(time - begins) >= start:
+                yield Frame(self._picture(frame), time - begins)
+        else:
+            self._check_end(num)
+
+    def _decoded(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+        import av
+
+        stream, tick = self._stream, self._stream.time_base or MILLISECOND
+        begins = stream.start_time or 0
+        self._ends = 0.0
+        last = -1
+        packets = self._container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:
+                continue
+            if packet.pts is not None:
+                self._ends = max(self._ends, float((packet.pts - begins + (packet.duration or 0)) * tick))
+            try:
+                frames = self._decoder.decode(packet if packet.size else None)
+            except av.error.EOFError:
+                return
+            except av.FFmpegError as error:
+                place = "" if packet.pts is None else f" at {float((packet.pts - begins) * tick):.2f} s"
+                self.broken.append(f"the frame{place} cannot be decoded: {_words(error)}")
+                continue
+            for frame in frames:
+                ticks = last + 1 if frame.pts is None else frame.pts
+                if ticks > last or last < 0:  # times that stand still or go back belong to damaged files
+                    last = ticks
+                    yield ticks * tick, frame
+
+    def _check_end(self, num: int) -> None:
+        if num == 0:
+            raise InvalidFilm("it has no frame that can be decoded")
+        known, length = self.facts.num_frames, self.facts.duration
+        lacking = None
+        if known is not None and num + len(self.broken) < known:
+            lacking = f"{num} of its {known} frames are there"
+        elif known is None and length is not None and self._ends < length - _CUT_OFF and not self._has_sound:
+            lacking = f"{self._ends:.1f} of its {length:.1f} seconds are there"
+        if lacking:
+            raise InvalidFilm(f"it is cut off: {lacking}; --end {self._ends:.2f} takes these")
+
+    @property
+    def _has_sound(self) -> bool:
+        return bool(self._container.streams.audio)
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        colors, deep = self.facts.colors, self.facts.bits > 8
+        has_alpha = any(component.is_alpha for component in frame.format.components)
+        kind = ("rgba64" if has_alpha else "rgb48") if deep else ("rgba" if has_alpha else "rgb24")
+        kind += ("le" if sys.byteorder == "little" else "be") if deep else ""
+        converted = frame.reformat(format=kind, src_colorspace=colors.matrix, dst_color_range=2)
+        pixels = np.rot90(converted.to_ndarray(), frame.rotation // 90)
+        return as_picture(np.ascontiguousarray(pixels))
+
+
+def _picture_stream(container: InputContainer) -> VideoStream:
+    """The film's pictures, not the picture of a record's cover."""
+    for stream in container.streams.video:
+        if "attached_pic" not in stream.disposition.name.lower() if stream.disposition.name else True:
+            return stream
+    what = "sound alone" if container.streams.audio else "no pictures"
+    container.close()
+    raise InvalidFilm(f"it has {what}")
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", "") or error).lower()

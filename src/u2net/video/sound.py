@@ -1,0 +1,119 @@
+"""The sound of a film goes into its cut-out: copied where the container takes it, else encoded anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
+_INSTEAD = {"webm": "libopus"}
+"""What a container gets whose own codecs the sound is not of; the others take AAC."""
+
+
+class Sound:
+    """The first stream of sound of a film, from `start` on and before `end`, in seconds."""
+
+    def __init__(self, path: str | os.PathLike[str], start: float = 0.0, end: float | None = None) -> None:
+        import av
+
+        self._source = av.open(os.fspath(path))
+        self._stream = self._source.streams.audio[0]
+        self._start, self._end = start, end
+        self._container: Any = None
+        self._target: Any = None
+        self._encodes = False
+        self._packets: Iterator[tuple[float, Any]] = iter(())
+        self._held: tuple[float, Any] | None = None
+
+    def begin(self, container: OutputContainer) -> None:
+        """Add a stream to a film that is about to be written."""
+        name = self._stream.codec_context.name
+        self._container = container
+        self._encodes = name not in container.supported_codecs
+        if self._encodes:
+            codec = _INSTEAD.get(container.format.name, "aac")
+            rate = 48_000 if codec == "libopus" else self._stream.codec_context.sample_rate
+            self._target = container.add_stream(codec, rate=rate, layout=self._stream.codec_context.layout)
+            self._packets = self._encoded()
+        else:
+            self._target = container.add_stream_from_template(self._stream)
+            self._packets = self._copied()
+
+    def write_until(self, time: Fraction | None) -> None:
+        """Write what is heard before `time`, or all that is left."""
+        while True:
+            if self._held is None:
+                self._held = next(self._packets, None)
+            if self._held is None or (time is not None and self._held[0] > time):
+                return
+            self._container.mux(self._held[1])
+            self._held = None
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._source.close()
+
+    def _heard(self) -> Iterator[tuple[float, Any]]:
+        """The packets in the part that is asked for, and when each begins in it."""
+        tick, begins = self._stream.time_base or Fraction(1, 1000), self._begins()
+        for packet in self._source.demux(self._stream):
+            if packet.pts is None:
+                continue
+            time = float(packet.pts * tick) - begins
+            if self._start and time < self._start:  # with all of a film go the packets before its first frame
+                continue
+            if self._end is not None and time >= self._end:
+                return
+            yield time - self._start, packet
+
+    def _begins(self) -> float:
+        """When the film's pictures begin, in the container's time."""
+        for stream in self._source.streams.video:
+            if stream.start_time is not None and stream.time_base is not None:
+                return float(stream.start_time * stream.time_base)
+        return 0.0
+
+    def _copied(self) -> Iterator[tuple[float, Any]]:
+        tick = self._stream.time_base or Fraction(1, 1000)
+        for time, packet in self._heard():
+            shift = round(time / tick) - (packet.pts or 0)
+            packet.pts = (packet.pts or 0) + shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+            packet.stream = self._target
+            yield time, packet
+
+    def _encoded(self) -> Iterator[tuple[float, Any]]:
+        import av
+
+        context = self._target.codec_context
+        resampler = av.AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
+        first = None
+        for time, packet in self._heard():
+            for frame in packet.decode():
+                first = time if first is None else first
+                for ready in resampler.resample(frame):
+                    ready.pts = None
+                    for made in self._target.encode(ready):
+                        yield self._placed(made, first)
+        for made in self._target.encode(None):
+            yield self._placed(made, first or 0.0)
+
+    def _placed(self, packet: Any, first: float) -> tuple[float, Any]:
+        """A packet whose time counts from where the sound begins."""
+        tick = packet.time_base or Fraction(1, 48_000)
+        shift = round(first / tick)
+        packet.pts = (packet.pts or 0) + shift
+        packet.dts = (packet.dts or 0) + shift
+        return float(packet.pts * tick), packet
+
+
+def has_sound(path: str | os.PathLike[str]) -> bool:
+    """Whether a film that can be opened has sound."""
+    import av
+
+    with av.open(os.fspath(path)) as container:
+        return bool(container.streams.audio)

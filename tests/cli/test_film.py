@@ -1,0 +1,118 @@
+"""`u2net remove` of films and animated pictures."""
+
+import json
+
+import pytest
+from networks import RED_MODEL
+from PIL import Image
+
+pytest.importorskip("av")
+
+from video.films import disc, frames_of, make_film
+
+
+@pytest.fixture
+def film(tmp_path):
+    return make_film(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def red(here, tmp_path):
+    return lambda *arguments, **options: here("remove", *arguments, "-m", RED_MODEL, cwd=tmp_path, **options)
+
+
+@pytest.fixture
+def animation(tmp_path):
+    images = [disc(i) for i in range(4)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=40)
+    return tmp_path / "a.gif"
+
+
+def test_a_film_becomes_a_transparent_film_beside_it(red, film):
+    result = red("clip.mp4")
+    assert (result.returncode, result.stdout) == (0, b"wrote clip.out.webm\n")
+    assert len(frames_of(film.with_name("clip.out.webm"))) == 8
+
+
+def test_options_of_pictures_and_of_films(red, film):
+    assert (
+        red("clip.mp4", "b.mp4", "--background", "blue", "--start", "0.1", "--end", "0.2", "--steady", "0").returncode
+        == 0
+    )
+    assert len(frames_of(film.with_name("b.mp4"))) == 2
+
+
+def test_a_folder_of_frames(red, film):
+    assert red("clip.mp4", "frames").returncode == 0
+    assert len(list(film.with_name("frames").iterdir())) == 8
+    assert red("clip.mp4", "frames").stdout == b"wrote frames/clip.webm\n"  # a folder that is there takes the film
+
+
+def test_nothing_is_replaced_unasked(red, film):
+    film.with_name("b.webm").write_bytes(b"before")
+    result = red("clip.mp4", "-o", "b.webm")
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert red("clip.mp4", "-o", "clip.mp4", "--overwrite").returncode == 2
+    assert film.with_name("b.webm").read_bytes() == b"before"
+    assert red("clip.mp4", "-o", "b.webm", "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["clip.mp4", "a.jpg"], b"does not end in .webm, .mov, .mp4, .gif, .webp, .png"),
+        (["clip.mp4", "-"], b"cannot go to stdout"),
+        (["clip.mp4", "--end", "0"], b"--end is later than start"),
+        (["clip.mp4", "--steady", "2"], b"--steady is 0 to 1"),
+        (["clip.mp4", "--workers", "2"], b"are for folders"),
+        (["photo.png", "--steady", "1"], b"are for films"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(red, film, arguments, said):
+    disc(0).save(film.with_name("photo.png"))
+    result = red(*arguments)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert said in result.stderr
+
+
+def test_a_broken_film_is_one_line(red, film):
+    film.write_bytes(film.read_bytes()[:500])
+    result = red("clip.mp4", "--json")
+    assert (result.returncode, result.stderr.count(b"\n")) == (1, 1)
+    (row,) = json.loads(result.stdout)["pictures"]
+    assert (row["status"], row["target"]) == ("failed", "clip.out.webm")
+    assert not film.with_name("clip.out.webm").exists()
+
+
+@pytest.mark.parametrize("name", ["b.gif", "b.webp", "b.png", "b.webm", None])
+def test_animated_pictures_stay_animated(red, animation, name):
+    assert red("a.gif", *([name] if name else [])).returncode == 0
+    assert len(frames_of(animation.with_name(name or "a.out.gif"))) == 4
+
+
+@pytest.mark.parametrize("arguments", [["a.gif", "b.jpg"], ["a.gif", "-"], ["a.gif", "--format", "jpg"]])
+def test_what_cannot_move_says_that_it_is_the_first_frame(red, animation, arguments):
+    result = red(*arguments)
+    assert result.returncode == 0
+    assert b"the first of 4 frames is cut out" in result.stderr
+
+
+def test_a_folder_with_films_among_pictures(red, film, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    film.rename(folder / "clip.mp4")
+    disc(0).save(folder / "photo.png")
+    (folder / "broken.mov").write_bytes(b"nothing")
+    (folder / "notes.txt").touch()
+    result = red("in", "out", "--json")
+    rows = json.loads(result.stdout)
+    assert {(row["target"], row["status"]) for row in rows["pictures"]} == {
+        ("out/photo.png", "done"),
+        ("out/clip.webm", "done"),
+        ("out/broken.webm", "failed"),
+    }
+    assert rows["left_alone"] == {".txt": 1}
+    again = json.loads(red("in", "out", "--json").stdout)["pictures"]
+    assert {row["status"] for row in again if "broken" not in row["source"]} == {"skipped"}
+    with Image.open(tmp_path / "out/photo.png") as image:
+        assert image.mode == "RGBA"

@@ -1,0 +1,152 @@
+"""Films that are read: times, turns, pixels' shape, depth, colours, and what is broken."""
+
+from contextlib import suppress
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from u2net.errors import ImageTooLarge, InvalidFilm
+from u2net.images.limits import Limits
+from u2net.video import open_film
+from u2net.video.film import num_frames
+
+from .films import SIZE, av, disc, make_film
+
+
+def test_frames_come_in_their_order_with_their_times(tmp_path):
+    times = [Fraction(t, 1000) for t in (0, 40, 90, 300, 320, 600)]
+    with open_film(make_film(tmp_path / "a.mkv", times=times)) as film:
+        found = list(film.frames())
+    assert [frame.time for frame in found] == times
+    assert film.broken == []
+    assert np.abs(np.asarray(found[3].picture.rgb, int) - np.asarray(disc(3), int)).mean() <= 2
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_the_facts_of_a_film(tmp_path, suffix):
+    with open_film(make_film(tmp_path / f"a.{suffix}", pixels="yuv420p")) as film:
+        assert film.facts.size == SIZE
+        assert film.facts.rate == 25
+        assert film.facts.bits == 8
+        assert film.facts.duration == pytest.approx(0.32, abs=0.01)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_turned_films_are_upright(tmp_path, rotation):
+    path = make_film(tmp_path / "a.mp4", rotation=rotation, aspect=Fraction(4, 3))
+    with open_film(path) as film:
+        frame = next(film.frames())
+    turned = disc(0).rotate(rotation, expand=True)
+    assert film.facts.size == frame.picture.size == turned.size
+    assert film.facts.aspect == (Fraction(4, 3) if rotation == 180 else Fraction(3, 4))
+    assert np.abs(np.asarray(frame.picture.rgb, int) - np.asarray(turned, int)).mean() <= 2
+
+
+def test_ten_bits_are_kept(tmp_path):
+    with open_film(make_film(tmp_path / "a.mkv", pixels="yuv444p10le")) as film:
+        frame = next(film.frames())
+    assert film.facts.bits == 10
+    assert frame.picture.rgb_16.dtype == np.uint16
+    expected = np.asarray(disc(0), float) * 257
+    assert np.abs(frame.picture.rgb_16 - expected).mean() < 257
+
+
+def test_a_part_of_a_film(tmp_path):
+    with open_film(make_film(tmp_path / "a.mp4")) as film:
+        times = [frame.time for frame in film.frames(0.08, 0.2)]
+        assert times == [Fraction(2, 25), Fraction(3, 25), Fraction(4, 25)]
+        assert len(list(film.frames())) == 8  # it can be read again
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_animated_pictures(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    images = [disc(i).convert("RGBA") for i in range(4)]
+    images[2].putalpha(128)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=[40, 80, 200, 40], lossless=True)
+    assert num_frames(path) == 4
+    with open_film(path) as film:
+        found = list(film.frames())
+    assert [frame.time for frame in found] == [0, Fraction(40, 1000), Fraction(120, 1000), Fraction(320, 1000)]
+    assert [frame.picture.alpha is not None for frame in found] == [False, False, suffix != "gif", False]
+
+
+def test_transparency_of_webm_is_read(tmp_path):
+    from u2net.video.film import Facts
+    from u2net.video.writer import new_writer
+
+    image = disc(0).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(SIZE))
+    with new_writer(tmp_path / "a.webm", Facts(SIZE, Fraction(25), None, None), has_alpha=True) as writer:
+        writer.write(image, Fraction(0))
+    with open_film(tmp_path / "a.webm") as film:
+        (frame,) = film.frames()
+    assert np.abs(np.asarray(frame.picture.alpha, int) - np.asarray(image.getchannel("A"), int)).mean() < 4
+
+
+def test_what_is_no_film(tmp_path):
+    (tmp_path / "text.mp4").write_text("no film at all\n" * 100)
+    (tmp_path / "empty.mp4").touch()
+    for name in ("text.mp4", "empty.mp4"):
+        with pytest.raises(InvalidFilm, match="not a film that FFmpeg reads"):
+            open_film(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        open_film(tmp_path / "none.mp4")
+
+
+def test_sound_alone_is_no_film(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=48_000)
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), format="fltp", layout="mono")
+        tone.sample_rate = 48_000
+        container.mux(stream.encode(tone))
+        container.mux(stream.encode(None))
+    with pytest.raises(InvalidFilm, match="sound alone"):
+        open_film(tmp_path / "a.mp4")
+
+
+def test_a_film_that_is_cut_off_says_what_is_there(tmp_path):
+    whole = make_film(tmp_path / "a.mp4", num=50, codec="mpeg4", pixels="yuv420p").read_bytes()
+    moov = whole.index(b"moov") - 4
+    head, index = whole[:moov], whole[moov:]
+    (tmp_path / "b.mp4").write_bytes(head[: len(head) // 2] + bytes(len(head) - len(head) // 2) + index)
+    (tmp_path / "c.mp4").write_bytes(head[: len(head) // 2])
+    with pytest.raises(InvalidFilm):
+        open_film(tmp_path / "c.mp4")
+    with open_film(tmp_path / "b.mp4") as film, suppress(InvalidFilm):
+        list(film.frames())
+        assert film.broken
+
+
+def test_frames_beyond_the_limits_are_refused(tmp_path):
+    path = make_film(tmp_path / "a.mp4")
+    with pytest.raises(ImageTooLarge):
+        open_film(path, Limits(max_pixels=1000))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_film_ends_in_one_way_or_the_other(tmp_path, seed):
+    """With all of its frames, what was wrong named, or as no film; never in a fault."""
+    random = np.random.default_rng(seed)
+    content = bytearray(make_film(tmp_path / "a.mp4", num=12, pixels="yuv420p").read_bytes())
+    if seed % 2:
+        content = content[: random.integers(1, len(content))]
+    for place in random.integers(0, len(content), 40):
+        content[place] = random.integers(256)
+    path = tmp_path / "b.mp4"
+    path.write_bytes(content)
+    with suppress(InvalidFilm, ImageTooLarge), open_film(path) as film:
+        assert len(list(film.frames())) + len(film.broken) >= 1
+
+
+def test_frames_that_are_missing_are_counted(tmp_path):
+    """As of a download that broke off."""
+    path = make_film(tmp_path / "a.mkv", num=50, codec="mpeg4", pixels="yuv420p")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with open_film(path) as film, pytest.raises(InvalidFilm, match=r"cut off: .* are there; --end"):
+        list(film.frames())
+    with open_film(path) as film:
+        assert len(list(film.frames(end=0.4))) == 10
