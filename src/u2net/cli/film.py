@@ -32,7 +32,7 @@ class FilmOptions:
     end: float | None = option(None, 0, 10**6)
     """Of a film, take the frames before this second."""
     steady: float | None = option(None, 0, 1)
-    """How much a film's outlines are steadied from frame to frame: 0 not at all, 1 the most.  [default: 0.7]"""
+    """How much a film's outlines are steadied from frame to frame: 0 not at all, 1 the most.  [default: 1]"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -29,7 +29,7 @@ from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 T = TypeVar("T")
 U = TypeVar("U")
 
-STEADY = 0.7
+STEADY = 1.0
 """The default strength; docs/video.md has what it does to six clips."""
 
 

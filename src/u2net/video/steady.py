@@ -26,7 +26,8 @@ AHEAD = 3
 _SIDE = 160  # pixels of the square grey pictures
 _LEVELS = ((4, 4), (2, 1), (1, 1))  # of the search: pixels to one of the level, and how many of these it goes each way
 _BLOCK = 3  # radius of what is compared, in pixels of the level
-_ALIKE = 0.04  # difference of grey, 0 to 1, at which a place counts for 1/e
+_STILL = 1e-3  # difference of grey by which moving must be better, for each step: where all is alike nothing moves
+_ALIKE = 0.08  # difference of grey, 0 to 1, at which a place counts for 1/e
 _CUT = 0.18  # mean difference of grey from which on a frame belongs to another scene
 
 
@@ -53,34 +54,55 @@ def steadied(looks: Iterable[Look[Item]], strength: float) -> Iterator[Look[Item
     `strength`, 0 to 1, is the weight of each neighbour beside the frame's own 1.
     """
     window: deque[Look[Item]] = deque()
+    ways: deque[_Ways] = deque()  # from each of the window to the next
     current = 0
     for look in looks:
+        if window:
+            ways.append(_Ways.between(window[-1].grey, look.grey))
         window.append(look)
         if len(window) - current > AHEAD:
-            yield _joined(window, current, strength)
+            yield _joined(window, ways, current, strength)
             current += 1
         if current > AHEAD:
             window.popleft()
+            ways.popleft()
             current -= 1
     while current < len(window):
-        yield _joined(window, current, strength)
+        yield _joined(window, ways, current, strength)
         current += 1
 
 
-def _joined(window: deque[Look[Item]], current: int, strength: float) -> Look[Item]:
+@dataclass(frozen=True)
+class _Ways:
+    """How the picture moves from one frame to the next, and back; None across a cut."""
+
+    onward: tuple[Floats, Floats] | None
+    back: tuple[Floats, Floats] | None
+
+    @classmethod
+    def between(cls, one: Floats, other: Floats) -> _Ways:
+        if np.abs(one - other).mean() > _CUT:
+            return cls(None, None)
+        return cls(motion(one, other), motion(other, one))
+
+
+def _joined(window: deque[Look[Item]], ways: deque[_Ways], current: int, strength: float) -> Look[Item]:
     own = window[current]
     total, weights = own.output.copy(), np.ones(own.output.shape[1:], np.float32)
-    for step in (-1, 1):
-        index = current + step
-        while 0 <= index < len(window) and abs(index - current) <= AHEAD:
-            other = window[index]
-            if np.abs(other.grey - window[index - step].grey).mean() > _CUT:
+    steps = (
+        [(i + 1, ways[i].onward) for i in range(current, min(current + AHEAD, len(ways)))],
+        [(i, ways[i].back) for i in range(current - 1, max(current - AHEAD, 0) - 1, -1)],
+    )
+    for direction in steps:
+        flow, alike = np.zeros((2, _SIDE, _SIDE), np.float32), np.ones((_SIDE, _SIDE), np.float32)
+        for index, way in direction:
+            if way is None:
                 break
-            flow, alike = motion(own.grey, other.grey)
+            further, still_alike = (moved(part, flow) for part in (way[0], way[1][None]))
+            flow, alike = flow + further, alike * still_alike[0]
             weight = strength * _enlarged(alike, weights.shape)
-            total += weight * moved(other.output, flow)
+            total += weight * moved(window[index].output, flow)
             weights += weight
-            index += step
     return Look(own.item, total / weights, own.grey)
 
 
@@ -89,29 +111,22 @@ def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
 
     The first is (2, S, S), how far down and to the right, in pixels; the second (S, S), 0 to 1.
     """
-    flow = np.zeros((2, 1, 1), np.int64)
-    difference = here
-    for pixels, reach in _LEVELS:
+    size = len(here) // _LEVELS[0][0]
+    flow = np.zeros((2, size, size), np.intp)
+    least = here
+    for level, (pixels, reach) in enumerate(_LEVELS):
         one, other = _reduced(here, pixels), _reduced(there, pixels)
-        size = one.shape[0]
-        scale = size // flow.shape[1] if flow.shape[1] > 1 else 1
-        start = (
-            flow.repeat(scale, 1).repeat(scale, 2) * scale if flow.shape[1] > 1 else np.zeros((2, size, size), np.int64)
-        )
-        rows, columns = np.mgrid[:size, :size]
-        best = np.full((size, size), np.inf, np.float32)
-        flow = start.copy()
-        for down in range(-reach, reach + 1):
-            for right in range(-reach, reach + 1):
-                y = (rows + start[0] + down).clip(0, size - 1)
-                x = (columns + start[1] + right).clip(0, size - 1)
-                cost = _boxed(np.abs(one - other[y, x]), _BLOCK)
-                cost += 1e-3 * np.float32(abs(down) + abs(right))  # where all is alike nothing moves
-                better = cost < best
-                best[better] = cost[better]
-                flow[0][better], flow[1][better] = (start[0] + down)[better], (start[1] + right)[better]
-        difference = best
-    return flow.astype(np.float32), np.exp(-((difference / _ALIKE) ** 2)).astype(np.float32)
+        size = len(one)
+        if level:
+            flow = 2 * flow.repeat(2, 1).repeat(2, 2)
+        tried = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1, 1, 1)
+        places = (np.mgrid[:size, :size][:, None] + flow[:, None] + tried).clip(0, size - 1)
+        costs = _boxed(np.abs(one - other[places[0], places[1]]), _BLOCK)
+        costs += np.float32(_STILL) * np.abs(tried).sum(axis=0)
+        best = costs.argmin(axis=0)
+        least = np.take_along_axis(costs, best[None], axis=0)[0]
+        flow = flow + tried[:, best, 0, 0]
+    return flow.astype(np.float32), np.exp(-((least / _ALIKE) ** 2))
 
 
 def moved(output: Floats, flow: Floats) -> Floats:
@@ -131,13 +146,13 @@ def _reduced(grey: Floats, pixels: int) -> Floats:
 
 
 def _boxed(values: Floats, radius: int) -> Floats:
-    """Means in squares of 2 × `radius` + 1, whose border repeats."""
-    for axis in (0, 1):
-        padded = np.pad(values, [(radius + 1, radius) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-        sums = padded.cumsum(axis=axis, dtype=np.float64)
+    """Means of maps (N, S, S) in squares of 2 × `radius` + 1, whose border repeats."""
+    for axis in (1, 2):
         length = values.shape[axis]
-        upper, lower = sums.take(range(2 * radius + 1, 2 * radius + 1 + length), axis), sums.take(range(length), axis)
-        values = ((upper - lower) / (2 * radius + 1)).astype(np.float32)
+        padded = np.pad(values, [(radius + 1, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        sums = padded.cumsum(axis=axis, dtype=np.float32)
+        ends = [np.take(sums, range(start, start + length), axis) for start in (2 * radius + 1, 0)]
+        values = (ends[0] - ends[1]) / np.float32(2 * radius + 1)
     return values
 
 
