@@ -116,3 +116,37 @@ def test_a_folder_with_films_among_pictures(red, film, tmp_path):
     assert {row["status"] for row in again if "broken" not in row["source"]} == {"skipped"}
     with Image.open(tmp_path / "out/photo.png") as image:
         assert image.mode == "RGBA"
+
+
+def raw(num: int) -> bytes:
+    return b"".join(disc(i).tobytes() for i in range(num))
+
+
+def test_raw_frames_become_numbered_files(here, tmp_path):
+    result = here("b", "96", "64", "-o", "out/%03d.png", "-m", RED_MODEL, stdin=raw(3), cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.png", "001.png", "002.png"]
+    with Image.open(tmp_path / "out/002.png") as image:
+        assert image.getpixel((26, 32)) == (*disc(2).getpixel((26, 32)), 255)
+        assert image.getpixel((90, 5))[3] == 0
+
+
+@pytest.mark.parametrize(("arguments", "channels"), [([], 4), (["--only-mask"], 1), (["--background", "blue"], 4)])
+def test_raw_frames_go_on_through_a_pipe(here, arguments, channels):
+    result = here("frames", "96", "64", "--raw", "-m", RED_MODEL, *arguments, stdin=raw(2))
+    assert (result.returncode, len(result.stdout)) == (0, 2 * 96 * 64 * channels)
+
+
+def test_files_of_frames_go_on_through_a_pipe(here):
+    assert here("frames", "96", "64", "-m", RED_MODEL, stdin=raw(2)).stdout.count(b"\x89PNG") == 2
+
+
+def test_a_frame_that_is_cut_off_is_named(here):
+    result = here("frames", "96", "64", "--raw", "-m", RED_MODEL, stdin=raw(2)[:-5])
+    assert (result.returncode, len(result.stdout)) == (1, 96 * 64 * 4)
+    assert result.stderr == b"u2net: stdin ended within a frame: 18,427 of 18,432 bytes\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a%s.png", "%d-%d.png"])
+def test_names_without_a_number_are_refused(here, name):
+    assert here("frames", "96", "64", "-o", name, stdin=raw(1)).returncode == 2

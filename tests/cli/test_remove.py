@@ -504,7 +504,6 @@ def test_short_watch_is_watch(here, tmp_path, photograph):
     ("arguments", "told"),
     [
         (["p", "-d", "in", "out"], b"no picture is deleted"),
-        (["b", "640", "480", "-o", "out-%03d.png"], b"u2net remove"),
         (["d", "u2net"], b"u2net models download NAME"),
         (["m"], b"u2net models list"),
     ],

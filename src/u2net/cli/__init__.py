@@ -10,11 +10,10 @@ import click
 from u2net import __version__
 from u2net.cli.failure import Refusal
 
-_VERBS = ("check-data", "completion", "evaluate", "export", "models", "remove", "serve", "train")
-_ALIASES = {"i": "remove", "p": "remove", "s": "serve"}  # rembg's verbs for one picture, a folder, a service
+_VERBS = ("check-data", "completion", "evaluate", "export", "frames", "models", "remove", "serve", "train")
+_ALIASES = {"b": "frames", "i": "remove", "p": "remove", "s": "serve"}  # rembg's verbs
 
 _ELSEWHERE = {
-    "b": "b reads frames from stdin: write them to a folder, as with ffmpeg, and give `u2net remove` the folder",
     "d": "d downloads models: use `u2net models download NAME`",
     "m": "m moves models: rembg's are found where they are, `u2net models list` shows them",
 }  # rembg's other verbs

@@ -151,7 +151,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             if options.engine == "ray":
                 raise Refusal("--engine ray is for one folder, or one Parquet file")
             sources, into = several_sources(inputs), several_targets(output)
-            config = _config(given, bgcolor)
+            config = new_config(given, bgcolor)
             if into is None and len(sources) == 2:  # who gave the same command twice may have meant an output
                 say(f"u2net: {sources[1]} is there already, so it is a second picture; -o replaces it", err=True)
             sys.exit(remove_several(sources, into, config, options))
@@ -160,7 +160,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
         if not folder and options.engine != "ray" and is_film(input, output, given.get("format")):
             _refuse_what_is_for_folders(options)
             target = film_target(Path(input), output, overwrite=options.overwrite)
-            sys.exit(remove_film(Path(input), target, _config({**given, "format": "png"}, bgcolor), options, film))
+            sys.exit(remove_film(Path(input), target, new_config({**given, "format": "png"}, bgcolor), options, film))
         if film != FilmOptions() and not folder:
             raise Refusal("--start, --end and --steady are for films")
         source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
@@ -169,7 +169,7 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             source, target, format_ = places
         if options.as_json and target == PIPE:
             raise Refusal("the picture and --json cannot both go to stdout")
-        config = _config({**given, "format": format_}, bgcolor)
+        config = new_config({**given, "format": format_}, bgcolor)
         if options.engine == "ray":
             sys.exit(remove_by_cluster(input, output, config, options))
         if folder:
@@ -186,7 +186,7 @@ def _refuse_what_is_for_folders(options: FolderOptions) -> None:
         raise Refusal("--workers, --watch, --report and --strict are for folders")
 
 
-def _config(given: dict[str, Any], bgcolor: str | None) -> CutoutConfig:
+def new_config(given: dict[str, Any], bgcolor: str | None = None) -> CutoutConfig:
     """What the command line asks for. Raises Refusal where it makes no sense, OSError for a background's file."""
     if bgcolor:
         if "background" in given:
