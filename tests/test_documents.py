@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,14 +45,26 @@ def folder(tmp_path, monkeypatch, packaged) -> Path:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         read_image(PHOTOGRAPH).resize((60, 40)).save(tmp_path / name)
+    if find_spec("av"):
+        _add_films(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("u2net.cutout.remove._shared_sessions", {DEFAULT: packaged})
     return tmp_path
 
 
+def _add_films(folder: Path) -> None:
+    """Three seconds of seven frames, and an animated picture."""
+    from video.films import disc, make_film
+
+    make_film(folder / "clip.mp4", times=[Fraction(i, 2) for i in range(7)], sound="aac")
+    disc(0).save(folder / "dance.gif", save_all=True, append_images=[disc(1)], duration=100)
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if _blocks(p, "python")], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder, monkeypatch):
     code = "\n".join(_blocks(page, "python"))
+    if "u2net.video" in code:
+        pytest.importorskip("av")
     if "openvino" in code:
         pytest.importorskip("openvino")
     if "u2net.training" in code:
@@ -71,6 +85,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, folder, monkeypatch)
 
 @pytest.mark.parametrize("command", _commands())
 def test_a_command_runs(command, folder, here):
+    if "clip.mp4" in command or "dance.gif" in command:
+        pytest.importorskip("av")
     if not set("<>|") & set(command):  # no shell is needed
         result = here(*shlex.split(command)[1:])
         assert result.returncode == 0, result.stderr

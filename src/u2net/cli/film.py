@@ -14,6 +14,7 @@ from u2net.cli.failure import Refusal, quiet_decoders, say, say_json
 from u2net.cli.folder import FolderOptions, as_row, is_terminal
 from u2net.cli.options import check_free
 from u2net.config import check_fields, option
+from u2net.images import ANIMATED, FILMS
 
 if TYPE_CHECKING:
     from u2net.cutout.batch.plan import Outcome, Plan, Task
@@ -47,14 +48,14 @@ class FilmOptions:
 
 def is_film(name: str, output: str | None, format_: str | None) -> bool:
     """Whether INPUT is a film, or an animated picture that is to stay one; says so where only a frame is taken."""
-    from u2net.video.film import ANIMATED, SUFFIXES, num_frames
-    from u2net.video.writer import ANIMATIONS, KINDS
-
     suffix = Path(name).suffix.lower()
-    if suffix in SUFFIXES:
+    if suffix in FILMS:
         return Path(name).is_file()
     if suffix not in ANIMATED or not Path(name).is_file():
         return False
+    from u2net.video.film import num_frames
+    from u2net.video.writer import ANIMATIONS, KINDS
+
     num = num_frames(name)
     if num == 1:
         return False
@@ -115,9 +116,8 @@ def remove_film(source: Path, target: Path, config: CutoutConfig, options: Folde
 def plan_films(folder: Path, output: Path) -> Plan:
     """A task for each film below a folder; none without PyAV."""
     from u2net.cutout.batch.plan import Plan, plan
-    from u2net.video.film import SUFFIXES
 
-    return plan(folder, output, ".webm", kinds=SUFFIXES) if find_spec("av") else Plan([], [])
+    return plan(folder, output, ".webm", kinds=FILMS) if find_spec("av") else Plan([], [])
 
 
 def film_engine(config: CutoutConfig, options: FolderOptions, film: FilmOptions, signals: Signals) -> Engine:

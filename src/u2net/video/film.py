@@ -15,17 +15,9 @@ import numpy as np
 from PIL import Image
 
 from u2net.errors import ImageTooLarge
+from u2net.images import ANIMATED
 from u2net.images.limits import Limits, check_size, own_limits
 from u2net.images.picture import Picture
-
-ANIMATED = (".gif", ".webp", ".png", ".apng")
-"""Suffixes of pictures that may have several frames."""
-
-SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"),
-    *(".ts", ".vob", ".webm", ".wmv"),
-)
-"""Suffixes of films."""
 
 UNSPECIFIED = 2
 MILLISECOND = Fraction(1, 1000)
