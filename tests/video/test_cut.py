@@ -81,6 +81,13 @@ def test_ten_bits_stay_in_prores(tmp_path):
     assert np.abs(one - other)[inside].mean() < 257
 
 
+@pytest.mark.parametrize("name", ["b.mp4", "b.webm", "b.gif"])
+def test_ten_bits_become_eight_where_there_are_no_more(tmp_path, name):
+    source = make_film(tmp_path / "a.mkv", pixels="yuv420p10le", num=2)
+    cut_out_film(source, tmp_path / name, CutoutConfig(shadow=True), session=red_session())
+    assert len(frames_of(tmp_path / name)) == 2
+
+
 def test_the_crop_holds_the_subject_of_all_frames(tmp_path):
     source = make_film(tmp_path / "a.mkv", num=12)
     cut_out_film(source, tmp_path / "b.webm", CutoutConfig(crop=True), session=red_session())

@@ -56,19 +56,20 @@ def cut_out_frames(
     """
     if config.finish.crop is not None:
         raise ValueError("a crop has to suit all frames: cut_out_film looks at them first")
-    return _cut(frames, session, config.outline, config.finish, steady)
+    return _cut(frames, session, config, config.finish, steady)
 
 
 def _cut(
-    frames: Iterable[Frame], session: Session, outline: Outline, finish: Finish, steady: float
+    frames: Iterable[Frame], session: Session, config: CutoutConfig, finish: Finish, steady: float
 ) -> Iterator[CutFrame]:
+    outline = config.outline
 
     def look(frame: Frame) -> Look[Frame]:
         output = session.look(frame.picture, outline.num_looks)
         return Look(frame, output, small_grey(frame.picture.rgb))
 
     def cut(look: Look[Frame]) -> CutFrame:
-        picture = look.item.picture
+        picture = look.item.picture.in_bits(config.bit_depth)
         prediction = session.read(look.output, picture.size)
         alpha = outline.alpha(picture, prediction, session.card.transform)
         return CutFrame(finish.apply(picture, alpha), look.item, prediction.confidence)
@@ -114,12 +115,12 @@ def cut_out_film(
             sound = stack.enter_context(closing(Sound(source, start, end)))
         has_alpha = config.background is None and not config.only_mask and not is_opaque(target.suffix.lower())
         writer = stack.enter_context(new_writer(target, film.facts, has_alpha=has_alpha, sound=sound))
-        outline, finish = config.outline, config.finish
+        finish = config.finish
         if finish.crop is not None:
-            box = finish.crop(_seen(film.frames(start, end), opened, outline))
+            box = finish.crop(_seen(film.frames(start, end), opened, config.outline))
             finish = replace(finish, crop=lambda _: box)
         first = None
-        for num, cut in enumerate(_cut(film.frames(start, end), opened, outline, finish, steady), 1):
+        for num, cut in enumerate(_cut(film.frames(start, end), opened, config, finish, steady), 1):
             first = cut.frame.time if first is None else first
             writer.write(cut.image, cut.frame.time - first)
             progress(num, film.facts)

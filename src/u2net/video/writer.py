@@ -175,6 +175,8 @@ class _Container(Writer):
             )
         self._last = max(self._last + 1, round(time / self._tick))
         frame.pts, frame.time_base = self._last, self._tick
+        if wanted.startswith("yuv"):  # ProRes takes them from frames
+            frame.color_primaries, frame.color_trc = self._facts.colors.primaries, self._facts.colors.curve
         for ready in [frame] if self._palette is None else self._palette(frame):
             self._mux(self._stream.encode(ready))
         if self._sound:
