@@ -8,7 +8,8 @@ are, mirrored, cut to their middle, and after each kind of variation of the reci
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,36 +22,54 @@ from torch.nn.functional import binary_cross_entropy, interpolate
 from u2net import Session, new_session
 from u2net.evaluation.dataset import load_grey, open_dataset
 from u2net.images.load import load_image
-from u2net.training import appearance, augment
+from u2net.training import appearance, framing
+from u2net.training.augment import find_subjects
+from u2net.training.framing import Bounds, Frame
+from u2net.training.sampling import sample
 
 SIDE = 320
 Pair = tuple[Tensor, Tensor]
 """A picture, float32 (3, H, W), 0 to 255, and its mask, uint8 (1, H, W)."""
 
 
+def framed(vary: Callable[[Frame, Generator], Frame]) -> Callable[[Tensor, Tensor, Generator], Pair]:
+    """A variation of what is taken of a pair."""
+
+    def change(image: Tensor, mask: Tensor, rng: Generator) -> Pair:
+        whole = Bounds(0, SIDE, 0, SIDE)
+        frame = vary(Frame(whole, find_subjects(mask[None])[0], box=whole, kernel="bilinear"), rng)
+        pair = sample(torch.cat((image, mask))[None], [frame], SIDE, classes=False)[0]
+        return pair[:3], pair[3:].round().byte()
+
+    return change
+
+
 def middle(share: float) -> Callable[[Tensor, Tensor, Generator], Pair]:
     """The middle of a picture, a share as wide and high."""
     margin = round(SIDE * (1 - share) / 2)
-    return lambda image, mask, _: augment.cut(image, mask, margin, margin, SIDE - 2 * margin)
+    part = slice(margin, SIDE - margin)
+    return lambda image, mask, _: (image[:, part, part], mask[:, part, part])
 
 
-def alone(change: Callable[[Tensor, Generator], Tensor]) -> Callable[[Tensor, Tensor, Generator], Pair]:
+def bordered(frame: Frame, rng: Generator) -> Frame:
+    """All of a picture with a border."""
+    frame = framing.add_border(frame, rng)
+    return replace(frame, box=Bounds(0, frame.shape[0], 0, frame.shape[1]))
+
+
+def alone(change: Callable[[Tensor, Sequence[Generator]], Tensor]) -> Callable[[Tensor, Tensor, Generator], Pair]:
     """A change of the picture that leaves the mask."""
-    return lambda image, mask, rng: (change(image, rng).clamp(0, 255), mask)
+    return lambda image, mask, rng: (change(image[None], [rng])[0].clamp(0, 255), mask)
 
 
 VARIATIONS: dict[str, Callable[[Tensor, Tensor, Generator], Pair]] = {
     "as they are": lambda image, mask, _: (image, mask),
-    "mirrored": augment.mirror,
+    "mirrored": framed(framing.mirror),
     "the middle 80 % of width and height": middle(0.8),
     "the middle 60 %": middle(0.6),
-    "cut around the subject": lambda image, mask, rng: augment.cut_to_size(
-        image, mask, SIDE, rng, classes=False, anywhere=False
-    ),
-    "turned by 8°": lambda image, mask, _: augment.turned(
-        image, mask, (0, 0, SIDE, SIDE), math.radians(8), SIDE, classes=False
-    ),
-    "with a border": augment.add_border,
+    "cut around the subject": framed(lambda frame, rng: framing.choose_box(frame, rng, anywhere=False)),
+    "turned by 8°": framed(lambda frame, _: replace(frame, kernel=None, angle=math.radians(8))),
+    "with a border": framed(bordered),
     "other colours": alone(appearance.shift_colours),
     "without colours": alone(appearance.drop_colours),
     "other levels": alone(appearance.bend_levels),

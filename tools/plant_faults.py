@@ -105,7 +105,7 @@ FAULTS = (
     Fault("resolution is never lost", "training/augment.py",
           "(0.30, appearance.lose_resolution)", "(0.00, appearance.lose_resolution)"),
     Fault("blurs are ten times as wide", "training/appearance.py",
-          "rng.uniform(0.4, 2))", "rng.uniform(0.4, 20))", "training/test_augment.py"),
+          "rng.uniform(0.4, 2) for", "rng.uniform(0.4, 20) for", "training/test_augment.py"),
     Fault("warm-up begins at nothing", "training/optimizer.py", "config.lr * (step + 1) /", "config.lr * step /"),
     Fault("every epoch has the same order", "training/examples.py",
           "spawn_key=(_ORDER, epoch)", "spawn_key=(_ORDER, 0)"),

@@ -1,153 +1,168 @@
-"""Variations of colours and quality, for the picture alone.
+"""Variations of colours and quality, for pictures alone.
 
-Pictures are float32 (3, H, W), 0 to 255, and may leave that range by a little. Every random number is drawn from the
-generator `rng`, except for the grain of noise, whose seed is.
+Pictures are float32 (B, 3, H, W), 0 to 255, and may leave that range by a little; `rngs` has a generator for each, from
+which its random numbers are drawn, on the CPU. Only the grain of noise is drawn for all at once, where they lie.
 """
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
+from u2net.training.framing import choose_kernel
+from u2net.training.sampling import Taps, along_columns, along_rows, gaussian, resizing, to_device
+
+Rngs = Sequence[Generator]
+
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # JFIF 1.02
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
-def resize(image: Tensor, shape: tuple[int, int], rng: Generator) -> Tensor:
-    """Resize to (height, width) with one of several common kernels, so that the network does not rely on one."""
-    kernel = rng.choice(["aliased", "bilinear", "bicubic", "area"], p=[0.3, 0.35, 0.25, 0.1])
-    if kernel == "area":
-        return F.interpolate(image[None], shape, mode="area")[0]
-    if kernel == "aliased":
-        return F.interpolate(image[None], shape, mode="bilinear")[0]
-    return F.interpolate(image[None], shape, mode=str(kernel), antialias=True)[0]
-
-
-def lose_resolution(image: Tensor, rng: Generator) -> Tensor:
+def lose_resolution(images: Tensor, rngs: Rngs) -> Tensor:
     """Shrink by up to 2.5 and enlarge again, as in thumbnails and screenshots."""
-    height, width = image.shape[1:]
-    factor = rng.uniform(1, 2.5)
-    small = resize(image, (max(1, round(height / factor)), max(1, round(width / factor))), rng)
-    return F.interpolate(small[None], (height, width), mode="bicubic" if rng.random() < 0.5 else "bilinear")[0]
+    kernels, sides = [], []
+    for rng in rngs:
+        factor = rng.uniform(1, 2.5)
+        smaller = choose_kernel(rng)
+        kernels.append((smaller, "aliased bicubic" if rng.random() < 0.5 else "aliased"))
+        sides.append([max(1, round(length / factor)) for length in images.shape[2:]])
+    whole = [side for _ in rngs for side in images.shape[2:]]
+    small = [side for pair in sides for side in pair]
+    shrinking, enlarging = ([name for pair in kernels for name in [pair[step]] * 2] for step in (0, 1))
+    steps = (
+        resizing(shrinking, whole, small, max(small), images.device),
+        resizing(enlarging, small, whole, max(whole), images.device),
+    )
+    rows, columns = (
+        [Taps(*(part[axis::2, : images.shape[2 + axis]] for part in taps)) for taps in steps] for axis in (0, 1)
+    )
+    return along_columns(along_rows(images, *rows), *columns)
 
 
-def shift_colours(image: Tensor, rng: Generator) -> Tensor:
+def shift_colours(images: Tensor, rngs: Rngs) -> Tensor:
     """Brightness, contrast, saturation, hue and white balance, each by a little, as one matrix."""
-    brightness, contrast = rng.uniform(-35, 35), rng.uniform(0.7, 1.3)
-    saturation, hue = rng.uniform(0.5, 1.5), math.radians(rng.uniform(-12, 12))
-    grey = torch.tensor(_TO_YCC[0]).expand(3, 3)
-    # Hue turns about the axis of greys (Rodrigues' formula).
-    third, cross = 1 / 3, 1 / math.sqrt(3)
-    across = torch.tensor([[0, -cross, cross], [cross, 0, -cross], [-cross, cross, 0]])
-    turn = math.cos(hue) * torch.eye(3) + (1 - math.cos(hue)) * third + math.sin(hue) * across
-    saturate = grey + saturation * (torch.eye(3) - grey)
-    balance = torch.diag(torch.tensor(rng.uniform(0.9, 1.1, 3), dtype=torch.float32))
-    matrix = (contrast * balance @ saturate @ turn).to(image.device)
-    middle = 127.5 * (1 - contrast) + brightness
-    return (matrix @ image.reshape(3, -1)).view_as(image).add_(middle)
+    changes = []
+    for rng in rngs:
+        brightness, contrast = rng.uniform(-35, 35), rng.uniform(0.7, 1.3)
+        saturation, hue = rng.uniform(0.5, 1.5), math.radians(rng.uniform(-12, 12))
+        grey = np.tile(_TO_YCC[0], (3, 1))
+        # Hue turns about the axis of greys (Rodrigues' formula).
+        third, cross = 1 / 3, 1 / math.sqrt(3)
+        across = np.array([[0, -cross, cross], [cross, 0, -cross], [-cross, cross, 0]])
+        turn = math.cos(hue) * np.eye(3) + (1 - math.cos(hue)) * third + math.sin(hue) * across
+        saturate = grey + saturation * (np.eye(3) - grey)
+        balance = np.diag(rng.uniform(0.9, 1.1, 3))
+        middle = np.full((3, 1), 127.5 * (1 - contrast) + brightness)
+        changes.append(np.hstack([contrast * balance @ saturate @ turn, middle]))
+    numbers = to_device(changes, images.device)
+    return _mixed(images, numbers[..., :3]).add_(numbers[..., 3:, None])
 
 
-def drop_colours(image: Tensor, rng: Generator) -> Tensor:
+def drop_colours(images: Tensor, rngs: Rngs) -> Tensor:
     """Black and white, as through a colour filter."""
-    red, green, blue = rng.dirichlet((3, 6, 1)).tolist()  # on average about as bright as they look
-    grey: Tensor = image[0] * red + image[1] * green + image[2] * blue
-    return grey.expand_as(image).contiguous()
+    shares = [rng.dirichlet((3, 6, 1)) for rng in rngs]  # on average about as bright as they look
+    return _mixed(images, to_device(shares, images.device)[:, None]).expand_as(images).contiguous()
 
 
-def bend_levels(image: Tensor, rng: Generator) -> Tensor:
+def bend_levels(images: Tensor, rngs: Rngs) -> Tensor:
     """Gamma of 0.6 to 1.6: darker or lighter between black and white."""
-    gamma = math.exp(rng.uniform(math.log(0.6), math.log(1.6)))
-    return (image.clamp(0, 255) / 255).pow_(gamma).mul_(255)
+    gammas = [math.exp(rng.uniform(math.log(0.6), math.log(1.6))) for rng in rngs]
+    return (images.clamp(0, 255) / 255).pow_(to_device(gammas, images.device)[:, None, None, None]).mul_(255)
 
 
-def blur(image: Tensor, rng: Generator) -> Tensor:
+def blur(images: Tensor, rngs: Rngs) -> Tensor:
     """Gaussian, of 0.4 to 2 pixels."""
-    return blurred(image, rng.uniform(0.4, 2))
+    return blurred(images, [rng.uniform(0.4, 2) for rng in rngs])
 
 
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with a standard deviation in pixels, cut off at three of them; the edge of the picture repeats."""
-    radius = math.ceil(3 * sigma)
-    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
-    height, width = image.shape[1:]
-    for axis, length, margins in ((1, height, (0, 0, radius, radius)), (2, width, (radius, radius, 0, 0))):
-        padded = F.pad(image[None], margins, "replicate")[0]
-        image = torch.zeros_like(image)
-        for offset, weight in enumerate(weights):  # on CPUs ten times faster than a depthwise convolution
-            image.add_(padded.narrow(axis, offset, length), alpha=weight / sum(weights))
-    return image
+def blurred(images: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """Gaussian blur with a standard deviation each in pixels, cut off at three of them; the edge repeats."""
+    rows, columns = gaussian(sigmas, (images.shape[2], images.shape[3]), images.device)
+    return along_columns(along_rows(images, rows), columns)
 
 
-def add_noise(image: Tensor, rng: Generator) -> Tensor:
+def add_noise(images: Tensor, rngs: Rngs) -> Tensor:
     """Gaussian noise of 1 to 12 levels; half of the time the same in all channels."""
-    deviation, channels = rng.uniform(1, 12), 1 if rng.random() < 0.5 else 3
-    grain = torch.Generator(image.device).manual_seed(int(rng.integers(2**63)))
-    noise = torch.randn((channels, *image.shape[1:]), generator=grain, device=image.device)
-    return torch.add(image, noise, alpha=deviation)
+    deviations, channels, seeds, num = [], [], [], 0
+    for rng in rngs:
+        deviations.append(rng.uniform(1, 12))
+        is_grey = rng.random() < 0.5
+        channels.append([num, num, num] if is_grey else [num, num + 1, num + 2])
+        num = channels[-1][-1] + 1
+        seeds.append(int(rng.integers(2**63)))
+    grain = torch.Generator(images.device).manual_seed(seeds[0])
+    noise = torch.randn((num, *images.shape[2:]), generator=grain, device=images.device)
+    noise = noise[to_device(channels, images.device, np.int64)]
+    return torch.addcmul(images, noise, to_device(deviations, images.device)[:, None, None, None])
 
 
-def compress(image: Tensor, rng: Generator) -> Tensor:
+def compress(images: Tensor, rngs: Rngs) -> Tensor:
     """The loss of a JPEG file at a quality of 30 to 95."""
-    return compressed(image, int(rng.integers(30, 96)))
+    return compressed(images, [int(rng.integers(30, 96)) for rng in rngs])
 
 
-def compressed(image: Tensor, quality: int) -> Tensor:
-    """A picture as it comes out of a JPEG file of this quality, 1 to 100, computed on the picture's device.
+def compressed(images: Tensor, qualities: Sequence[int]) -> Tensor:
+    """Pictures as they come out of JPEG files of these qualities, 1 to 100, computed on the pictures' device.
 
     ITU-T T.81, with chroma at half resolution.
     """
-    height, width = image.shape[1:]
-    image = F.pad(image[None], (0, -width % 16, 0, -height % 16), "replicate")[0]
-    luma, *chroma = _mixed(image, _TO_YCC)
-    luma_steps, chroma_steps = _tables(quality, image.device)
-    luma = _quantised(luma[None] - 128, luma_steps) + 128
-    halved = _quantised(F.avg_pool2d(torch.stack(chroma), 2), chroma_steps)
-    doubled = F.interpolate(halved[None], scale_factor=2, mode="bilinear")[0]  # libjpeg's triangle filter
-    return _mixed(torch.cat([luma, doubled]), _TO_RGB)[:, :height, :width]
+    height, width = images.shape[2:]
+    images = F.pad(images, (0, -width % 16, 0, -height % 16), "replicate")
+    steps = to_device([_tables(quality) for quality in qualities], images.device)
+    to_ycc, to_rgb, dct = _constants(images.device)
+    ycc = _mixed(images, to_ycc)
+    luma = _quantised(ycc[:, :1] - 128, steps[:, :1], dct) + 128
+    halved = _quantised(F.avg_pool2d(ycc[:, 1:], 2), steps[:, 1:], dct)
+    doubled = F.interpolate(halved, scale_factor=2, mode="bilinear")  # libjpeg's triangle filter
+    rgb = _mixed(torch.cat([luma, doubled], 1), to_rgb)
+    return rgb[..., :height, :width].contiguous()
 
 
-def _quantised(channels: Tensor, table: Tensor) -> Tensor:
-    """Channels (C, H, W) with the frequencies of each block of 8 by 8 rounded to whole steps."""
-    dct = _dct(channels.device)
-    table = table.tile(1, channels.shape[2] // 8)
+def _quantised(channels: Tensor, tables: Tensor, dct: Tensor) -> Tensor:
+    """Channels (B, C, H, W) with the frequencies of each block of 8 by 8 rounded to steps, (B, 1, 8, 8)."""
+    tables = tables[:, :, None].tile(channels.shape[3] // 8)
     frequencies = _along_blocks(channels, dct)
-    frequencies = (frequencies / table).round_().mul_(table)
+    frequencies = (frequencies / tables).round_().mul_(tables)
     return _along_blocks(frequencies, dct.T).view_as(channels)
 
 
 def _along_blocks(channels: Tensor, matrix: Tensor) -> Tensor:
-    """A matrix (8, 8) applied to the rows and columns of each block: (C, H / 8, 8, W)."""
+    """A matrix (8, 8) applied to the rows and columns of each block: (B, C, H / 8, 8, W)."""
     width = channels.shape[-1]
     rows = channels.reshape(-1, 8) @ matrix.T
-    return matrix @ rows.view(len(channels), -1, 8, width)
+    return matrix @ rows.view(*channels.shape[:2], -1, 8, width)
 
 
-def _mixed(image: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    return (torch.tensor(matrix, device=image.device) @ image.reshape(3, -1)).view_as(image)
+def _mixed(images: Tensor, matrix: Tensor) -> Tensor:
+    """Channels mixed by a matrix (C, 3) for all pictures, or by one each (B, C, 3)."""
+    mixed = matrix.expand(len(images), -1, -1) @ images.flatten(2)
+    return mixed.view(*mixed.shape[:2], *images.shape[2:])
 
 
 @cache
-def _tables(quality: int, device: torch.device) -> Tensor:
+def _tables(quality: int) -> NDArray[np.float32]:
     """Steps of the frequencies of luma and chroma at a quality, (2, 8, 8): those that Pillow writes into files."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
     file.seek(0)
     steps = JpegImageFile(file).quantization
-    return torch.tensor([steps[0], steps[1]], dtype=torch.float32, device=device).view(2, 8, 8)
+    return np.array([steps[0], steps[1]], dtype=np.float32).reshape(2, 8, 8)
 
 
 @cache
-def _dct(device: torch.device) -> Tensor:
-    """The cosines of each frequency, one per row, (8, 8): an orthogonal matrix."""
-    rows = [[math.cos((2 * x + 1) * u * math.pi / 16) for x in range(8)] for u in range(8)]
-    cosines = torch.tensor(rows, device=device) / 2
+def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """To YCbCr, to RGB, and the cosines of each frequency, one per row, (8, 8): an orthogonal matrix."""
+    cosines = np.array([[math.cos((2 * x + 1) * u * math.pi / 16) for x in range(8)] for u in range(8)]) / 2
     cosines[0] /= math.sqrt(2)
-    return cosines
+    return to_device(_TO_YCC, device), to_device(_TO_RGB, device), to_device(cosines, device)

@@ -1,37 +1,41 @@
-"""How a pair is varied before the network sees it: which variations, how often, and those of geometry.
+"""How pairs are varied before the network sees them: which variations, how often, and a batch of them at once.
 
-Pictures are float32 (3, H, W), 0 to 255; masks uint8 (1, H, W), grey or indices. Sizes may change. To add a variation,
-write one function here or in appearance.py and give it a row in one of the tables at the end. Draw all its numbers from
-`rng`, on the CPU, so that they are the same for every device.
+Of each picture first a frame is drawn, by the functions of framing.py: which part of it is taken, as numbers alone.
+Then sampling.py takes these parts of all pictures, and the functions of appearance.py vary those that were chosen. All
+work on batches, so that the number of operations does not depend on their size, and none waits for a GPU. To add a
+variation, write one function in framing.py or appearance.py and give it a row in one of the tables at the end. Draw its
+numbers from each picture's generator, on the CPU, so that they are the same for every device and in any batch.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
+import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from u2net.training import appearance
+from u2net.training import appearance, framing
 from u2net.training.config import Augmentation
-
-Box = tuple[int, int, int, int]
-"""Top, left, height and width."""
+from u2net.training.framing import Bounds, Frame, Subject
+from u2net.training.sampling import sample, to_device
 
 
 def augment(
-    image: Tensor,
-    mask: Tensor,
+    images: Tensor,
+    masks: Tensor,
     kind: Augmentation,
     crop: int,
-    rng: Generator,
+    rngs: Sequence[Generator],
+    subjects: Sequence[Subject] | None = None,
     classes: bool = False,
     anywhere: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """A variation of a picture, uint8 (3, H, W), and its mask, uint8 (1, H, W): both `crop` pixels high and wide.
+    """Variations of pictures, uint8 (B, 3, H, W), and their masks, uint8 (B, 1, H, W), `crop` pixels high and wide.
 
     "none" takes the middle. "paper" flips left to right and top to bottom, each every other time, and crops anywhere
     (section 4.3). "modern" mirrors; sometimes leaves the subject out or adds a border; crops around the subject at
@@ -39,163 +43,109 @@ def augment(
     quality, so that weights do not depend on one camera and one resize. Soft masks stay soft; those of `classes` are
     never interpolated. With `anywhere` crops need not contain the subject.
 
-    Tensors may be on any device. `rng` decides everything; devices differ in rounding, and in the grain of noise.
+    Tensors may be on any device. `rngs`, one for each picture, decide everything; devices differ in rounding, and in
+    the grain of noise. `subjects` are what `find_subjects` finds, which waits for a GPU, unless it was done before.
     """
     if kind == "none":
-        return cut(image, mask, ((image.shape[1] - crop) // 2, (image.shape[2] - crop) // 2, crop, crop))
+        top, left = ((length - crop) // 2 for length in images.shape[2:])
+        return tuple(part[..., top : top + crop, left : left + crop] for part in (images, masks))  # type: ignore[return-value]
+    pairs = torch.cat((images, masks), 1)
     if kind == "paper":
-        return _paper(image, mask, crop, rng)
-    return _modern(image, mask, crop, rng, classes, anywhere)
+        return _paper(pairs, crop, rngs)
+    return _modern(pairs, crop, rngs, subjects or find_subjects(masks), classes, anywhere)
 
 
-def _paper(image: Tensor, mask: Tensor, crop: int, rng: Generator) -> tuple[Tensor, Tensor]:
-    flipped = [axis for axis in (1, 2) if rng.random() < 0.5]
-    top, left = (int(rng.integers(length - crop + 1)) for length in image.shape[1:])
-    image, mask = cut(image, mask, (top, left, crop, crop))
-    return image.flip(flipped), mask.flip(flipped)
+def find_subjects(masks: Tensor) -> list[Subject]:
+    """Where the subjects of masks, uint8 (B, 1, H, W), are."""
+    lines = [masks.amax((1, axis)).cpu().numpy() for axis in (3, 2)]
+    return [Subject(*(framing.bounds(pair, above) for above in (0, 127))) for pair in zip(*lines, strict=True)]
+
+
+def _paper(pairs: Tensor, crop: int, rngs: Sequence[Generator]) -> tuple[Tensor, Tensor]:
+    places = []
+    for rng in rngs:
+        flips = [rng.random() < 0.5 for _ in range(2)]
+        starts = [int(rng.integers(length - crop + 1)) for length in pairs.shape[2:]]
+        lines = [np.arange(start, start + crop) for start in starts]
+        places.append([line[::-1] if flip else line for line, flip in zip(lines, flips, strict=True)])
+    rows, columns = to_device(places, pairs.device, np.int64).unbind(1)
+    picture, channel = (torch.arange(num, device=pairs.device) for num in pairs.shape[:2])
+    place = picture[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None]
+    pairs = pairs[place]
+    return pairs[:, :3], pairs[:, 3:]
 
 
 def _modern(
-    image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool, anywhere: bool
+    pairs: Tensor, crop: int, rngs: Sequence[Generator], subjects: Sequence[Subject], classes: bool, anywhere: bool
 ) -> tuple[Tensor, Tensor]:
-    image = image.float()
-    for chance, vary in _GEOMETRY:
-        if rng.random() < chance:
-            image, mask = vary(image, mask, rng)
-    image, mask = cut_to_size(image, mask, crop, rng, classes, anywhere)
+    height, width = pairs.shape[2:]
+    frames = [draw_frame(rng, (height, width), s, anywhere) for rng, s in zip(rngs, subjects, strict=True)]
+    pairs = pairs.float()
+    made_up = [number for number, frame in enumerate(frames) if frame.made_up is not None]
+    pairs = _vary(pairs, made_up, partial(_new_backgrounds, [frames[number] for number in made_up]))
+    pairs = sample(pairs, frames, crop, classes=classes)
+    images, masks = pairs[:, :3], pairs[:, 3:]
     for chance, change in _APPEARANCE:
-        if rng.random() < chance:
-            image = change(image, rng).clamp_(0, 255)
-    return image.round_().clamp_(0, 255).to(torch.uint8), mask
+        chosen = [number for number, rng in enumerate(rngs) if rng.random() < chance]
+        images = _vary(images, chosen, partial(_changed, change, [rngs[number] for number in chosen]))
+    return _to_levels(images), _to_levels(masks)
 
 
-def cut(image: Tensor, mask: Tensor, box: Box) -> tuple[Tensor, Tensor]:
-    """What is in a box."""
-    top, left, height, width = box
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    return image[:, rows, columns], mask[:, rows, columns]
-
-
-def mirror(image: Tensor, mask: Tensor, _rng: Generator) -> tuple[Tensor, Tensor]:
-    """Left to right."""
-    return image.flip(2), mask.flip(2)
-
-
-def leave_subject_out(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
-    """A strip along a side without the subject, if there is one of a third of the picture or more.
-
-    Users' pictures may have no subject; data sets have few such pictures.
-    """
-    height, width = mask.shape[1:]
-    if not mask.any():
-        return image, mask
-    (top, bottom), (left, right) = (_first_and_last(mask[0].any(dim=axis)) for axis in (1, 0))
-    strips = [
-        (0, 0, top, width),
-        (bottom, 0, height - bottom, width),
-        (0, 0, height, left),
-        (0, right, height, width - right),
-    ]
-    strips = [(top, left, h, w) for top, left, h, w in strips if h * w >= height * width / 3]
-    return cut(image, mask, strips[rng.integers(len(strips))]) if strips else (image, mask)
-
-
-def make_up_background(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Instead of the picture, one without a subject: one colour, a gradient, or clouds."""
-    cells = int(rng.choice([1, 2, 5]))  # one is a colour, two a gradient, five are clouds
-    corners = torch.tensor(rng.uniform(0, 255, (3, cells, cells)), dtype=torch.float32, device=image.device)
-    height, width = image.shape[1:]
-    made_up = F.interpolate(corners[None], (height, width), mode="bicubic", align_corners=True)[0]
-    return made_up.clamp(0, 255), torch.zeros_like(mask)
-
-
-def add_border(image: Tensor, mask: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Margins of up to a quarter of a side: of one colour, which is background, or repeating the picture's edge."""
-    height, width = image.shape[1:]
-    left, right, top, bottom = (int(rng.integers(n // 4 + 1)) for n in (width, width, height, height))
-    margins = (left, right, top, bottom)
-    if rng.random() < 0.5:
-        return F.pad(image[None], margins, "replicate")[0], F.pad(mask[None].float(), margins, "replicate")[0].byte()
-    canvas = image.new_empty((3, height + top + bottom, width + left + right))
-    grey = rng.random() < 0.5
-    for channel, level in zip(canvas, [rng.uniform(0, 255)] * 3 if grey else rng.uniform(0, 255, 3), strict=True):
-        channel.fill_(level)
-    canvas[:, top : top + height, left : left + width] = image
-    return canvas, F.pad(mask, margins)
-
-
-def cut_to_size(
-    image: Tensor, mask: Tensor, crop: int, rng: Generator, classes: bool, anywhere: bool
-) -> tuple[Tensor, Tensor]:
-    """A part of the picture at another aspect, 3 times in 10 turned by up to 10°, resized to `crop` pixels squared.
-
-    It contains the whole subject, if there is one: a subject cut in two may no longer be what stands out. `anywhere`,
-    for truth that is right for any part of a picture, takes 40 to 100 % of the picture.
-    """
-    subject = mask[0] > 127
-    box = _anywhere(mask, rng) if anywhere or not subject.any() else _around(subject, rng)
-    if rng.random() < 0.3:
-        angle = math.radians(rng.uniform(-10, 10))
-        return turned(image, mask, box, angle, crop, classes)
-    image, mask = cut(image, mask, box)
-    image = appearance.resize(image, (crop, crop), rng)
-    if classes:
-        return image, F.interpolate(mask[None], (crop, crop), mode="nearest-exact")[0]
-    return image, _to_levels(F.interpolate(mask[None].float(), (crop, crop), mode="bilinear", antialias=True)[0])
-
-
-def _anywhere(mask: Tensor, rng: Generator) -> Box:
-    """A box of 40 to 100 % of the picture, 3:4 to 4:3 as wide as it."""
-    height, width = mask.shape[1:]
-    area, aspect = rng.uniform(0.4, 1), math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    h, w = (max(1, round(n * min(1, math.sqrt(area * a)))) for n, a in ((height, 1 / aspect), (width, aspect)))
-    return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-
-
-def _around(subject: Tensor, rng: Generator) -> Box:
-    """A box around a subject, bool (H, W), with 25 to 100 % of the room on each side."""
-    height, width = subject.shape
-    (top, bottom), (left, right) = (_first_and_last(subject.any(dim=axis)) for axis in (1, 0))
-    above, before, below, behind = rng.uniform(0.25, 1, 4)
-    top, left = round(top * (1 - above)), round(left * (1 - before))
-    bottom, right = round(bottom + (height - bottom) * below), round(right + (width - right) * behind)
-    return top, left, bottom - top, right - left
-
-
-def _first_and_last(present: Tensor) -> tuple[int, int]:
-    """Start and end (exclusive) of the true values of a line."""
-    found: list[int] = present.nonzero()[:, 0].tolist()
-    return found[0], found[-1] + 1
-
-
-def turned(image: Tensor, mask: Tensor, box: Box, angle: float, crop: int, classes: bool) -> tuple[Tensor, Tensor]:
-    """A box turned about its middle; the picture is mirrored beyond its border."""
-    height, width = image.shape[1:]
-    top, left, h, w = box
-    cos, sin = math.cos(angle), math.sin(angle)
-    # Positions go from -1 to 1 over the box and over the picture.
-    x, y = (2 * left + w) / width - 1, (2 * top + h) / height - 1
-    matrix = torch.tensor([[cos * w / width, -sin * h / width, x], [sin * w / height, cos * h / height, y]])
-    grid = F.affine_grid(matrix[None].to(image.device), [1, 3, crop, crop], align_corners=False)
-    kernel = "nearest" if classes else "bilinear"
-    turned = F.grid_sample(image[None], grid, "bilinear", "reflection", align_corners=False)[0]
-    turned_mask = F.grid_sample(mask[None].float(), grid, kernel, "reflection", align_corners=False)[0]
-    return turned, _to_levels(turned_mask)
+def _changed(
+    change: Callable[[Tensor, Sequence[Generator]], Tensor], rngs: Sequence[Generator], images: Tensor
+) -> Tensor:
+    return change(images, rngs).clamp_(0, 255)
 
 
 def _to_levels(values: Tensor) -> Tensor:
-    return values.round().clamp(0, 255).to(torch.uint8)
+    return values.round().clamp_(0, 255).to(torch.uint8)
 
 
-_GEOMETRY: tuple[tuple[float, Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]], ...] = (
-    (0.500, mirror),
-    (0.003, leave_subject_out),
-    (0.003, make_up_background),
-    (0.050, add_border),
+def draw_frame(rng: Generator, shape: tuple[int, int], subject: Subject, anywhere: bool) -> Frame:
+    """What is taken of a picture of this height and width."""
+    frame = Frame(Bounds(0, shape[0], 0, shape[1]), subject)
+    for chance, vary in _GEOMETRY:
+        if rng.random() < chance:
+            frame = vary(frame, rng)
+    return framing.choose_box(frame, rng, anywhere=anywhere)
+
+
+def _vary(images: Tensor, chosen: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
+    """The pictures, the chosen ones changed: in place, unless it is all of them."""
+    if not chosen:
+        return images
+    if len(chosen) == len(images):
+        return change(images)
+    index = to_device(chosen, images.device, np.int64)
+    return images.index_copy_(0, index, change(images.index_select(0, index)))
+
+
+def _new_backgrounds(frames: Sequence[Frame], pairs: Tensor) -> Tensor:
+    """The backgrounds that frames make up, with empty masks, as large as the pairs (B, 4, H, W)."""
+    cells = [f.made_up for f in frames if f.made_up is not None]
+    corners = [np.pad(each, [(0, 1), (0, 5 - len(each[0])), (0, 5 - len(each[0]))]) for each in cells]  # masks are 0
+    spread = [[_spread(len(each[0]), length) for length in pairs.shape[2:]] for each in cells]
+    rows, columns = (to_device(np.stack(each), pairs.device)[:, None] for each in zip(*spread, strict=True))
+    return (rows @ to_device(corners, pairs.device) @ columns.mT).clamp_(0, 255)
+
+
+@cache
+def _spread(cells: int, length: int) -> NDArray[np.float32]:
+    """How much of each of `cells` colours a line between them has, (length, 5)."""
+    lines = F.interpolate(torch.eye(cells)[None, :, :, None], (length, 1), mode="bicubic", align_corners=True)
+    spread: NDArray[np.float32] = F.pad(lines[0, :, :, 0].T, (0, 5 - cells)).numpy()
+    return spread
+
+
+_GEOMETRY: tuple[tuple[float, Callable[[Frame, Generator], Frame]], ...] = (
+    (0.500, framing.mirror),
+    (0.003, framing.leave_subject_out),
+    (0.003, framing.make_up_background),
+    (0.050, framing.add_border),
 )
 """Chance of each for picture and mask, in this order, before they are cut to size."""
 
-_APPEARANCE: tuple[tuple[float, Callable[[Tensor, Generator], Tensor]], ...] = (
+_APPEARANCE: tuple[tuple[float, Callable[[Tensor, Sequence[Generator]], Tensor]], ...] = (
     (0.30, appearance.lose_resolution),
     (0.70, appearance.shift_colours),
     (0.08, appearance.drop_colours),

@@ -19,16 +19,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from u2net.errors import BadPictures, NotEnoughRoom, reason
+from u2net.errors import BadPictures, NotEnoughRoom
 from u2net.evaluation.dataset import Dataset, Example
 from u2net.models.transform import Transform
 from u2net.training.augment import augment
 from u2net.training.config import TrainConfig
-from u2net.training.examples import UNUSABLE, Failures, Key, Order, Progress, generator, new_examples, open_examples
+from u2net.training.examples import Failures, Key, Order, Progress, generator, new_examples, open_examples
 from u2net.training.parallel import World
 from u2net.training.store import Store, open_store
 
 _NUM_SAMPLES = 8
+_NUM_TOGETHER = 2  # pictures that a CPU augments together, so that they stay in its cache
 
 _log = logging.getLogger(__name__)
 
@@ -154,19 +155,22 @@ class _Maker(torch.utils.data.Dataset[Any]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch | Failures:
         """A batch, or the pair that cannot be read: exceptions lose their fields on the way between processes."""
         config = self._config
-        images, masks = [], []
-        for key in keys:
-            try:
-                image, mask = self._store[key.example]
-            except UNUSABLE as error:
-                return [(self._store.examples.entries[key.example].name, reason(error))]
-            with _one_thread():
-                rng = generator(config.seed, key)
-                classes = config.num_classes > 1
-                image, mask = augment(image, mask, config.augment, config.crop, rng, classes, config.anywhere)
-            images.append(image)
-            masks.append(mask)
-        return Batch(torch.stack(images), torch.stack(masks), tuple(keys))
+        try:
+            images, masks, subjects = self._store.take([key.example for key in keys])
+        except BadPictures as error:
+            return error.failures
+        rngs = [generator(config.seed, key) for key in keys]
+        num = len(keys) if images.is_cuda else _NUM_TOGETHER
+        with _one_thread():
+            parts = [
+                augment(
+                    images[part], masks[part], config.augment, config.crop, rngs[part], subjects[part],
+                    config.num_classes > 1, config.anywhere,
+                )
+                for part in (slice(start, start + num) for start in range(0, len(keys), num))
+            ]  # fmt: skip
+        images, masks = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Batch(images, masks, tuple(keys))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,12 +19,17 @@ from PIL import Image
 from torch import Tensor
 
 import u2net
-from u2net.errors import BadPictures, NotEnoughRoom
+from u2net.errors import BadPictures, NotEnoughRoom, reason
 from u2net.evaluation.dataset import Source
 from u2net.models.transform import Transform
 from u2net.system import atomic_write, available_memory, sync
+from u2net.training.augment import find_subjects
 from u2net.training.config import TrainConfig
-from u2net.training.examples import Examples, Failures, Progress
+from u2net.training.examples import UNUSABLE, Examples, Failures, Progress
+from u2net.training.framing import Subject
+from u2net.training.sampling import to_device
+
+_AT_ONCE = 256  # masks in which subjects are looked for together
 
 _SHARED = Path("/dev/shm")  # noqa: S108  (where Linux keeps memory that processes share)
 
@@ -41,11 +47,32 @@ class Store:
     """Row of each example in `pairs`."""
     file: Path | None = None
     """The mapped file; other processes map it too instead of receiving its content."""
+    subjects: tuple[Subject, ...] = field(default=(), repr=False)
+    """Where the subject of each example is, for pairs on a device: to ask it for each batch would be to wait for it."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Picture uint8 (3, H, W) and mask uint8 (1, H, W). Raises one of UNUSABLE for a file that must be decoded."""
         pair = resized(self.examples, index, self.transform) if self.pairs is None else self.pairs[self.rows[index]]
         return pair[:3], pair[3:]
+
+    def take(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[Subject]]:
+        """Pictures uint8 (B, 3, H, W), masks uint8 (B, 1, H, W), and where their subjects are.
+
+        Raises BadPictures for a file that must be decoded, and cannot be.
+        """
+        if self.pairs is None:
+            pairs = torch.stack([self._decoded(index) for index in indices])
+        else:
+            rows = to_device([self.rows[index] for index in indices], self.pairs.device, np.int64)
+            pairs = self.pairs.index_select(0, rows)
+        images, masks = pairs[:, :3], pairs[:, 3:]
+        return images, masks, [self.subjects[index] for index in indices] if self.subjects else find_subjects(masks)
+
+    def _decoded(self, index: int) -> Tensor:
+        try:
+            return resized(self.examples, index, self.transform)
+        except UNUSABLE as error:
+            raise BadPictures([(self.examples.entries[index].name, reason(error))]) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | ({} if self.file is None else {"pairs": None})
@@ -107,7 +134,12 @@ def open_store(
     bad = {name for name, _ in failures}
     rows = tuple(row for row, entry in enumerate(examples.entries) if entry.name not in bad)
     kept_in = file if config.cache == "disk" else None
-    return Store(examples.without(failures), transform, pairs, rows, kept_in), failures
+    subjects: list[Subject] = []
+    if pairs is not None and config.cache == "device":
+        for start in range(0, len(rows), _AT_ONCE):
+            some = to_device(rows[start : start + _AT_ONCE], pairs.device, np.int64)
+            subjects += find_subjects(pairs[some, 3:])
+    return Store(examples.without(failures), transform, pairs, rows, kept_in, tuple(subjects)), failures
 
 
 def resized(examples: Examples, index: int, transform: Transform) -> Tensor:
