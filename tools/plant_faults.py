@@ -78,7 +78,7 @@ FAULTS = (
     Fault("one session is opened by each thread", "cutout/remove.py",
           "    with _shared_sessions_lock:", "    if True:"),
     Fault("colours are estimated in one round", "cutout/matting/foreground.py",
-          "_ROUNDS, _ROUNDS_SMALL = 2, 10", "_ROUNDS, _ROUNDS_SMALL = 1, 10",
+          "_ROUNDS = 2 ", "_ROUNDS = 1 ",
           "cutout/test_outline.py cutout/matting/test_foreground.py"),
     Fault("refinement trusts what is near an outline", "cutout/matting/refine.py",
           "_MARGIN = 2 ", "_MARGIN = 1 ", "cutout/test_outline.py cutout/matting/test_refine.py"),

@@ -127,6 +127,7 @@ def test_vitmatte_is_refused_in_one_line_and_never_ignored(image, parameter):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
+        ({"keep_colors": True, "decontaminate": True}, "keep_colors"),
         ({"quality": "great"}, "quality is one of coarse, fast, balanced, best"),
         ({"quality": "best", "alpha_matting": True}, "own way"),
         ({"alpha_matting": True, "alpha_matting_foreground_threshold": 256}, "foreground_threshold is 0 to 255"),
@@ -163,13 +164,24 @@ def test_decontaminate_changes_the_colours_of_mixed_pixels_alone(image, packaged
     assert not changed[(plain[..., 3] == 0) | (plain[..., 3] == 255)].any()
 
 
-@pytest.mark.parametrize("quality", ["balanced", "best"])
-def test_the_finer_qualities_clean_colours_unless_all_are_to_be_kept(image, packaged, quality):
+@pytest.mark.parametrize("quality", [None, "fast", "balanced", "best"])
+def test_all_qualities_but_coarse_clean_colours_unless_they_are_to_be_kept(image, packaged, quality):
     pixels = np.asarray(image)
     clean = remove(pixels, session=packaged, quality=quality)
+    alpha = clean[..., 3]
+    assert (clean[(alpha > 0) & (alpha < 255), :3] != pixels[(alpha > 0) & (alpha < 255)]).any()
     np.testing.assert_array_equal(clean, remove(pixels, session=packaged, quality=quality, decontaminate=True))
-    kept = remove(pixels, session=packaged, quality=quality, decontaminate=True, putalpha=True)
-    np.testing.assert_array_equal(kept[..., :3], pixels)
+    everything = remove(pixels, session=packaged, quality=quality, decontaminate=True, putalpha=True)
+    np.testing.assert_array_equal(everything[..., :3], pixels)
+    kept = remove(pixels, session=packaged, quality=quality, keep_colors=True)
+    np.testing.assert_array_equal(kept[..., 3], alpha)
+    np.testing.assert_array_equal(kept[alpha > 0, :3], pixels[alpha > 0])
+
+
+def test_colours_of_alpha_matting_can_be_kept(image, packaged):
+    kept = remove(image, session=packaged, alpha_matting=True, keep_colors=True)
+    seen = np.asarray(kept)[..., 3] > 0
+    np.testing.assert_array_equal(np.asarray(kept)[seen, :3], np.asarray(image)[seen])
 
 
 def test_each_quality_gives_another_alpha(image, packaged):
@@ -222,7 +234,7 @@ def test_16_bits_are_8_more_finely(image, u2netp, quality):
     # A coarse mask is cut to 256 levels, then resized along rows, rounded, and along columns.
     assert np.abs(deep[..., 3] / 257 - flat[..., 3]).max() <= (2 if quality == "coarse" else 0.51)
     assert len(np.unique(deep[..., 3])) > 1000
-    opaque = flat[..., 3] == 255
+    opaque = deep[..., 3] == 65_535
     np.testing.assert_array_equal(deep[opaque, :3], flat[opaque, :3] * 257)
 
 

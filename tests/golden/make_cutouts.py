@@ -36,7 +36,7 @@ def main() -> None:
     for quality in QUALITIES:
         cutout = remove(np.asarray(image), session=session_of(outputs), quality=quality)
         recorded[f"{quality} alpha"] = alpha = cutout[..., 3]
-        if quality in ("balanced", "best"):
+        if quality != "coarse":
             recorded[f"{quality} colors"] = cutout[(alpha > 0) & (alpha < 255), :3]
     np.savez_compressed(GOLDEN, **recorded)
 

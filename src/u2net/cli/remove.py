@@ -193,7 +193,13 @@ def new_config(given: dict[str, Any], bgcolor: str | None = None) -> CutoutConfi
             raise Refusal("--background and --bgcolor are the same option: give one")
         given["background"] = bgcolor
     if given.get("only_mask"):
-        for name, what in (("background", "background"), ("shadow", "shadow"), ("decontaminate", "clean colour")):
+        without = {
+            "background": "background",
+            "shadow": "shadow",
+            "decontaminate": "clean colour",
+            "keep_colors": "colour",
+        }
+        for name, what in without.items():
             if name in given:
                 raise Refusal(f"a mask has no {what}: give --mask or the other")
     for name, flag in _MATTING.items():

@@ -46,8 +46,10 @@ class CutoutConfig:
     """For alpha matting: where the mask is below this, the background is certain."""
     alpha_matting_erode_size: int = option(10, 0, 1000, short="ae")
     """For alpha matting: a pixel is certain only if all pixels in a square of this width around it are."""
+    keep_colors: bool = option(False)
+    """Keep the colours of soft edges as they are in the picture. Without it the old background is taken out of them."""
     decontaminate: bool = option(False, short="dc")
-    """Remove the old background's colour from soft edges. The qualities balanced and best always do."""
+    """Take the old background's colour out of soft edges with the quality coarse too. All others do it unasked."""
     putalpha: bool = option(False)
     """Keep the colours of transparent pixels. Without it they are erased from the file."""
     keep_largest: int | None = option(None, 1)
@@ -95,6 +97,8 @@ class CutoutConfig:
             raise ValueError(f"crop_aspect is 1:100 to 100:1, got {self.crop_aspect}")
         if self.invert and self.shadow:
             raise ValueError("what surrounds the subject has no shadow: give `invert` or `shadow`")
+        if self.keep_colors and self.decontaminate:
+            raise ValueError("colours are kept or cleaned: give `keep_colors` or `decontaminate`")
         if self.lossy_quality is not None and self.format not in ("webp", "jpg", "avif"):
             raise ValueError(f"{self.format} is exact: `lossy_quality` is for webp, jpg, avif")
         if self.alpha_quality is not None and self.format != "webp":
@@ -135,12 +139,18 @@ class CutoutConfig:
             inverted=self.invert,
             crop=Crop(self.crop_margin or 0.0, self.crop_aspect) if is_cropped else None,
             only_mask=self.only_mask,
-            # rembg's alpha matting cleans colours even where hidden ones are kept.
-            clean=self.alpha_matting or ((self.decontaminate or self.outline.cleans_colors) and not self.putalpha),
+            clean=self._cleans_colors,
             keep_hidden=self.putalpha,
             shadow=self.shadow,
             background=behind,
         )
+
+    @property
+    def _cleans_colors(self) -> bool:
+        if self.keep_colors:
+            return False
+        # rembg's alpha matting cleans colours even where hidden ones are kept.
+        return self.alpha_matting or ((self.decontaminate or self.quality != "coarse") and not self.putalpha)
 
     def asked(self) -> dict[str, Any]:
         """Everything that decides what files hold, as values of JSON; a picture behind is its digest.

@@ -15,7 +15,7 @@ from u2net.cutout.compose import keep_largest, multiplied, subject_box, with_alp
 from u2net.cutout.matting.foreground import foreground
 from u2net.errors import ImageTooLarge
 from u2net.images.limits import LIMITS
-from u2net.images.picture import Levels, Picture, cropped, to_8_bits
+from u2net.images.picture import Levels, Picture, cropped
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; right and bottom lie outside."""
@@ -80,11 +80,9 @@ class Finish:
         if self.only_mask:
             return opacity.view(np.uint16) if in_16 else Image.fromarray(opacity)
         rgb = picture.rgb if picture.rgb_16 is None else picture.rgb_16
+        in_place = in_place and self.background is None  # which still reads the picture's own pixels
         if self.clean:
-            colors = foreground(np.asarray(rgb), to_8_bits(kept))
-            rgb = colors if in_16 else Image.fromarray(colors)
-        # A background still reads the picture's own pixels.
-        in_place = rgb is not picture.rgb or (in_place and self.background is None)
+            rgb, in_place = foreground(rgb, kept, in_place=in_place), True
         cutout = with_alpha(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place)
         if isinstance(cutout, Image.Image):
             if self.shadow:

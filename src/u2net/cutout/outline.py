@@ -57,11 +57,6 @@ class Outline:
             raise ValueError("`alpha_matting` finds the outline in its own way: give it or `quality`")
 
     @property
-    def cleans_colors(self) -> bool:
-        """Whether the old background is to be taken out of mixed colours unasked."""
-        return self.matting is not None or self.quality in ("balanced", "best")
-
-    @property
     def num_looks(self) -> int:
         """How often the network looks at a picture."""
         return self.looks or (2 if self.quality == "best" else 1)

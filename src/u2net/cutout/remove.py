@@ -70,6 +70,7 @@ def remove(
     force_return_bytes: bool = False,
     *,
     putalpha: bool = False,
+    keep_colors: bool = False,
     quality: Quality | None = None,
     looks: int | None = None,
     bit_depth: Literal[8, 16] = 8,
@@ -84,6 +85,9 @@ def remove(
 
     With a `bit_depth` of 16 the result is uint16 (H, W, 4) or (H, W); bytes in, and `force_return_bytes`, give a TIFF
     file's bytes.
+
+    The old background is taken out of the colours of soft edges, unless `keep_colors`, `putalpha` or the quality
+    "coarse" is given.
 
     `session` is from `new_session`, or what `new_session` takes as a name: that is opened once and kept, and without it
     the packaged model. `bgcolor` is 3 or 4 whole numbers from 0 to 255, red, green, blue and opacity, and puts the
@@ -105,6 +109,7 @@ def remove(
         alpha_matting_foreground_threshold=alpha_matting_foreground_threshold,
         alpha_matting_background_threshold=alpha_matting_background_threshold,
         alpha_matting_erode_size=alpha_matting_erode_size,
+        keep_colors=bool(keep_colors),
         decontaminate=bool(decontaminate),
         putalpha=bool(putalpha),
         background=None if bgcolor is None else _name(bgcolor),

@@ -108,6 +108,7 @@ class MaskAsked(Asked):
     "alpha_matting_foreground_threshold",
     "alpha_matting_background_threshold",
     "alpha_matting_erode_size",
+    "keep_colors",
     "decontaminate",
 )
 class RemoveAsked(Asked):

@@ -203,7 +203,7 @@ def _made(
     if asked.format != "zip":
         background = (_color(asked.bg_color),) if asked.bg_color else load_image(behind, limits) if behind else None
     crop = partial(shown_box, asked.crop_margin or "0px") if asked.crop else None
-    finish = Finish(crop=crop, only_mask=asked.channels == "alpha", background=background)
+    finish = Finish(crop=crop, only_mask=asked.channels == "alpha", clean=True, background=background)
     if where is not None:
         finish = replace(finish, crop=None, background=None)  # which come after the subject has its place
     image = cut_out(picture, session, Outline(), finish, region=box, in_place=True)

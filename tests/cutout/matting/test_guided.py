@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from u2net.cutout.matting.guided import LinearAlpha, enlarged, explained
+from u2net.cutout.matting.guided import LinearAlpha, explained
+from u2net.cutout.matting.scattered import Scattered
 
 
 def _noise(shape=(14, 17), seed=0):
@@ -14,8 +14,10 @@ def _eight_bits(image):
 
 
 def _whole(function, image):
-    height, width = image.shape[:2]
-    return function.at(image, (0, 0, width, height))
+    alpha = np.zeros(image.shape[:2], dtype=np.float32)
+    for pixels in Scattered.of(alpha.shape, lambda area: np.ones_like(alpha[area], dtype=bool)):
+        pixels.put(alpha, function(pixels, image))
+    return alpha
 
 
 @pytest.mark.parametrize("radius", [1, 4])
@@ -65,31 +67,9 @@ def test_a_larger_picture_brings_an_edge_that_the_small_one_blurred():
     alpha = np.where(np.arange(10) < 4, 0.0, 1.0) * np.ones((10, 1))
     alpha[:, 4] = 0.25
     function = LinearAlpha.fit(small, alpha.astype(np.float32), radius=1, epsilon=1e-5)
-    found = function.at(large, (0, 0, 10, 10))
+    found = _whole(function, large)
     assert found[:, 36:38].max() < 0.15
     assert found[:, 38:40].min() > 0.85
-
-
-def test_pieces_of_a_picture_join_without_a_seam():
-    image = _noise((40, 56))
-    function = LinearAlpha.fit(image[::4, ::4], image[::4, ::4, 0], radius=1, epsilon=1e-4)
-    large = _eight_bits(image)
-    left, right = function.at(large[:, :24], (0, 0, 6, 10)), function.at(large[:, 24:], (6, 0, 14, 10))
-    np.testing.assert_allclose(np.hstack([left, right]), function.at(large, (0, 0, 14, 10)), atol=1e-4)
-
-
-def test_tiles_cover_what_is_asked_for():
-    small = _noise((40, 50))
-    function = LinearAlpha.fit(small, small[:, :, 0], radius=1, epsilon=1e-4)
-    where = np.zeros((40, 50), dtype=bool)
-    where[3, 3] = where[39, 49] = True
-    seen = np.zeros((600, 750), dtype=bool)
-    for area, found in function.tiles(Image.fromarray(np.zeros((600, 750, 3), dtype=np.uint8)), where):
-        assert found.shape == seen[area].shape
-        seen[area] = True
-    whole = (slice(0, 600), slice(0, 750))
-    assert seen[enlarged(where, whole, (600, 750))].all()
-    assert not seen.all()
 
 
 def test_colour_explains_all_of_a_function_of_it():
@@ -110,21 +90,13 @@ def test_one_colour_explains_nothing():
     assert explained(image, alpha, radius=3, epsilon=1e-4).max() < 1e-3
 
 
-def test_a_mask_is_enlarged_by_the_nearest():
-    mask = np.array([[True, False], [False, True]])
-    whole = (slice(0, 4), slice(0, 6))
-    expected = np.kron(mask, np.ones((2, 3), dtype=bool))
-    assert (enlarged(mask, whole, (4, 6)) == expected).all()
-    assert (enlarged(mask, (slice(1, 3), slice(2, 6)), (4, 6)) == expected[1:3, 2:6]).all()
-
-
 def test_what_colour_does_not_tell_is_left_to_alpha():
     random = np.random.default_rng(0)
     noise = random.random((40, 40, 3), np.float32)
     ramp = np.linspace(0, 1, 40, dtype=np.float32)[None, :].repeat(40, axis=0)
     picture = np.uint8(noise * 255)
     found = [fit(noise, ramp, radius=4, epsilon=1e-4) for fit in (LinearAlpha.fit, LinearAlpha.fit_as_told)]
-    errors = [np.abs(one.at(picture, (0, 0, 40, 40)) - ramp).mean() for one in found]
+    errors = [np.abs(_whole(one, picture) - ramp).mean() for one in found]
     assert errors[1] < errors[0] / 2
 
 
@@ -133,14 +105,12 @@ def test_what_colour_tells_is_fitted_as_ever():
     picture = random.random((40, 40, 3), np.float32)
     alpha = picture @ np.float32([0.2, 0.5, 0.3])
     told = LinearAlpha.fit_as_told(picture, alpha, radius=4, epsilon=1e-6)
-    np.testing.assert_allclose(told.at(np.uint8(picture * 255), (0, 0, 40, 40)), alpha, atol=0.02)
+    np.testing.assert_allclose(_whole(told, np.uint8(picture * 255)), alpha, atol=0.02)
 
 
 def test_a_picture_of_16_bits_is_applied_to_with_all_of_them():
     deep = np.random.default_rng(0).integers(0, 65_536, (300, 400, 3), dtype=np.uint16)
     slopes, rest = np.array([0.4, -0.3, 0.2]), 0.5
     coefficients = np.broadcast_to(np.float32([*slopes, rest])[:, None, None], (4, 30, 40))
-    alpha = np.zeros((300, 400))
-    for area, found in LinearAlpha(coefficients).tiles(deep, np.ones((30, 40), dtype=np.bool_)):
-        alpha[area] = found
+    alpha = _whole(LinearAlpha(coefficients), deep)
     np.testing.assert_allclose(alpha, (deep / 65_535 - 0.5) @ slopes + rest, atol=1e-6)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from u2net.cutout.matting.closed_form import solve
 from u2net.cutout.matting.guided import LinearAlpha
+from u2net.cutout.matting.scattered import Scattered
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -85,15 +86,15 @@ def estimate_alpha(image: Pixels, known: Pixels) -> Pixels:
         alpha = solve(colors, alpha, level == _UNKNOWN, tolerance=_TOLERANCE)
         if larger.shape != level.shape:
             function = LinearAlpha.fit(colors, alpha, radius=1, epsilon=_FLAT)
-            alpha = _continued(function, level == _UNKNOWN, _resized(image, larger), larger)
+            alpha = _continued(function, _resized(image, larger), larger)
     return (alpha * 255 + np.float32(0.5)).astype(np.uint8)
 
 
-def _continued(function: LinearAlpha, unknown: Mask, image: Pixels, known: Pixels) -> Floats:
+def _continued(function: LinearAlpha, image: Pixels, known: Pixels) -> Floats:
     """An alpha on a larger picture: by a function where it is unknown, else as known."""
     alpha = known * np.float32(1 / 255)
-    for area, found in function.tiles(Image.fromarray(image), unknown):
-        np.copyto(alpha[area], found, where=known[area] == _UNKNOWN)
+    for pixels in Scattered.of(known.shape, lambda area: known[area] == _UNKNOWN):
+        pixels.put(alpha, function(pixels, image))
     return alpha
 
 

@@ -7,7 +7,6 @@ windows of a pixel and interpolated, are then applied to the colours of the full
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,10 +15,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-Floats = NDArray[np.float32]
-Area = tuple[slice, slice]
+from u2net.cutout.matting.scattered import Scattered
+from u2net.images.picture import Levels
 
-_TILE = 256
+Floats = NDArray[np.float32]
+
 _GREY = np.float32(0.5)  # colours are counted from here: squares of small numbers lose less
 _LEAST_VARIANCE = 1e-4  # of an alpha that there is anything to explain in
 
@@ -52,34 +52,13 @@ class LinearAlpha:
         slopes = [_mean(part, radius) * told for part in windows.slopes]
         return cls(np.stack([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)]))
 
-    def tiles(self, image: Image.Image | NDArray[np.uint16], where: NDArray[np.bool_]) -> Iterator[tuple[Area, Floats]]:
-        """The full-size picture, "RGB" or uint16 (H, W, 3), in areas of bounded size, and the alpha of each.
-
-        Only areas that hold any of `where`, boolean at the fitted picture's size.
-        """
-        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
-        down, across = where.shape[0] / height, where.shape[1] / width
-        for top in range(0, height, _TILE):
-            for left in range(0, width, _TILE):
-                area = (slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width)))
-                if _touched(where, area, (height, width)):
-                    box = (left * across, top * down, area[1].stop * across, area[0].stop * down)
-                    yield area, self.at(_piece(image, area), box)
-
-    def at(self, image: NDArray[np.uint8 | np.uint16], box: tuple[float, float, float, float]) -> Floats:
-        """Alpha, float32 (H, W) in [0, 1], of a piece of the full-size picture, uint8 or uint16 (H, W, 3).
-
-        `box` is where the piece lies in the fitted picture: left, top, right and bottom, in its pixels.
-        """
-        size = (image.shape[1], image.shape[0])
-        *slopes, rest = (
-            np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BILINEAR, box=box))
-            for part in self.coefficients
-        )
-        alpha = rest.copy()
-        unit = np.float32(1 / np.iinfo(image.dtype).max)
-        for channel, slope in enumerate(slopes):
-            alpha += slope * (image[:, :, channel] * unit - _GREY)
+    def __call__(self, pixels: Scattered, image: Image.Image | Levels) -> Floats:
+        """Alpha, float32 (N,) in [0, 1], of some pixels of the full-size picture, "RGB" or (H, W, 3)."""
+        colors = pixels.colors(image)
+        unit = np.float32(1 / np.iinfo(colors.dtype).max)
+        *slopes, alpha = pixels.smooth(self.coefficients)
+        for slope, levels in zip(slopes, colors, strict=True):
+            alpha += slope * (levels * unit - _GREY)
         return np.asarray(alpha.clip(0, 1))
 
 
@@ -90,33 +69,6 @@ def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> F
     does not change.
     """
     return _Windows(image, alpha, radius, epsilon).explained()
-
-
-def enlarged(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> NDArray[np.bool_]:
-    """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
-    rows, columns = _nearest(mask.shape, area, full)
-    return mask[rows].take(columns, axis=1)
-
-
-def _piece(image: Image.Image | NDArray[np.uint16], area: Area) -> NDArray[np.uint8 | np.uint16]:
-    if not isinstance(image, Image.Image):
-        return image[area]
-    rows, columns = area
-    return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
-
-
-def _touched(mask: NDArray[np.bool_], area: Area, full: tuple[int, int]) -> bool:
-    """Whether an area of a picture holds any of a small mask, once that is `enlarged`."""
-    rows, columns = _nearest(mask.shape, area, full)
-    return bool(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any())
-
-
-def _nearest(shape: tuple[int, ...], area: Area, full: tuple[int, int]) -> list[NDArray[np.intp]]:
-    """Rows and columns of a small picture that lie nearest to those of an area of the full one."""
-    return [
-        ((np.arange(ends.start, ends.stop) + 0.5) * (num / length)).astype(np.intp)
-        for ends, num, length in zip(area, shape, full, strict=True)
-    ]
 
 
 class _Windows:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.cutout.matting.closed_form import solve
-from u2net.cutout.matting.guided import LinearAlpha, enlarged, explained
+from u2net.cutout.matting.guided import LinearAlpha, explained
+from u2net.cutout.matting.scattered import Scattered
+from u2net.cutout.matting.small import enlarged, reduced
 from u2net.images.morphology import Parts
 from u2net.images.picture import Levels
 
@@ -23,7 +25,6 @@ Quality = Literal["fast", "balanced"]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_SIDE = 256  # longer side of the small picture; larger ones were no better (docs/matting.md)
 _CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
 _MARGIN = 2  # pixels of the small picture; what is certain must be so this far around
 # Weights of the coarse mask: anywhere, and as much more where it is sure, and where colours do not tell.
@@ -60,9 +61,10 @@ def refine(
     function, band = _decide(image, mask, quality)
     peak = np.uint8(255) if colors is None else np.uint16(65_535)
     alpha: Levels = (mask >= 128) * peak
-    for area, found in function.tiles(image if colors is None else colors, band):
-        levels = ((found - _FOG) * (int(peak) / (1 - 2 * _FOG)) + 0.5).clip(0, peak).astype(alpha.dtype)
-        np.copyto(alpha[area], levels, where=enlarged(band, area, alpha.shape))
+    for pixels in Scattered.of(alpha.shape, lambda area: enlarged(band, area, mask.shape)):
+        found = function(pixels, image if colors is None else colors)
+        levels = ((found - _FOG) * np.float32(peak / (1 - 2 * _FOG)) + np.float32(0.5)).clip(0, peak)
+        pixels.put(alpha, levels.astype(alpha.dtype))
     return alpha
 
 
@@ -72,7 +74,7 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
         raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")
     if image.mode != "RGB" or mask.shape != (image.height, image.width):
         raise ValueError(f"an image is RGB and its mask of its size, got {image.mode} {image.size} and {mask.shape}")
-    colors, coarse = _reduced(image), _reduced(Image.fromarray(mask))
+    colors, coarse = reduced(image), reduced(mask)
     subject = _everywhere_within(coarse > _CERTAIN_SUBJECT, _MARGIN)
     background = _everywhere_within(coarse < _CERTAIN_BACKGROUND, _MARGIN)
     band = ~(subject | background)
@@ -83,14 +85,6 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
     prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
     solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
     return LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT), band
-
-
-def _reduced(image: Image.Image) -> Floats:
-    """A picture or mask with a longer side of `_SIDE` at most: float32 in [0, 1], (h, w, 3) or (h, w)."""
-    scale = min(1.0, _SIDE / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = image.resize(size, Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
 def _everywhere_within(mask: Mask, radius: int) -> Mask:

@@ -1,0 +1,47 @@
+"""The small picture on which outlines and colours are decided, whatever the size of the full one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from u2net.images.picture import Levels, to_8_bits
+
+Mask = NDArray[np.bool_]
+
+_SIDE = 256  # longer side; larger ones were no better (docs/matting.md)
+
+
+def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[np.float32]:
+    """A picture, "RGB" or (H, W, 3), or a mask, "L" or (H, W), with a longer side of 256 pixels at most.
+
+    Float32 (h, w, 3) or (h, w) in [0, 1]. A pixel is the mean of those that it stands for, or of `samples` × `samples`
+    of them: to read all of a large picture takes longer than most of what is done with the small one.
+    """
+    full = image.size[::-1] if isinstance(image, Image.Image) else image.shape[:2]
+    scale = min(1.0, _SIDE / max(full))
+    size = [max(1, round(length * scale)) for length in full]
+    if samples:
+        num = [min(samples * each, length) for each, length in zip(size, full, strict=True)]
+        if isinstance(image, Image.Image):
+            image = image.resize((num[1], num[0]), Image.Resampling.NEAREST)
+        else:
+            rows, columns = (nearest(slice(0, some), some, length) for some, length in zip(num, full, strict=True))
+            image = image[rows].take(columns, axis=1)
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(to_8_bits(image))
+    small = image.resize((size[1], size[0]), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
+
+
+def enlarged(mask: Mask, area: tuple[slice, slice], full: tuple[int, int]) -> Mask:
+    """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
+    rows, columns = (nearest(*each) for each in zip(area, full, mask.shape, strict=True))
+    wide = mask[rows[0] : rows[-1] + 1].take(columns, axis=1)
+    return np.asarray(wide.take(rows - rows[0], axis=0))
+
+
+def nearest(ends: slice, full: int, num: int) -> NDArray[np.intp]:
+    """Of `num` samples, those that lie nearest to some of `full` pixels."""
+    return ((np.arange(ends.start, ends.stop) + 0.5) * (num / full)).astype(np.intp)

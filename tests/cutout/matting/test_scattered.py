@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from u2net.cutout.matting import scattered as module
+from u2net.cutout.matting.scattered import Scattered
+
+
+def _pixels(mask):
+    return Scattered.of(mask.shape, lambda area: mask[area])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (300, 5), (290, 1100)])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 1.0])
+def test_each_pixel_of_a_mask_comes_once(shape, share):
+    mask = np.random.default_rng(0).random(shape) < share
+    seen = np.zeros(shape, dtype=np.uint8)
+    for pixels in _pixels(mask):
+        pixels.put(seen, pixels.values(seen) + np.uint8(1))
+    np.testing.assert_array_equal(seen, mask)
+
+
+def test_areas_hold_their_pixels_closely():
+    mask = np.zeros((400, 2000), dtype=bool)
+    mask[150:160, 300:310] = mask[155, 1700:1705] = True
+    assert [pixels.area[1] for pixels in _pixels(mask)] == [slice(300, 310), slice(1700, 1705)]
+
+
+@pytest.mark.parametrize("kind", ["RGB", np.uint8, np.uint16])
+def test_colours_are_taken_and_put(kind):
+    random = np.random.default_rng(0)
+    array = random.integers(0, 256, (200, 300, 3), dtype=np.uint8 if kind == "RGB" else kind)
+    mask = random.random((200, 300)) < 0.1
+    image = Image.fromarray(array) if kind == "RGB" else array.copy()
+    for pixels in _pixels(mask):
+        pixels.put(image, 255 - pixels.colors(image))
+    np.testing.assert_array_equal(np.asarray(image), np.where(mask[:, :, None], 255 - array, array))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (20, 31)])
+def test_maps_are_smooth_between_their_pixels(shape):
+    """As Pillow enlarges them, bilinearly."""
+    maps = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    found = np.zeros((2, 200, 310), dtype=np.float32)
+    for pixels in _pixels(np.ones((200, 310), dtype=bool)):
+        for one, values in zip(found, pixels.smooth(maps), strict=True):
+            pixels.put(one, values)
+    expected = [np.asarray(Image.fromarray(one).resize((310, 200), Image.Resampling.BILINEAR)) for one in maps]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_areas_join_without_a_seam(monkeypatch):
+    maps, found = np.random.default_rng(0).random((1, 9, 12), dtype=np.float32), []
+    for rows, columns in ((128, 512), (7, 11)):
+        monkeypatch.setattr(module, "_ROWS", rows)
+        monkeypatch.setattr(module, "_COLUMNS", columns)
+        whole = np.zeros((50, 60), dtype=np.float32)
+        for pixels in _pixels(np.ones((50, 60), dtype=bool)):
+            pixels.put(whole, pixels.smooth(maps)[0])
+        found.append(whole)
+    np.testing.assert_allclose(*found, atol=1e-6)
