@@ -74,7 +74,7 @@ def test_a_part_of_a_film_with_its_sound(tmp_path):
 
 def test_ten_bits_stay_in_prores(tmp_path):
     source = make_film(tmp_path / "a.mkv", pixels="yuv444p10le", num=2)
-    cut_out_film(source, tmp_path / "b.mov", session=red_session())
+    cut_out_film(source, tmp_path / "b.mov", CutoutConfig(keep_colors=True), session=red_session())
     with av.open(str(source)) as before, av.open(str(tmp_path / "b.mov")) as after:
         one, other = (next(c.decode(video=0)).to_ndarray(format="rgb48le").astype(int) for c in (before, after))
     inside = np.asarray(disc(0).resize(SIZE))[:, :, 0] > 150

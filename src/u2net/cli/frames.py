@@ -19,7 +19,10 @@ from u2net.cutout.config import CutoutConfig
 if TYPE_CHECKING:
     from u2net.video import Frame
 
-_ASKED = ("model", "quality", "looks", "only_mask", "post_process_mask", "decontaminate", "background", "runtime")
+_ASKED = (
+    *("model", "quality", "looks", "only_mask", "post_process_mask", "keep_colors", "decontaminate", "background"),
+    "runtime",
+)
 _MOST = 10**8  # pixels of a frame
 
 
