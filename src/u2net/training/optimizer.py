@@ -76,5 +76,4 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         ours, theirs = (list(tensors) for tensors in zip(*self._pairs, strict=True))
         get_ema_multi_avg_fn(decay)(ours, theirs, 0)  # type: ignore[no-untyped-call]
-        for ours_, theirs_ in self._counters:
-            ours_.copy_(theirs_)
+        torch._foreach_copy_(*(list(tensors) for tensors in zip(*self._counters, strict=True)))
