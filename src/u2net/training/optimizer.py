@@ -76,4 +76,5 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         ours, theirs = (list(tensors) for tensors in zip(*self._pairs, strict=True))
         get_ema_multi_avg_fn(decay)(ours, theirs, 0)  # type: ignore[no-untyped-call]
-        torch._foreach_copy_(*(list(tensors) for tensors in zip(*self._counters, strict=True)))
+        ours, theirs = (list(tensors) for tensors in zip(*self._counters, strict=True))
+        torch._foreach_copy_(ours, theirs)
