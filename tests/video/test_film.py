@@ -90,7 +90,7 @@ def test_what_is_no_film(tmp_path):
     (tmp_path / "text.mp4").write_text("no film at all\n" * 100)
     (tmp_path / "empty.mp4").touch()
     for name in ("text.mp4", "empty.mp4"):
-        with pytest.raises(InvalidFilm, match="not a film that FFmpeg reads"):
+        with pytest.raises(InvalidFilm, match="no film that FFmpeg reads"):
             open_film(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         open_film(tmp_path / "none.mp4")
@@ -141,12 +141,17 @@ def test_a_damaged_film_ends_in_one_way_or_the_other(tmp_path, seed):
         assert len(list(film.frames())) + len(film.broken) >= 1
 
 
-def test_frames_that_are_missing_are_counted(tmp_path):
+@pytest.mark.parametrize("sound", ["", "aac"])
+def test_frames_that_are_missing_are_counted(tmp_path, sound):
     """As of a download that broke off."""
-    path = make_film(tmp_path / "a.mkv", num=50, codec="mpeg4", pixels="yuv420p")
+    path = make_film(tmp_path / "a.mkv", num=50, codec="mpeg4", pixels="yuv420p", sound=sound)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with open_film(path) as film, pytest.raises(InvalidFilm, match=r"cut off: .* are there; --end"):
+    with open_film(path) as film, pytest.raises(InvalidFilm, match=r"cut off: .* are there; --end") as raised:
         list(film.frames())
+    named = float(str(raised.value).split("--end ")[1].split()[0])
     with open_film(path) as film:
         assert len(list(film.frames(end=0.4))) == 10
+        assert len(list(film.frames(end=named))) >= 12
+        with pytest.raises(InvalidFilm, match="cut off"):
+            list(film.frames(end=1.8))

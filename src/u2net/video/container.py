@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-_CUT_OFF = 0.5  # seconds that may lack at the end of a film whose container states its length
+_CUT_OFF = 3  # frames that may lack at the end of a film that states its length
 
 
 def load_av() -> None:
@@ -42,7 +43,7 @@ class Container(Film):
         try:
             self._container: InputContainer = av.open(os.fspath(path))
         except av.FFmpegError as error:
-            raise InvalidFilm(f"not a film that FFmpeg reads: {_words(error)}") from None
+            raise InvalidFilm(f"no film that FFmpeg reads, or one that is cut off: {_words(error)}") from None
         self._stream = _picture_stream(self._container)
         decoder = self._stream.codec_context
         if decoder is None or not decoder.width:
@@ -101,7 +102,7 @@ class Container(Film):
             if float(time - begins) >= start:
                 yield Frame(self._picture(frame), time - begins)
         else:
-            self._check_end(num)
+            self._check_end(num, end)
 
     def _decoded(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         import av
@@ -134,21 +135,27 @@ class Container(Film):
                     last = ticks
                     yield ticks * tick, frame
 
-    def _check_end(self, num: int) -> None:
+    def _check_end(self, num: int, end: float | None) -> None:
+        """Raise InvalidFilm if a film that was read to its last frame, or to `end`, lacks some."""
         if num == 0:
             raise InvalidFilm("it has no frame that can be decoded")
-        known, length = self.facts.num_frames, self.facts.duration
-        lacking = None
+        slack = float(_CUT_OFF / self.facts.rate)
+        if end is not None and self._ends >= end - slack:
+            return
+        known, length, lacking = self.facts.num_frames, self._length(), None
         if known is not None and num + len(self.broken) < known:
             lacking = f"{num} of its {known} frames are there"
-        elif known is None and length is not None and self._ends < length - _CUT_OFF and not self._has_sound:
+        elif known is None and length is not None and self._ends < length - slack:
             lacking = f"{self._ends:.1f} of its {length:.1f} seconds are there"
         if lacking:
             raise InvalidFilm(f"it is cut off: {lacking}; --end {self._ends:.2f} takes these")
 
-    @property
-    def _has_sound(self) -> bool:
-        return bool(self._container.streams.audio)
+    def _length(self) -> float | None:
+        """How many seconds of pictures the film says that it has; its sound may be longer."""
+        if clock := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", self._stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(float, clock.groups())
+            return 3600 * hours + 60 * minutes + seconds
+        return None if self._container.streams.audio else self.facts.duration
 
     def _picture(self, frame: av.VideoFrame) -> Picture:
         colors, deep = self.facts.colors, self.facts.bits > 8
