@@ -41,8 +41,6 @@ class Model:
     """Name, Transform, classes, licence and source."""
     file: str
     """Name of the file, the same in every folder."""
-    purpose: str = ""
-    """What to take the model for, in a few words."""
     url: str | None = None
     """Where the file is published; None for a packaged file."""
     checksum: str = ""
@@ -51,6 +49,8 @@ class Model:
     """Length of the file, if known."""
     wheel: str | None = None
     """A package of the Python registry, NAME==VERSION, whose wheel holds the file too."""
+    purpose: str = ""
+    """What to take the model for, in a few words."""
 
     @property
     def name(self) -> str:
@@ -72,8 +72,9 @@ def _row(
     """A model that rembg publishes or, without `published`, a packaged one."""
     card, file = Card(name, licence=licence, source=source, **facts), f"{name}.onnx"
     if published is None:
-        return Model(card, file, purpose)
-    return Model(card, file, purpose, _RELEASE + file, f"md5:{published.md5}", published.num_bytes, published.wheel)
+        return Model(card, file, purpose=purpose)
+    checksum = f"md5:{published.md5}"
+    return Model(card, file, _RELEASE + file, checksum, published.num_bytes, published.wheel, purpose)
 
 
 # Fed as by its training code, unlike by rembg (#464); how maps return to the picture's size was never published.

@@ -51,7 +51,7 @@ KINDS = {
         "webm",
         "libvpx-vp9",
         {True: "yuva420p", False: "yuv420p"},
-        {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1", "auto-alt-ref": "0"},
+        {"crf": "16", "b": "0", "deadline": "realtime", "cpu-used": "7", "row-mt": "1", "auto-alt-ref": "0"},
         {},
         has_sound=True,
         tick=Fraction(1, 1000),
