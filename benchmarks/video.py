@@ -39,6 +39,7 @@ from u2net.cutout.config import CutoutConfig
 from u2net.evaluation.metrics import BoundaryIoU, Pair
 from u2net.models.zoo import resolve
 from u2net.video import cut_out_frames, open_film
+from u2net.video.container import load_av
 from u2net.video.cut import STEADY
 
 VERSION = "2.0.86"
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has rembg  [default: one in .peers]")
     arguments = parser.parse_args()
+    load_av()
     paths = sorted(arguments.clips.glob("*.mp4"))[: 2 if arguments.quick else None]
     models = arguments.model or (["u2netp_tuned"] if arguments.quick else ["u2netp_tuned", "u2net"])
     most = 12 if arguments.quick else None

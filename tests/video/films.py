@@ -10,8 +10,10 @@ from PIL import Image, ImageDraw
 from u2net import Session
 from u2net.models.card import Card
 from u2net.models.transform import Transform
+from u2net.video.container import load_av
 
 av = pytest.importorskip("av")
+load_av()
 
 RED, BLUE = (200, 40, 30), (30, 60, 180)
 SIZE = (96, 64)

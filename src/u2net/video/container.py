@@ -29,7 +29,9 @@ def load_av() -> None:
         import av
     except ImportError:
         raise MissingExtra("films need: pip install 'u2net[video]'") from None
-    av.logging.set_level(av.logging.PANIC)  # errors come back as exceptions
+    # Errors come back as exceptions. With PyAV's own `set_level`, FFmpeg's threads would wait for Python to log for them,
+    # while Python waits for these threads to end.
+    av.logging.set_libav_level(av.logging.PANIC)
 
 
 class Container(Film):
