@@ -29,8 +29,8 @@ def load_av() -> None:
         import av
     except ImportError:
         raise MissingExtra("films need: pip install 'u2net[video]'") from None
-    # Errors come back as exceptions. With PyAV's own `set_level`, FFmpeg's threads would wait for Python to log for them,
-    # while Python waits for these threads to end.
+    # Errors come back as exceptions. With PyAV's `set_level` FFmpeg's threads would wait for Python, to log, while it
+    # waits for these threads to end.
     av.logging.set_libav_level(av.logging.PANIC)
 
 
