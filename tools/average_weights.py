@@ -16,8 +16,9 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from u2net.models.table import MODELS
 from u2net.models.transform import Resample
-from u2net.models.zoo import MODELS, resolve
+from u2net.models.zoo import resolve
 from u2net.net import export_onnx, load_checkpoint
 from u2net.training.norms import has_folded_norms, lower_levels
 

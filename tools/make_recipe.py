@@ -18,7 +18,8 @@ from onnx import numpy_helper
 
 from u2net.evaluation.dataset import list_sources, spread
 from u2net.models.integers import apply_recipe
-from u2net.models.zoo import MODELS, WEIGHTS, recognise
+from u2net.models.table import MODELS
+from u2net.models.zoo import WEIGHTS, recognise
 from u2net.net import load_checkpoint
 from u2net.net.export import to_onnx
 from u2net.net.quantise import NUM_PICTURES, export_int8

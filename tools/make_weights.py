@@ -19,7 +19,8 @@ import onnx
 from u2net.evaluation.dataset import list_sources, spread
 from u2net.models.card import METADATA_KEY
 from u2net.models.onnx_file import OnnxFile
-from u2net.models.zoo import MODELS, WEIGHTS, integers_beside, recognise
+from u2net.models.table import MODELS
+from u2net.models.zoo import WEIGHTS, integers_beside, recognise
 from u2net.net import export_onnx, load_checkpoint
 from u2net.net.quantise import NUM_PICTURES, export_int8
 

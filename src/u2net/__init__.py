@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from u2net.evaluation.evaluate import evaluate
     from u2net.inference.open import new_session
     from u2net.inference.session import Session
+    from u2net.models.table import MODELS
     from u2net.models.transform import Transform
-    from u2net.models.zoo import MODELS
 
 __version__ = "0.1.0"
 
 __all__ = ["MODELS", "Session", "Transform", "__version__", "evaluate", "new_session", "remove"]
 
 _HOME = {
-    "MODELS": "u2net.models.zoo",
+    "MODELS": "u2net.models.table",
     "Session": "u2net.inference.session",
     "Transform": "u2net.models.transform",
     "evaluate": "u2net.evaluation.evaluate",

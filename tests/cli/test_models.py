@@ -3,7 +3,8 @@ import json
 import pytest
 
 from cli.command import u2net
-from u2net.models.zoo import MODELS, find
+from u2net.models.table import MODELS
+from u2net.models.zoo import find
 
 
 def test_the_list_names_every_model(here):

@@ -9,7 +9,8 @@ from u2net.models import integers
 from u2net.models.card import Card
 from u2net.models.onnx_file import OnnxFile
 from u2net.models.onnx_sizes import check_sizes
-from u2net.models.zoo import MODELS, Model, find
+from u2net.models.table import MODELS, Model
+from u2net.models.zoo import find
 
 WEIGHT = np.random.default_rng(0).normal(0, 3, (2, 4, 3, 3)).astype(np.float32)
 SCALES = np.array([0.1, 0.2], np.float32)

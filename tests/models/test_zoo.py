@@ -22,7 +22,7 @@ import u2net
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
 from u2net.models import DEFAULT, download, zoo
 from u2net.models.card import Card
-from u2net.models.zoo import MODELS, Model
+from u2net.models.table import MODELS, Model
 
 NUM_BYTES = 64 * 1024
 CONTENT = os.urandom(NUM_BYTES)

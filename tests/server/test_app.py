@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from u2net import __version__
 from u2net.models import DEFAULT
-from u2net.models.zoo import MODELS
+from u2net.models.table import MODELS
 from u2net.server.monitoring import Calm, JsonFormatter
 
 from .running import everything, opener, picture, running

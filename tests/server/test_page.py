@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from u2net.models.zoo import MODELS
+from u2net.models.table import MODELS
 
 from .browser import brush, chromium, downloaded, drop, opened, wait_for
 from .running import opener, running

@@ -30,7 +30,8 @@ def models() -> None:
 def list_(as_json: bool) -> None:
     """List the models that have a name: where each is, how large its file is, and what to take it for."""
     with one_line_errors():
-        from u2net.models.zoo import MODELS, find
+        from u2net.models.table import MODELS
+        from u2net.models.zoo import find
 
         rows: list[dict[str, Any]] = []
         for model in MODELS.values():
@@ -113,7 +114,8 @@ def bench(model: str, threads: int | None, rounds: int, as_json: bool) -> None:
     """
     with one_line_errors():
         from u2net.inference.profile import time_ways
-        from u2net.models.zoo import MODELS, resolve
+        from u2net.models.table import MODELS
+        from u2net.models.zoo import resolve
 
         path = resolve(model, progress=sys.stderr.isatty())
         with _as_onnx(path) as onnx_path:
@@ -149,8 +151,9 @@ def verify(names: tuple[str, ...]) -> None:
     damaged = False
     with one_line_errors():
         from u2net.models import zoo
+        from u2net.models.table import MODELS
 
-        for name in names or zoo.MODELS:
+        for name in names or MODELS:
             try:
                 say(f"{name}: right, {zoo.verify(name)}")
             except UnknownModel:

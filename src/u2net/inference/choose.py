@@ -11,7 +11,8 @@ from u2net.inference.runtimes import PROVIDERS, RUNTIMES, Number, Precision, Run
 from u2net.models.card import Card
 from u2net.models.integers import find_integers
 from u2net.models.onnx_file import OnnxFile
-from u2net.models.zoo import Model, integers_beside
+from u2net.models.table import Model
+from u2net.models.zoo import integers_beside
 
 
 def choose(

@@ -22,7 +22,7 @@ from u2net import __version__
 from u2net.errors import U2NetError
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
-from u2net.models.zoo import MODELS
+from u2net.models.table import MODELS
 from u2net.server import api, removebg
 from u2net.server.api import service_of
 from u2net.server.auth import Keys
