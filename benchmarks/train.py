@@ -26,7 +26,7 @@ from torch import nn
 
 from u2net.net import U2NET, U2NETP, U2Net
 from u2net.training import MODERN, PAPER, TrainConfig
-from u2net.training.objective import Objective, find_precision, new_network, normalise
+from u2net.training.objective import Normalise, Objective, find_precision, new_network
 from u2net.training.optimizer import set_training
 from u2net.training.parallel import World
 from u2net.training.snapshot import State
@@ -41,11 +41,11 @@ def plain_step(model: str, images: torch.Tensor, masks: torch.Tensor) -> Step:
     network = U2Net(U2NETP if model == "u2netp" else U2NET).to(images.device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     entropy = nn.BCELoss()
-    transform = new_network(PAPER)[1]
+    normalise = Normalise(new_network(PAPER)[1]).to(images.device)
 
     def step() -> None:
         optimizer.zero_grad()
-        pictures, truth = normalise(images, transform), masks / 255
+        pictures, truth = normalise(images), masks / 255
         loss = sum(entropy(logits.sigmoid(), truth) for logits in network(pictures))
         loss.backward()
         optimizer.step()

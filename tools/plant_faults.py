@@ -64,8 +64,8 @@ FAULTS = (
           "(field == _TENSOR_LOCATION and value != _DEFAULT)", "False"),
     Fault("a file is not hashed", "models/zoo.py", "== model.checksum\n    return False", "!= ''\n    return False"),
     Fault("maps are not stretched", "models/transform.py", "if self.stretch and high > low", "if False"),
-    Fault("the mirrored mask is turned upside down", "inference/session.py",
-          "other.mask[:, ::-1]", "other.mask[::-1]", "inference/test_session.py cutout/test_remove.py"),
+    Fault("the second look is upside down", "inference/session.py",
+          "((), (2,), (1,))", "((), (1,), (2,))", "inference/test_session.py cutout/test_remove.py"),
     Fault("sure pictures count as empty", "inference/session.py",
           "EMPTY = 0.1", "EMPTY = 0.5", "inference/test_session.py cutout/test_cutter.py"),
     # cutout

@@ -66,6 +66,7 @@ def test_nothing_is_replaced_unasked(red, film):
         (["clip.mp4", "--steady", "2"], b"--steady is 0 to 1"),
         (["clip.mp4", "--workers", "2"], b"are for folders"),
         (["photo.png", "--steady", "1"], b"are for films"),
+        (["photo.png", "clip.mp4", "out/", "--end", "1"], b"are for films"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(red, film, arguments, said):
@@ -118,6 +119,27 @@ def test_a_folder_with_films_among_pictures(red, film, tmp_path):
         assert image.mode == "RGBA"
 
 
+def test_a_film_of_a_folder_that_somebody_edited_is_not_replaced(red, film, tmp_path):
+    (tmp_path / "in").mkdir()
+    film.rename(tmp_path / "in/clip.mp4")
+    assert red("in", "out").returncode == 0
+    (tmp_path / "out/clip.webm").write_bytes(b"edited")
+    make_film(tmp_path / "in/clip.mp4", num=6)
+    (row,) = json.loads(red("in", "out", "--json").stdout)["pictures"]
+    assert (row["status"], "was changed since it was made" in row["reason"]) == ("failed", True)
+    assert (tmp_path / "out/clip.webm").read_bytes() == b"edited"
+
+
+def test_a_film_of_a_folder_that_was_only_touched_stays_as_it_is(red, film, tmp_path):
+    (tmp_path / "in").mkdir()
+    film.rename(tmp_path / "in/clip.mp4")
+    assert red("in", "out").returncode == 0
+    before = (tmp_path / "out/clip.webm").stat()
+    (tmp_path / "in/clip.mp4").touch()
+    assert red("in", "out").returncode == 0
+    assert (tmp_path / "out/clip.webm").stat() == before
+
+
 def raw(num: int) -> bytes:
     return b"".join(disc(i).tobytes() for i in range(num))
 
@@ -145,6 +167,11 @@ def test_a_frame_that_is_cut_off_is_named(here):
     result = here("frames", "96", "64", "--raw", "-m", RED_MODEL, stdin=raw(2)[:-5])
     assert (result.returncode, len(result.stdout)) == (1, 96 * 64 * 4)
     assert result.stderr == b"u2net: stdin ended within a frame: 18,427 of 18,432 bytes\n"
+
+
+def test_a_strength_out_of_range_is_one_line(here):
+    result = here("frames", "96", "64", "--raw", "--steady", "2", "-m", RED_MODEL, stdin=raw(1))
+    assert (result.returncode, result.stderr.count(b"\n"), b"--steady is 0 to 1" in result.stderr) == (2, 1, True)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a%s.png", "%d-%d.png"])

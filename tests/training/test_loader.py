@@ -20,7 +20,7 @@ from u2net.training.config import TrainConfig
 from u2net.training.examples import Order, open_examples
 from u2net.training.loader import Batch, Data, positions
 from u2net.training.loop import train
-from u2net.training.objective import normalise
+from u2net.training.objective import Normalise
 from u2net.training.parallel import World
 from u2net.training.run_folder import read_rows
 from u2net.training.store import open_store
@@ -220,7 +220,7 @@ def test_batches_are_normalised_as_the_transform_normalises_pictures(divisor):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 200, (4, 3, 16, 20), dtype=np.uint8))
     images[2] = 0
     images[3] //= 9
-    pixels = normalise(images, transform)
+    pixels = Normalise(transform)(images)
     for image, seen in zip(images, pixels, strict=True):
         expected = transform.normalise(image.permute(1, 2, 0).numpy().astype(np.float32))
         np.testing.assert_array_equal(seen.permute(1, 2, 0), expected)

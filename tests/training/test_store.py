@@ -23,6 +23,12 @@ CPU = torch.device("cpu")
 SMALL = Transform(size=(24, 20), antialias=True)
 
 
+def pair_of(store, index):
+    """Picture and mask of an example."""
+    images, masks, _ = store.take([index])
+    return images[0], masks[0]
+
+
 @pytest.fixture
 def root(tmp_path) -> Path:
     return write_pairs(tmp_path / "set", 6)
@@ -59,7 +65,7 @@ def test_every_cache_holds_what_the_transform_resizes(root, tmp_path, cache, ant
     store, failures = _open(_config(root, cache=cache), tmp_path / "run", transform)
     assert failures == []
     for index in range(6):
-        image, mask = store[index]
+        image, mask = pair_of(store, index)
         assert (image.dtype, mask.dtype) == (torch.uint8, torch.uint8)
         picture, truth = (Image.open(root / folder / f"picture-{index:02}.png") for folder in ("images", "masks"))
         np.testing.assert_allclose(image.permute(1, 2, 0), transform.resize(picture), atol=0.5001)
@@ -71,7 +77,7 @@ def test_indices_are_sampled_even_where_pictures_are_smoothed(root, tmp_path):
     for mask in (root / "masks").iterdir():
         Image.open(mask).point(lambda level: 2 if level else 0).save(mask)
     store, _ = _open(_config(root, classes=("background", "shirt", "trousers")), tmp_path / "run")
-    assert {value for index in range(6) for value in store[index][1].unique().tolist()} == {0, 2}
+    assert {value for index in range(6) for value in pair_of(store, index)[1].unique().tolist()} == {0, 2}
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -85,7 +91,7 @@ def test_opening_again_decodes_nothing(root, tmp_path, loads, cache):
     (root / "masks/picture-02.png").write_bytes(b"")
     config = _config(root, cache=cache, on_bad="skip")
     store, failures = _open(config, tmp_path / "run")
-    before = [store[index] for index in range(5)]
+    before = [pair_of(store, index) for index in range(5)]
     loads.clear()
     store, again = _open(config, tmp_path / "run")
     assert not loads
@@ -93,7 +99,7 @@ def test_opening_again_decodes_nothing(root, tmp_path, loads, cache):
     assert again == failures
     assert (name, reason[:10]) == ("set/picture-02", "not a JPEG")
     for index in range(5):
-        for one, other in zip(store[index], before[index], strict=True):
+        for one, other in zip(pair_of(store, index), before[index], strict=True):
             assert torch.equal(one, other)
 
 
@@ -178,7 +184,7 @@ def test_bad_pairs_stop_the_run_or_are_left_out(root, tmp_path, cache):
     assert [name for name, _ in failures] == ["set/picture-01", "set/picture-03"]
     assert [entry.name[-2:] for entry in store.examples.entries] == ["00", "02", "04", "05"]
     mask = Image.open(root / "masks/picture-04.png").resize((24, 20), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(store[2][1][0], mask)
+    np.testing.assert_array_equal(pair_of(store, 2)[1][0], mask)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "device"])
@@ -213,4 +219,4 @@ def test_other_processes_are_not_sent_the_pictures(tmp_path, cache):
     sent = bytes(ForkingPickler.dumps(store))
     assert len(sent) < 10_000 < 6 * 4 * 200 * 200
     if cache != "memory":  # whose handles are for another process
-        assert torch.equal(ForkingPickler.loads(sent)[3][0], store[3][0])
+        assert torch.equal(pair_of(ForkingPickler.loads(sent), 3)[0], pair_of(store, 3)[0])

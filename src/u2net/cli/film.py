@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from u2net.cutout.batch.plan import Outcome, Plan, Task
     from u2net.cutout.batch.tasks import Engine
     from u2net.cutout.config import CutoutConfig
+    from u2net.cutout.cutter import Cutter
     from u2net.system import Signals
     from u2net.video.film import Facts
 
@@ -28,16 +30,16 @@ if TYPE_CHECKING:
 class FilmOptions:
     """What is asked of a film; the command's flags are made from the fields."""
 
-    start: float | None = option(None, 0, 10**6)
+    start: float = option(0.0, 0, 10**6)
     """Of a film, take the frames from this second on."""
     end: float | None = option(None, 0, 10**6)
     """Of a film, take the frames before this second."""
-    steady: float | None = option(None, 0, 1)
-    """How much a film's outlines are steadied from frame to frame: 0 not at all, 1 the most.  [default: 1]"""
+    steady: float = option(1.0, 0, 1)
+    """How much a film's outlines are steadied from frame to frame: 0 not at all, 1 the most."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.end is not None and self.end <= (self.start or 0):
+        if self.end is not None and self.end <= self.start:
             raise ValueError(f"end is later than start, got {self.end:g}")
 
     @classmethod
@@ -75,7 +77,7 @@ def film_target(source: Path, output: str | None, *, overwrite: bool) -> Path:
     if output == "-":
         raise Refusal("a film cannot go to stdout: give OUTPUT as a file")
     target = source.with_name(f"{source.stem}.out{default}") if output is None else Path(output)
-    if target.is_dir() and target.suffix == "":
+    if target.is_dir():
         target /= f"{source.stem}{default}"
     if target.suffix and target.suffix.lower() not in KINDS:
         raise Refusal(f"{target.name} does not end in {', '.join(KINDS)}; without a suffix it is a folder of frames")
@@ -100,7 +102,7 @@ def remove_film(source: Path, target: Path, config: CutoutConfig, options: Folde
 
     try:
         with quiet_decoders(), bar:
-            outcome = _cut_out(Task(source, target), config, options, film, progress)
+            (outcome,) = _cut_out([Task(source, target)], config, options, film, progress)
     except KeyboardInterrupt:
         say(f"u2net: {source}: stopped; nothing was written", err=True)
         return 128 + signal.SIGINT
@@ -128,40 +130,56 @@ def film_engine(config: CutoutConfig, options: FolderOptions, film: FilmOptions,
             raise KeyboardInterrupt
 
     def engine(tasks: Iterable[Task | None]) -> Iterator[Outcome]:
-        for task in tasks:
-            if task is not None:
-                try:
-                    yield _cut_out(task, config, options, film, progress)
-                except KeyboardInterrupt:
-                    return
+        with suppress(KeyboardInterrupt):
+            yield from _cut_out(filter(None, tasks), config, options, film, progress)
 
     return engine
 
 
 def _cut_out(
-    task: Task, config: CutoutConfig, options: FolderOptions, film: FilmOptions, progress: Callable[[int, Facts], None]
+    tasks: Iterable[Task],
+    config: CutoutConfig,
+    options: FolderOptions,
+    film: FilmOptions,
+    progress: Callable[[int, Facts], None],
+) -> Iterator[Outcome]:
+    """What comes of films, one after the other, with what the journal wants to know; the model is opened once."""
+    from u2net.cutout.cutter import Cutter
+    from u2net.errors import U2NetError, reason
+
+    with closing(Cutter(config, progress=is_terminal())) as cutter:
+        for task in tasks:
+            try:
+                yield _outcome(task, cutter, options, film, progress)
+            except (U2NetError, OSError, ValueError, MemoryError) as error:
+                yield task.fail(reason(error))
+
+
+def _outcome(
+    task: Task, cutter: Cutter, options: FolderOptions, film: FilmOptions, progress: Callable[[int, Facts], None]
 ) -> Outcome:
-    """What comes of a film, with what the journal wants to know."""
+    """What comes of a film. Raises OSError for one that cannot be read."""
+    from u2net.cutout.batch.tasks import what_stands
     from u2net.errors import U2NetError, reason
     from u2net.system import new_folder, sha256_of
-    from u2net.video.cut import STEADY, cut_out_film
+    from u2net.video.cut import cut_out_film
 
-    failed = task.fail("")
+    status = task.source.stat()
+    known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256_of(task.source))
+    if standing := what_stands(task, known):
+        return standing
+    new_folder(task.target.parent)
     try:
-        status = task.source.stat()
-        failed = replace(failed, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256_of(task.source))
-        new_folder(task.target.parent)
         broken = cut_out_film(
             task.source,
             task.target,
-            config,
-            steady=STEADY if film.steady is None else film.steady,
-            start=film.start or 0.0,
-            end=film.end,
+            cutter.config,
+            session=cutter.open(),
             limits=options.limits(),
             progress=progress,
+            **asdict(film),
         )
-        made = sha256_of(task.target) if task.target.is_file() else ""
     except (U2NetError, OSError, ValueError, MemoryError) as error:
-        return replace(failed, reason=reason(error))
-    return replace(failed, status="done", reason="; ".join(broken), target_sha256=made)
+        return replace(known, reason=reason(error))
+    made = sha256_of(task.target) if task.target.is_file() else ""
+    return replace(known, status="done", reason="; ".join(broken), target_sha256=made)

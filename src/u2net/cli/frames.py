@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, say
+from u2net.cli.film import FilmOptions
 from u2net.cli.options import check_free, config_options, given_options, overwrite_option
-from u2net.cli.remove import new_config
+from u2net.cli.remove import flags_named, new_config
 from u2net.cutout.config import CutoutConfig
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _ASKED = (
     *("model", "quality", "looks", "only_mask", "post_process_mask", "keep_colors", "decontaminate", "background"),
     "runtime",
 )
-_MOST = 10**8  # pixels of a frame
 
 
 @click.command()
@@ -36,11 +36,11 @@ _MOST = 10**8  # pixels of a frame
     help="Write each frame to a file; %d in the name is its number, from 0. Without it, PNG files go to stdout.",
 )
 @click.option("--raw", is_flag=True, help="Write raw RGBA to stdout, or raw grey with --only-mask.")
-@click.option("--steady", type=click.FloatRange(0, 1), default=0.0, help="Steady outlines from frame to frame: 0 to 1.")
+@config_options(FilmOptions, only=("steady",))
 @config_options(CutoutConfig, only=_ASKED)
 @overwrite_option
 def frames(
-    width: int, height: int, output: str | None, raw: bool, steady: float, overwrite: bool, **values: Any
+    width: int, height: int, output: str | None, raw: bool, steady: float | None, overwrite: bool, **values: Any
 ) -> None:
     """Cut the subject out of raw frames from a pipe, RGB24 of WIDTH × HEIGHT pixels.
 
@@ -51,19 +51,22 @@ def frames(
     For films that FFmpeg reads, `u2net remove clip.mp4 clip.webm` does all of this by itself.
     """  # noqa: D301
     with one_line_errors():
-        if width * height > _MOST:
-            raise Refusal(f"a frame of {width} × {height} is too large")
+        from u2net.images.limits import check_size, own_limits
+
+        check_size((width, height), own_limits())
         if output is not None and (raw or not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", output)):
             raise Refusal("--raw goes to stdout" if raw else "-o needs one %d or %04d for the number of a frame")
         if output is None and sys.stdout.isatty():
             raise Refusal("stdout is a terminal: give -o, or pipe the frames to a program")
         if sys.stdin.isatty():
             raise Refusal("pipe raw frames in")
-        sys.exit(_cut(width, height, output, new_config(given_options(values)), raw, steady, overwrite))
+        with flags_named():
+            film = FilmOptions() if steady is None else FilmOptions(steady=steady)
+        sys.exit(_cut(width, height, output, new_config(given_options(values)), film, raw, overwrite))
 
 
 def _cut(
-    width: int, height: int, output: str | None, config: CutoutConfig, raw: bool, steady: float, overwrite: bool
+    width: int, height: int, output: str | None, config: CutoutConfig, film: FilmOptions, raw: bool, overwrite: bool
 ) -> int:
     from u2net.cutout.cutter import Cutter
     from u2net.images.save import encode, save_bytes
@@ -72,7 +75,7 @@ def _cut(
     left_over: list[int] = []
     session = Cutter(config).open()
     with open(1, "wb", closefd=False) as stdout:
-        cuts = cut_out_frames(_frames(sys.stdin.buffer, width, height, left_over), session, config, steady)
+        cuts = cut_out_frames(_frames(sys.stdin.buffer, width, height, left_over), session, config, film.steady)
         for num, cut in enumerate(cuts):
             content = cut.image.tobytes() if raw else encode(cut.image, "png")
             if output is None:

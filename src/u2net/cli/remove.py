@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -143,11 +143,13 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
         given = given_options(values)
         if extras is not None:
             given["model"] = extras
-        with _flags_named():
+        with flags_named():
             options = FolderOptions(**{name: given.pop(name) for name in FolderOptions.names() if name in given})
-            film = FilmOptions(**{name: given.pop(name) for name in FilmOptions.names() if name in given})
+            of_film = {name: given.pop(name) for name in FilmOptions.names() if name in given}
+            film = FilmOptions(**of_film)
         if len(inputs) > 1:
             _refuse_what_is_for_folders(options)
+            _refuse_what_is_for_films(of_film)
             if options.engine == "ray":
                 raise Refusal("--engine ray is for one folder, or one Parquet file")
             sources, into = several_sources(inputs), several_targets(output)
@@ -161,8 +163,8 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             _refuse_what_is_for_folders(options)
             target = film_target(Path(input), output, overwrite=options.overwrite)
             sys.exit(remove_film(Path(input), target, new_config({**given, "format": "png"}, bgcolor), options, film))
-        if film != FilmOptions() and not folder:
-            raise Refusal("--start, --end and --steady are for films")
+        if not folder:
+            _refuse_what_is_for_films(of_film)
         source, target, format_ = Path(input), Path(output or ""), given.get("format", "png")
         if options.engine != "ray":
             places = source_and_target(input, output, given.get("format"), folder=folder, overwrite=options.overwrite)
@@ -186,6 +188,11 @@ def _refuse_what_is_for_folders(options: FolderOptions) -> None:
         raise Refusal("--workers, --watch, --report and --strict are for folders")
 
 
+def _refuse_what_is_for_films(given: Mapping[str, Any]) -> None:
+    if given:
+        raise Refusal("--start, --end and --steady are for films")
+
+
 def new_config(given: dict[str, Any], bgcolor: str | None = None) -> CutoutConfig:
     """What the command line asks for. Raises Refusal where it makes no sense, OSError for a background's file."""
     if bgcolor:
@@ -205,14 +212,14 @@ def new_config(given: dict[str, Any], bgcolor: str | None = None) -> CutoutConfi
     for name, flag in _MATTING.items():
         if name in given and "alpha_matting" not in given:
             raise Refusal(f"{flag} is a parameter of -a: give both")
-    with _flags_named():
+    with flags_named():
         config = CutoutConfig(**given)
         _ = config.outline, config.finish  # which know more of what makes no sense together
     return config
 
 
 @contextmanager
-def _flags_named() -> Iterator[None]:
+def flags_named() -> Iterator[None]:
     """Refuse what a configuration refuses, with flags where its message names fields."""
     try:
         yield

@@ -32,7 +32,7 @@ from u2net.training.examples import Progress
 from u2net.training.inventory import note_data
 from u2net.training.loader import Batch, Data, open_data
 from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels, reopen_norms
-from u2net.training.objective import Objective, find_precision, new_network, normalise
+from u2net.training.objective import Normalise, Objective, find_precision, new_network
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import Later, World, evaluate_together, joined, with_shared_gradients
 from u2net.training.run_folder import Record, Run, TrainResult
@@ -113,7 +113,7 @@ class _Training:
             lower_levels(network)
             if not config.freeze_norm:
                 batches = islice(self.data.batches(0), _NUM_NORM_BATCHES)
-                reopen_norms(network, (normalise(batch.images.cpu(), transform) for batch in batches))
+                reopen_norms(network, map(Normalise(transform), (batch.images.cpu() for batch in batches)))
                 network.load_state_dict(world.everyone(network.state_dict())[0])  # each process saw other pictures
         if is_folded and config.freeze_norm:
             leave_out_norms(network)

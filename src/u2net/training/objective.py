@@ -24,24 +24,17 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class Objective(nn.Module):
     """Pixels and masks in, losses out, in the precision of the configuration, which must not be `auto`."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, network: U2Net, config: TrainConfig, transform: Transform) -> None:
         super().__init__()
         self.network = network
         self.loss = Loss(config)
         self.teachers = Teachers(config) if config.teachers else None
-        self.transform = transform
-        # On the device before the first step: numbers that are sent in a step are waited for.
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (transform.mean, transform.std))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        self.normalise = Normalise(transform)
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
 
     def forward(self, images: Tensor, masks: Tensor) -> LossValue:
         """`images` uint8 (B, 3, H, W), `masks` uint8 (B, 1, H, W), on the network's device."""
-        pixels = (_divided(images, self.transform) - self.mean) / self.std
+        pixels = self.normalise(images)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
             logits = self.network(pixels)
             if self.teachers:
@@ -94,18 +87,31 @@ def find_precision(name: str, device: torch.device) -> Precision:
     return name  # type: ignore[return-value]
 
 
-def normalise(images: Tensor, transform: Transform) -> Tensor:
-    """The input of a network, float32 (B, 3, H, W), from pictures uint8 (B, 3, H, W), as `Transform.normalise` does."""
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (transform.mean, transform.std))
-    return (_divided(images, transform) - mean) / std
+class Normalise(nn.Module):
+    """The input of a network, float32 (B, 3, H, W), from pictures uint8 (B, 3, H, W), as `Transform.normalise` does.
 
+    Mean and deviation go to the device with it, before the first step: numbers that are sent in a step are waited for.
+    """
 
-def _divided(images: Tensor, transform: Transform) -> Tensor:
-    pixels = images.float()
-    if transform.divisor == "255":
-        return pixels / 255
-    peak = pixels.amax(dim=(1, 2, 3), keepdim=True)
-    return pixels / torch.where(peak > 0, peak, 1)
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.divisor = transform.divisor
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (transform.mean, transform.std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The pixels."""
+        pixels = images.float()
+        if self.divisor == "255":
+            pixels = pixels / 255
+        else:
+            peak = pixels.amax(dim=(1, 2, 3), keepdim=True)
+            pixels = pixels / torch.where(peak > 0, peak, 1)
+        return (pixels - self.mean) / self.std
 
 
 _View = tuple[tuple[int, ...], float]

@@ -50,11 +50,6 @@ class Store:
     subjects: tuple[Subject, ...] = field(default=(), repr=False)
     """Where the subject of each example is, for pairs on a device: to ask it for each batch would be to wait for it."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Picture uint8 (3, H, W) and mask uint8 (1, H, W). Raises one of UNUSABLE for a file that must be decoded."""
-        pair = resized(self.examples, index, self.transform) if self.pairs is None else self.pairs[self.rows[index]]
-        return pair[:3], pair[3:]
-
     def take(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[Subject]]:
         """Pictures uint8 (B, 3, H, W), masks uint8 (B, 1, H, W), and where their subjects are.
 

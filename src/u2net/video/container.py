@@ -85,6 +85,7 @@ class Container(Film):
                 frame.color_primaries,
                 frame.color_trc,  # 2 is full range
             ),
+            has_sound=bool(self._container.streams.audio),
             tick=stream.time_base or MILLISECOND,
         )
 
@@ -157,7 +158,7 @@ class Container(Film):
         if clock := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", self._stream.metadata.get("DURATION", "")):
             hours, minutes, seconds = map(float, clock.groups())
             return 3600 * hours + 60 * minutes + seconds
-        return None if self._container.streams.audio else self.facts.duration
+        return None if self.facts.has_sound else self.facts.duration
 
     def _picture(self, frame: av.VideoFrame) -> Picture:
         colors, deep = self.facts.colors, self.facts.bits > 8

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from u2net.cutout.config import CutoutConfig
+from u2net.cutout.cutter import Cutter
 from u2net.cutout.finish import Finish
 from u2net.cutout.outline import Outline
 from u2net.images.limits import Limits
-from u2net.inference.open import new_session
 from u2net.inference.session import Session
 from u2net.system import num_processors
 from u2net.video.film import Facts, Frame, open_film
-from u2net.video.sound import Sound, has_sound
+from u2net.video.sound import Sound
 from u2net.video.steady import Look, small_grey, steadied
 from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 
@@ -106,12 +106,9 @@ def cut_out_film(
     with ExitStack() as stack:
         film = stack.enter_context(open_film(source, limits))
         config = fitting(config, target, film.facts)
-        opened = session or stack.enter_context(
-            new_session(config.model, runtime=config.runtime, precision=config.precision, threads=config.threads)
-        )
-        kind = KINDS.get(target.suffix.lower())
-        sound = None
-        if kind is not None and kind.has_sound and has_sound(source):
+        opened = session or stack.enter_context(Cutter(config).open())
+        kind, sound = KINDS.get(target.suffix.lower()), None
+        if kind is not None and kind.has_sound and film.facts.has_sound:
             sound = stack.enter_context(closing(Sound(source, start, end)))
         has_alpha = config.background is None and not config.only_mask and not is_opaque(target.suffix.lower())
         writer = stack.enter_context(new_writer(target, film.facts, has_alpha=has_alpha, sound=sound))
@@ -142,7 +139,7 @@ def fitting(config: CutoutConfig, target: Path, facts: Facts) -> CutoutConfig:
     if is_opaque(target.suffix.lower()):
         return replace(config, format="jpg", bit_depth=8)  # which has no transparency either, and gets white behind it
     kind = KINDS.get(target.suffix.lower())
-    if facts.bits > 8 and config.background is None and not config.shadow and (kind is None or kind.deep):
+    if facts.bits > 8 and config.background is None and not config.shadow and (kind is None or kind.is_deep):
         return replace(config, format="tiff", bit_depth=16)
     return replace(config, format="png", bit_depth=8)
 

@@ -59,6 +59,7 @@ class Facts:
     aspect: Fraction = Fraction(1)
     """Width over height of a pixel."""
     colors: Colors = field(default_factory=Colors)
+    has_sound: bool = False
     tick: Fraction = MILLISECOND
     """Seconds, of which the times of frames are multiples."""
 

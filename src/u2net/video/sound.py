@@ -109,11 +109,3 @@ class Sound:
         packet.pts = (packet.pts or 0) + shift
         packet.dts = (packet.dts or 0) + shift
         return float(packet.pts * tick), packet
-
-
-def has_sound(path: str | os.PathLike[str]) -> bool:
-    """Whether a film that can be opened has sound."""
-    import av
-
-    with av.open(os.fspath(path)) as container:
-        return bool(container.streams.audio)

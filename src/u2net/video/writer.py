@@ -39,8 +39,8 @@ class Kind(NamedTuple):
     options: dict[str, str]
     of_container: dict[str, str]
     has_sound: bool = False
-    deep: dict[bool, str] = {}  # noqa: RUF012
-    """The same for more than 8 bits a channel."""
+    is_deep: bool = False
+    """Whether it holds more than 8 bits a channel."""
     tick: Fraction | None = None
     """Seconds of which times are multiples, where the source's are not taken."""
 
@@ -63,7 +63,7 @@ KINDS = {
         {"profile": "4444"},
         {},
         has_sound=True,
-        deep={True: "yuva444p10le", False: "yuv444p10le"},
+        is_deep=True,
     ),
     ".mp4": Kind("mp4", "libx264", {False: "yuv420p"}, {"crf": "16", "preset": "veryfast"}, {}, has_sound=True),
     ".gif": Kind("gif", "gif", {True: "rgba", False: "rgba"}, {}, _FOREVER, tick=Fraction(1, 100)),
@@ -202,8 +202,7 @@ class _Container(Writer):
         import av
 
         kind, facts = self._kind, self._facts
-        chosen = kind.deep if kind.deep and facts.bits > 8 else kind.pixels
-        pixels = chosen[self._has_alpha]
+        pixels = kind.pixels[self._has_alpha]
         self._container = av.open(self._file, "w", format=kind.container, options=kind.of_container)
         stream = self._container.add_stream(kind.codec, rate=facts.rate, options=dict(kind.options))
         stream.width, stream.height = width, height

@@ -69,7 +69,6 @@ def make(cutter: Cutter, task: Task) -> Outcome:
     A picture with the same content as before stays as it is. Raises what `Cutter.open` does; a bad picture or a full
     disk is a failed outcome.
     """
-    before = task.before
     try:
         status = task.source.stat()
         content = read_encoded(task.source, cutter.limits)
@@ -81,12 +80,8 @@ def make(cutter: Cutter, task: Task) -> Outcome:
     sha256 = hashlib.sha256(content).hexdigest()
     known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
     try:
-        if before and before.target_sha256 and os.path.lexists(task.target):
-            if before.is_settled and before.sha256 == sha256:
-                return replace(before, size=known.size, mtime_ns=known.mtime_ns)
-            is_file = stat.S_ISREG(task.target.lstat().st_mode)  # no link, and no pipe that nothing comes from
-            if not is_file or sha256_of(task.target) != before.target_sha256:
-                return replace(known, reason=f"{task.target} was changed since it was made: --overwrite replaces it")
+        if standing := what_stands(task, known):
+            return standing
         cut = cutter(content)
         if cut.status == "done":
             new_folder(task.target.parent)
@@ -95,6 +90,22 @@ def make(cutter: Cutter, task: Task) -> Outcome:
     except OSError as error:
         return replace(known, reason=_reason(error, task.source))
     return replace(known, status=cut.status, reason=cut.reason, confidence=cut.confidence)
+
+
+def what_stands(task: Task, known: Outcome) -> Outcome | None:
+    """The outcome if the file of an earlier run is to stay: the source is as it was then, or somebody changed the file.
+
+    `known` is the failed outcome with the source's facts of now. Raises OSError.
+    """
+    before = task.before
+    if not (before and before.target_sha256 and os.path.lexists(task.target)):
+        return None
+    if before.is_settled and before.sha256 == known.sha256:
+        return replace(before, size=known.size, mtime_ns=known.mtime_ns)
+    is_file = stat.S_ISREG(task.target.lstat().st_mode)  # no link, and no pipe that nothing comes from
+    if is_file and sha256_of(task.target) == before.target_sha256:
+        return None
+    return replace(known, reason=f"{task.target} was changed since it was made: --overwrite replaces it")
 
 
 def _is_unchanged(before: Outcome) -> bool:
