@@ -112,12 +112,12 @@ def compare(
     photos: dict[str, Path], model: Path, python: str, ways: list[str], num_rounds: int
 ) -> list[dict[str, Any]]:
     """Rows of the table: the command, then the warm call, each at every size in each of our ways."""
-    theirs = [str(Path(python).with_name("rembg")), "i", "-m", "u2netp"]
+    rembg = [str(Path(python).with_name("rembg")), "i", "-m", "u2netp"]
     rows = []
     for name, photo in photos.items():
         targets = [photo.with_suffix(f".{who}.png") for who in (*ways, "theirs")]
-        programs = [*(command_of(way, model) for way in ways), theirs]
-        commands = [[*program, str(photo), str(target)] for program, target in zip(programs, targets, strict=True)]
+        commands = [command_of(way, model, photo, target) for way, target in zip(ways, targets, strict=False)]
+        commands.append([*rembg, str(photo), str(targets[-1])])
         rounds = [[run(command) for command in commands] for _ in range(num_rounds + 1)][1:]  # the first warms up
         for i, way in enumerate(ways):
             facts = {"bytes_ours": targets[i].stat().st_size, "bytes_theirs": targets[-1].stat().st_size}
@@ -135,11 +135,11 @@ def compare(
     return rows
 
 
-def command_of(way: str, model: Path) -> list[str]:
-    """Ours, up to the names of files."""
+def command_of(way: str, model: Path, photo: Path, target: Path) -> list[str]:
+    """Ours."""
     runtime, precision, quality = WAYS[way]
-    options = ["--runtime", runtime, "--precision", precision, "--quality", quality]
-    return [sys.executable, "-m", "u2net", "remove", "--overwrite", "--model", str(model), *options]
+    options = ["--runtime", runtime, "--precision", precision, "--quality", quality, "--model", str(model)]
+    return [sys.executable, "-m", "u2net", "remove", str(photo), "-o", str(target), "--overwrite", *options]
 
 
 def run(command: list[str]) -> Figures:

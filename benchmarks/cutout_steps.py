@@ -187,7 +187,7 @@ main()
 
 def start_step(photo: Path, folder: Path) -> Step:
     """The command, and the same with the picture decoded after the runtime is loaded."""
-    arguments = ["remove", "--overwrite", str(photo), str(folder / "start.png")]
+    arguments = ["remove", str(photo), "-o", str(folder / "start.png"), "--overwrite"]
 
     def way(*python: str) -> Way:
         return lambda: subprocess.run([sys.executable, *python, *arguments], check=True, capture_output=True)
