@@ -38,7 +38,7 @@ def measure(model: str, num_workers: int, num: int, concurrency: int) -> list[di
     rows = []
     with ours("--workers", str(num_workers), model=model) as server:
         for (name, size), share in zip(SIZES.items(), (1, 2, 4), strict=True):
-            asked = form(photograph(size))
+            asked = form(photograph(size), model=model)
             load(server, *asked, concurrency, concurrency)  # warms up
             found = load(server, *asked, num // share, concurrency)
             rows.append(

@@ -66,11 +66,12 @@ def test_nothing_is_replaced_unasked(red, film):
         (["clip.mp4", "--steady", "2"], b"--steady is 0 to 1"),
         (["clip.mp4", "--workers", "2"], b"are for folders"),
         (["photo.png", "--steady", "1"], b"are for films"),
-        (["photo.png", "clip.mp4", "out/", "--end", "1"], b"are for films"),
+        (["photo.png", "other.png", "out/", "--end", "1"], b"are for films"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(red, film, arguments, said):
-    disc(0).save(film.with_name("photo.png"))
+    for name in ("photo.png", "other.png"):
+        disc(0).save(film.with_name(name))
     result = red(*arguments)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert said in result.stderr
@@ -96,6 +97,17 @@ def test_what_cannot_move_says_that_it_is_the_first_frame(red, animation, argume
     result = red(*arguments)
     assert result.returncode == 0
     assert b"the first of 4 frames is cut out" in result.stderr
+
+
+def test_films_and_pictures_that_are_named(red, film, tmp_path):
+    disc(0).save(tmp_path / "photo.png")
+    make_film(tmp_path / "other.mov")
+    (tmp_path / "broken.mkv").write_bytes(b"nothing")
+    result = red("clip.mp4", "photo.png", "other.mov", "broken.mkv", "out/", "--end", "0.2")
+    assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (1, b"3 done, 0 skipped, 1 failed\n", 1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.webm", "other.webm", "photo.png"]
+    assert len(frames_of(tmp_path / "out/other.webm")) == 5
+    assert b"3 skipped" in red("clip.mp4", "photo.png", "other.mov", "out/").stdout
 
 
 def test_a_folder_with_films_among_pictures(red, film, tmp_path):

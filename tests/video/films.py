@@ -45,12 +45,18 @@ def make_film(
     sound: str = "",
     size: tuple[int, int] = SIZE,
     aspect: Fraction = Fraction(1),
+    group: int = 0,
 ) -> Path:
-    """A film of BT.709 in a narrow range, as exact as the codec can be; 25 frames a second unless `times` says."""
+    """A film of BT.709 in a narrow range, as exact as the codec can be; 25 frames a second unless `times` says.
+
+    One frame of each `group` can be decoded by itself; 0 leaves that to the codec.
+    """
     times = times or [Fraction(i, 25) for i in range(num)]
     tick = Fraction(1, 12_800)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options={"crf": "1"} if codec == "libx264" else {})
+        if group:
+            stream.gop_size = group
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         stream.time_base = stream.codec_context.time_base = tick
         context = stream.codec_context

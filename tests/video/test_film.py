@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +59,31 @@ def test_a_part_of_a_film(tmp_path):
         times = [frame.time for frame in film.frames(0.08, 0.2)]
         assert times == [Fraction(2, 25), Fraction(3, 25), Fraction(4, 25)]
         assert len(list(film.frames())) == 8  # it can be read again
+
+
+@pytest.mark.parametrize(("suffix", "most"), [("mp4", 30), ("mov", 30), ("mkv", 30), ("ts", 70)])
+def test_what_lies_before_a_part_is_not_decoded(tmp_path, suffix, most):
+    path = make_film(tmp_path / f"a.{suffix}", num=60, group=10, pixels="yuv420p")
+    with open_film(path) as film:
+        whole = [frame for frame in film.frames() if 1.6 <= float(frame.time) < 1.8]
+        decoder, packets = film._decoder, []
+        film._decoder = SimpleNamespace(
+            decode=lambda packet: packets.append(packet) or decoder.decode(packet), flush_buffers=decoder.flush_buffers
+        )
+        part = list(film.frames(1.6, 1.8))
+    assert len(packets) <= most  # a transport stream has no index: it is read from its beginning
+    assert [frame.time for frame in part] == [frame.time for frame in whole]
+    for one, other in zip(part, whole, strict=True):
+        assert np.array_equal(one.picture.rgb, other.picture.rgb)
+
+
+def test_a_part_of_a_film_that_is_cut_off(tmp_path):
+    whole = make_film(tmp_path / "a.mkv", num=60, group=10)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    with open_film(whole) as film:
+        assert len(list(film.frames(0.6, 0.8))) == 5
+        with pytest.raises(InvalidFilm, match="it is cut off"):
+            list(film.frames(0.6))
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])

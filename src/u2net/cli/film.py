@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from u2net.cli.failure import Refusal, quiet_decoders, say, say_json
-from u2net.cli.folder import FolderOptions, as_row, is_terminal
+from u2net.cli.folder import FolderOptions
 from u2net.cli.options import check_free
+from u2net.cli.results import as_row, is_terminal
 from u2net.config import check_fields, option
 from u2net.images import ANIMATED, FILMS
 

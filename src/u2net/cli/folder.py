@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from u2net.cli.failure import Refusal, quiet_decoders, say, say_json
+from u2net.cli.failure import Refusal, quiet_decoders, say
 from u2net.cli.options import exists_already
+from u2net.cli.results import Results, is_terminal
 from u2net.config import check_fields, option
-from u2net.errors import ConfigMismatch, printable
+from u2net.errors import ConfigMismatch
+from u2net.images import FILMS
 
 if TYPE_CHECKING:
     from u2net.cli.film import FilmOptions
-    from u2net.cutout.batch.plan import Outcome, Task
-    from u2net.cutout.batch.report import Gallery
+    from u2net.cutout.batch.plan import Plan, Task
     from u2net.cutout.batch.tasks import Engine
     from u2net.cutout.config import CutoutConfig
     from u2net.images.limits import Limits
@@ -75,7 +74,7 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
 
     Raises Refusal, and what the library raises.
     """
-    from u2net.cli.film import film_engine, plan_films
+    from u2net.cli.film import plan_films
     from u2net.cutout.batch.journal import Journal
     from u2net.cutout.batch.plan import Outcome, plan
     from u2net.cutout.batch.report import Gallery, may_write
@@ -129,18 +128,12 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
             failures = dict.fromkeys((*planned.failures, *films.failures))  # both find the folders that cannot be read
             items = [*failures, *map(known, (*planned.tasks, *films.tasks))]
             tasks = [item for item in items if not isinstance(item, Outcome)]
-            pictures = [task for task in tasks if task.source not in films.sources]
             results.begin(len(tasks))
             for item in items:
                 if isinstance(item, Outcome):
                     know(item)
-            if pictures:
-                with ExitStack() as pool:
-                    engine = _engine(pool, config, options, len(pictures))
-                    do_tasks(_until(signals, pictures), journal, engine, results.add)
-            if len(tasks) > len(pictures):
-                rest = (task for task in tasks if task.source in films.sources)
-                do_tasks(_until(signals, rest), journal, film_engine(config, options, film, signals), results.add)
+            for engine, some in _engines(tasks, films, config, options, film, signals):
+                do_tasks(some, journal, engine, results.add)
         if signals.received and not options.watch:
             say("u2net: interrupted; give the same command again to continue", err=True)
             return 128 + signals.received
@@ -148,17 +141,22 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     return 1 if options.strict and results.has_failed else 0
 
 
-def remove_several(sources: list[Path], output: Path | None, config: CutoutConfig, options: FolderOptions) -> int:
-    """Cut out pictures that were named, into a folder or each beside itself; gives the exit code."""
+def remove_several(
+    sources: list[Path], output: Path | None, config: CutoutConfig, options: FolderOptions, film: FilmOptions
+) -> int:
+    """Cut out pictures and films that were named, into a folder or each beside itself; gives the exit code."""
     from u2net.cutout.batch.plan import Outcome, plan_files
     from u2net.system import Signals
 
-    planned = plan_files(sources, output, f".{config.format}")
+    named: dict[bool, list[Path]] = {False: [], True: []}
+    for source in sources:
+        named[source.suffix.lower() in FILMS].append(source)
+    planned, films = plan_files(named[False], output, f".{config.format}"), plan_files(named[True], output, ".webm")
     items: list[Task | Outcome] = [
         Outcome(task.source, task.target, "skipped", exists_already(task.target))
         if os.path.lexists(task.target) and not options.overwrite
         else task
-        for task in planned.tasks
+        for task in (*planned.tasks, *films.tasks)
     ]
     tasks = [item for item in items if not isinstance(item, Outcome)]
     with ExitStack() as stack:
@@ -167,11 +165,11 @@ def remove_several(sources: list[Path], output: Path | None, config: CutoutConfi
         results = Results(options, None)
         stack.callback(results.end)
         results.begin(len(tasks))
-        for item in (*planned.failures, *items):
+        for item in (*planned.failures, *films.failures, *items):
             if isinstance(item, Outcome):
                 results.add(item, is_new=False, names_skipped=True)
-        if tasks:
-            for outcome in _engine(stack, config, options, len(tasks))(_until(signals, tasks)):
+        for engine, some in _engines(tasks, films, config, options, film, signals):
+            for outcome in engine(some):
                 results.add(outcome)
         if signals.received:
             say("u2net: interrupted; what was begun is done", err=True)
@@ -185,6 +183,21 @@ def model_digest(model: str) -> str:
     from u2net.system import sha256_of
 
     return sha256_of(resolve(model, progress=is_terminal()))
+
+
+def _engines(
+    tasks: list[Task], films: Plan, config: CutoutConfig, options: FolderOptions, film: FilmOptions, signals: Signals
+) -> Iterator[tuple[Engine, Iterator[Task | None]]]:
+    """What works on pictures, with these, and then what works on films, with those."""
+    from u2net.cli.film import film_engine
+
+    pictures = [task for task in tasks if task.source not in films.sources]
+    if pictures:
+        with ExitStack() as stack:
+            yield _engine(stack, config, options, len(pictures)), _until(signals, pictures)
+    if len(tasks) > len(pictures):
+        rest = (task for task in tasks if task.source in films.sources)
+        yield film_engine(config, options, film, signals), _until(signals, rest)
 
 
 def _engine(stack: ExitStack, config: CutoutConfig, options: FolderOptions, num_tasks: int | None = None) -> Engine:
@@ -204,71 +217,6 @@ def _until(signals: Signals, tasks: Iterable[Task | None]) -> Iterator[Task | No
         if signals.received:
             return
         yield task
-
-
-class Results:
-    """Shows what came of pictures: failures and progress at once, and all of it at the end or when a run is cut off."""
-
-    def __init__(self, options: FolderOptions, gallery: Gallery | None) -> None:
-        self.counts: Counter[str] = Counter()
-        self.left_alone: Counter[str] = Counter()
-        """How many files of the folder are no pictures, by their suffix."""
-        self._options = options
-        self._gallery = gallery
-        self._rows: list[dict[str, Any]] = []
-        self._bar: Any = None
-
-    def begin(self, num_tasks: int | None) -> None:
-        """Begin a progress bar for so many pictures, if stderr is a terminal."""
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=num_tasks, unit=" pictures", smoothing=0.1, disable=not is_terminal())
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a picture failed, or there was none among the files."""
-        return self.counts["failed"] > 0 or (not self.counts and self.left_alone.total() > 0)
-
-    def add(self, outcome: Outcome, *, is_new: bool = True, names_skipped: bool = False) -> None:
-        """Show what came of one picture; what was known before is no progress."""
-        self.counts[outcome.status] += 1
-        if outcome.status == "failed" or (names_skipped and outcome.status == "skipped"):
-            self._bar.write(f"u2net: {printable(outcome.source)}: {printable(outcome.reason)}", file=sys.stderr)
-        if is_new:
-            self._bar.update()
-        if self._options.as_json:
-            self._rows.append(as_row(outcome))
-        if self._gallery is not None:
-            self._gallery.add(outcome)
-
-    def end(self) -> None:
-        """Print the sums or the JSON on stdout, and write the report."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._options.as_json:
-            say_json(json.dumps({"pictures": self._rows, "left_alone": dict(self.left_alone)}, indent=2))
-        else:
-            sums = ", ".join(f"{self.counts[status]} {status}" for status in ("done", "skipped", "failed"))
-            kinds = ", ".join(f"{n} {kind or 'without a suffix'}" for kind, n in sorted(self.left_alone.items()))
-            say(sums + (f"; no pictures, left alone: {kinds}" if kinds else ""))
-        if self._gallery is not None and self._options.report is not None:
-            self._gallery.write(self._options.report)
-
-
-def as_row(outcome: Outcome) -> dict[str, Any]:
-    """What `--json` prints of a picture."""
-    return {
-        "source": str(outcome.source),
-        "target": None if outcome.target is None else str(outcome.target),
-        "status": outcome.status,
-        "reason": outcome.reason,
-        "confidence": None if outcome.confidence is None else round(outcome.confidence, 4),
-    }
-
-
-def is_terminal() -> bool:
-    """Whether stderr is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, options: FolderOptions) -> int:

@@ -17,10 +17,12 @@ import click
 
 from u2net.cli.failure import Refusal, one_line_errors, quiet_decoders, say, say_json
 from u2net.cli.film import FilmOptions, film_target, is_film, remove_film
-from u2net.cli.folder import FolderOptions, as_row, is_terminal, remove_by_cluster, remove_folder, remove_several
+from u2net.cli.folder import FolderOptions, remove_by_cluster, remove_folder, remove_several
 from u2net.cli.options import config_options, given_options
 from u2net.cli.places import PIPE, several_sources, several_targets, source_and_target, split_names
+from u2net.cli.results import as_row, is_terminal
 from u2net.cutout.config import CutoutConfig
+from u2net.images import FILMS
 
 _FLAGS = {"only_mask": ("-om", "--mask", "--only-mask")}
 _MATTING = {
@@ -149,14 +151,15 @@ def remove(names: tuple[str, ...], output: str | None, bgcolor: str | None, extr
             film = FilmOptions(**of_film)
         if len(inputs) > 1:
             _refuse_what_is_for_folders(options)
-            _refuse_what_is_for_films(of_film)
             if options.engine == "ray":
                 raise Refusal("--engine ray is for one folder, or one Parquet file")
             sources, into = several_sources(inputs), several_targets(output)
+            if not any(source.suffix.lower() in FILMS for source in sources):
+                _refuse_what_is_for_films(of_film)
             config = new_config(given, bgcolor)
             if into is None and len(sources) == 2:  # who gave the same command twice may have meant an output
                 say(f"u2net: {sources[1]} is there already, so it is a second picture; -o replaces it", err=True)
-            sys.exit(remove_several(sources, into, config, options))
+            sys.exit(remove_several(sources, into, config, options, film))
         (input,) = inputs  # noqa: A001
         folder = os.path.isdir(input)  # unlike Path.is_dir, it accepts folders that may not be looked into
         if not folder and options.engine != "ray" and is_film(input, output, given.get("format")):

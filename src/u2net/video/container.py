@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,8 @@ class Container(Film):
 
     def _peek(self) -> av.VideoFrame:
         """The first frame that can be decoded: only frames know how they are turned."""
-        for _, frame in self._decoded():
+        for time, frame in self._decoded():
+            self._begins = time
             return frame
         raise InvalidFilm("it has no frame that can be decoded")
 
@@ -91,21 +93,43 @@ class Container(Film):
 
     def frames(self, start: float = 0.0, end: float | None = None) -> Iterator[Frame]:
         """See `Film`."""
-        self._container.seek(0)
+        num, sought = 0, self._seek(start)
+        for time, frame in self._decoded():
+            num += 1
+            since = time - self._begins
+            if end is not None and float(since) >= end:
+                break
+            if float(since) < start:
+                continue
+            if frame.is_corrupt:
+                self.broken.append(f"the frame at {float(since):.2f} s is damaged")
+            yield Frame(self._picture(frame), since)
+        else:
+            self._check_end(None if sought else num, end)
+
+    def _seek(self, start: float) -> bool:
+        """Go to a frame from which the one at `start` can be decoded; whether frames are left out so."""
+        import av
+
+        if start > 0:
+            place = round((self._begins + Fraction(start)) / (self._stream.time_base or MILLISECOND))
+            with suppress(av.FFmpegError):
+                self._go_to(place)
+                found = next(self._decoded(), None)  # where an index is damaged, anything may come
+                if found and found[1].pts is not None and found[0] - self._begins <= start:
+                    self._go_to(place)
+                    return True
+        self._go_to(None)
+        return False
+
+    def _go_to(self, place: int | None) -> None:
+        """Read on from a frame at or before a place in the stream's own ticks; None is the beginning."""
+        if place is None:
+            self._container.seek(0)
+        else:
+            self._container.seek(place, stream=self._stream)
         self._decoder.flush_buffers()
         self.broken.clear()
-        begins, num = None, 0
-        for time, frame in self._decoded():
-            num += 1  # noqa: SIM113  (the loop may not run)
-            begins = time if begins is None else begins
-            if end is not None and float(time - begins) >= end:
-                break
-            if frame.is_corrupt:
-                self.broken.append(f"the frame at {float(time - begins):.2f} s is damaged")
-            if float(time - begins) >= start:
-                yield Frame(self._picture(frame), time - begins)
-        else:
-            self._check_end(num, end)
 
     def _decoded(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         import av
@@ -138,17 +162,21 @@ class Container(Film):
                     last = ticks
                     yield ticks * tick, frame
 
-    def _check_end(self, num: int, end: float | None) -> None:
-        """Raise InvalidFilm if a film that was read to its last frame, or to `end`, lacks some."""
+    def _check_end(self, num: int | None, end: float | None) -> None:
+        """Raise InvalidFilm if a film that was read to its last frame, or to `end`, lacks some.
+
+        `num` is how many frames it had; None if some were left out.
+        """
         if num == 0:
             raise InvalidFilm("it has no frame that can be decoded")
         slack = float(_CUT_OFF / self.facts.rate)
         if end is not None and self._ends >= end - slack:
             return
         known, length, lacking = self.facts.num_frames, self._length(), None
-        if known is not None and num + len(self.broken) < known:
-            lacking = f"{num} of its {known} frames are there"
-        elif known is None and length is not None and self._ends < length - slack:
+        if num is not None and known is not None:
+            if num + len(self.broken) < known:
+                lacking = f"{num} of its {known} frames are there"
+        elif length is not None and self._ends < length - slack:
             lacking = f"{self._ends:.1f} of its {length:.1f} seconds are there"
         if lacking:
             raise InvalidFilm(f"it is cut off: {lacking}; --end {self._ends:.2f} takes these")
@@ -158,6 +186,8 @@ class Container(Film):
         if clock := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", self._stream.metadata.get("DURATION", "")):
             hours, minutes, seconds = map(float, clock.groups())
             return 3600 * hours + 60 * minutes + seconds
+        if self.facts.num_frames and self._stream.duration:  # what counts its frames knows their length, too
+            return float(self._stream.duration * self.facts.tick)
         return None if self.facts.has_sound else self.facts.duration
 
     def _picture(self, frame: av.VideoFrame) -> Picture:
