@@ -4,7 +4,7 @@ from PIL import Image, ImageFilter
 
 from u2net.cutout.background import blur, is_opaque, put_over, read_background
 from u2net.cutout.compose import with_alpha
-from u2net.images.picture import Picture
+from u2net.images.picture import Picture, to_8_bits
 
 BLACK, WHITE = (0, 0, 0, 255), (255, 255, 255, 255)
 
@@ -38,6 +38,14 @@ def test_a_gradient_goes_from_the_one_colour_to_the_other():
     assert np.abs(behind[-1, :, :3].astype(int) - (0, 100, 0)).max() <= 3
     assert np.abs(behind[50, :, :3].astype(int) - (100, 50, 0)).max() <= 3
     assert (behind[:, :, 3] == 255).all()
+
+
+def test_a_gradient_in_16_bits_has_all_their_levels():
+    cutout = np.zeros((1001, 2, 4), np.uint16)
+    behind = put_over(((200, 0, 0, 255), (201, 100, 0, 128)), cutout, Picture(Image.new("RGB", (2, 1001)), None, None))
+    down = ((np.arange(1001) + 0.5) / 1001)[:, None, None]
+    expected = 257 * (np.array([200, 0, 0, 255]) + down * np.array([1, 100, 0, -127]))
+    assert np.abs(behind - expected).max() <= 0.6
 
 
 def test_a_gradient_lies_behind_the_cut_out():
@@ -85,6 +93,14 @@ def test_a_large_blur_is_what_it_would_be_at_full_size():
     difference = np.abs(np.asarray(_blurred(cutout, image, 20))[:, :, :3] - expected)
     assert difference.mean() < 1.5
     assert difference.max() <= 8
+
+
+def test_a_blur_in_16_bits_is_smooth_where_8_bits_have_steps():
+    ramp = np.broadcast_to(np.linspace(30_000, 31_000, 400)[None, :, None], (90, 400, 3)).astype(np.uint16)
+    picture = Picture(Image.fromarray(to_8_bits(ramp)), None, None, rgb_16=ramp)
+    behind = put_over("blur", np.zeros((90, 400, 4), np.uint16), picture)
+    np.testing.assert_allclose(behind[:, 40:-40, :3], ramp[:, 40:-40], atol=3)
+    assert (behind[..., 3] == 65_535).all()
 
 
 def test_names_of_colours_styles_and_files_are_told_apart(tmp_path, photograph):

@@ -83,6 +83,13 @@ def test_a_shadow_is_as_strong_as_asked():
     assert strong == pytest.approx(4 * weak, abs=3)
 
 
+def test_a_shadow_of_16_bits_is_that_of_8_more_finely():
+    cutout = _square((300, 200), (90, 20, 210, 150), (9, 8, 7, 255))
+    fine = with_shadow(to_16_bits(np.asarray(cutout)))
+    assert np.abs(fine / 257 - np.asarray(with_shadow(cutout))).max() <= 0.6
+    assert len(np.unique(fine[..., 3])) > 256
+
+
 def test_a_cut_out_of_nothing_stays():
     empty = Image.new("RGBA", (7, 5))
     assert with_shadow(empty).size == (7, 5)

@@ -183,6 +183,11 @@ def _ramp() -> Image.Image:
         Finish(crop=Crop()),
         Finish(crop=Crop(margin=2.0, aspect=0.5), keep_hidden=True),
         Finish(parts=1, inverted=True, crop=Crop(margin=0.1), only_mask=True),
+        Finish(parts=1, crop=Crop(margin=0.5), keep_hidden=True, shadow=True),
+        Finish(background=((9, 90, 200, 255),)),
+        Finish(background=((9, 90, 200, 255), (255, 255, 0, 255))),
+        Finish(background="blur", shadow=True),
+        Finish(background=Picture(photo(60, 40), None, None)),
     ],
     ids=repr,
 )
@@ -190,8 +195,9 @@ def test_8_bits_make_the_same_cut_out_in_16(finish, own):
     picture = _picture(own)
     soft = np.where(_alpha() > 0, _alpha() - np.arange(60, dtype=np.uint8), 0).astype(np.uint8)
     fine = finish.apply(picture, to_16_bits(soft))
-    # Pillow cuts products of alphas down.
-    assert np.abs(fine / 257 - np.asarray(finish.apply(picture, soft))).max() <= (0.99 if own else 0)
+    # Pillow cuts products of alphas down, and rounds what it lays over another.
+    most = (0.99 if own else 0) + (1.01 if finish.shadow or finish.background else 0)
+    assert np.abs(fine / 257 - np.asarray(finish.apply(picture, soft))).max() <= most
 
 
 def test_clean_colours_in_16_bits_are_those_of_8_with_their_fractions():
@@ -215,12 +221,6 @@ def test_fainter_than_8_bits_show_is_no_part_of_its_own():
     alpha[35, 50] = 100
     kept = Finish(parts=1, only_mask=True).apply(_picture(), alpha)
     assert (np.argwhere(kept).min(), kept[35, 50], kept[2, 2], kept[20, 30]) == (10, 0, 0, 65_535)
-
-
-def test_what_is_composed_in_8_bits_is_refused_in_16():
-    for finish in (Finish(shadow=True), Finish(background=((0, 0, 0, 255),))):
-        with pytest.raises(ValueError, match="composed in 8 bits per channel"):
-            finish.apply(_picture(), to_16_bits(_alpha()))
 
 
 def test_a_crop_too_far_beyond_the_picture_is_refused_in_16_bits_too():

@@ -5,8 +5,6 @@ import pytest
 from golden.make_cutouts import GOLDEN, session_of
 
 from u2net import remove
-from u2net.cutout.outline import Matting, Outline
-from u2net.images.load import load_image
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +50,3 @@ def test_coarse_keeps_the_pictures_colours(recorded):
     cutout = _cut_out(recorded, "coarse")
     seen = cutout[..., 3] > 0
     np.testing.assert_array_equal(cutout[seen, :3], recorded["image"][seen])
-
-
-def test_matting_in_16_bits_is_refused():
-    session = session_of(np.zeros((2, 1, 80, 80)))
-    picture = load_image(np.zeros((8, 8, 3), np.uint8), bit_depth=16)
-    outline = Outline(matting=Matting())
-    with pytest.raises(ValueError, match="8 bits: for one of 16 give a quality"):
-        outline.alpha(picture, outline.predict(picture, session), session.card.transform)

@@ -261,12 +261,18 @@ def test_bytes_give_a_tiff_file_of_16_bits_with_the_profile(image, packaged):
         assert written.info.get("icc_profile") == (None if data is image else profile)
 
 
-@pytest.mark.parametrize(
-    "parameters", [{"bit_depth": 12}, {"bit_depth": 16, "bgcolor": (0, 0, 0)}, {"bit_depth": 16, "alpha_matting": True}]
-)
-def test_what_there_is_in_8_bits_alone_is_refused(image, packaged, parameters):
-    with pytest.raises(ValueError, match="8"):
-        remove(image, session=packaged, **parameters)
+def test_alpha_matting_and_a_background_in_16_bits(image, packaged):
+    small = image.resize((150, 100))
+    for parameters in ({"alpha_matting": True, "only_mask": True}, {"bgcolor": (0, 90, 200)}):
+        deep = remove(small, session=packaged, bit_depth=16, **parameters)
+        flat = np.asarray(remove(small, session=packaged, **parameters)).astype(int)
+        assert np.abs(deep / 257 - flat).max() <= 2
+        assert len(np.unique(deep)) > 1000
+
+
+def test_there_are_8_bits_and_16(image, packaged):
+    with pytest.raises(ValueError, match="bit_depth is one of 8, 16, got 12"):
+        remove(image, session=packaged, bit_depth=12)
 
 
 def test_the_profile_of_the_input_is_in_the_result(image, packaged):

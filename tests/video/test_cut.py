@@ -81,6 +81,15 @@ def test_ten_bits_stay_in_prores(tmp_path):
     assert np.abs(one - other)[inside].mean() < 257
 
 
+def test_ten_bits_over_a_background_stay_too(tmp_path):
+    source = make_film(tmp_path / "a.mkv", pixels="yuv444p10le", num=2)
+    cut_out_film(source, tmp_path / "b.mov", CutoutConfig(background="black..#010101"), session=red_session())
+    with av.open(str(tmp_path / "b.mov")) as film:
+        frame = next(film.decode(video=0)).to_ndarray(format="rgb48le").astype(int)
+    middle = np.unique(np.median(frame[:, -4:], axis=1), axis=0)  # of 8 bits there would be 2 levels
+    assert len(middle) >= 3
+
+
 @pytest.mark.parametrize("name", ["b.mp4", "b.webm", "b.gif"])
 def test_ten_bits_become_eight_where_there_are_no_more(tmp_path, name):
     source = make_film(tmp_path / "a.mkv", pixels="yuv420p10le", num=2)

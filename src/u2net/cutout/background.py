@@ -8,12 +8,25 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageChops, ImageColor, ImageFilter, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageOps
 
+from u2net.cutout.layers import (
+    Layer,
+    SomeLayer,
+    blurred,
+    enlarged,
+    joined,
+    means,
+    opacity,
+    over,
+    reduction,
+    repeated,
+)
 from u2net.errors import InvalidImage
 from u2net.images.color import from_srgb
 from u2net.images.load import load_image
-from u2net.images.picture import Picture
+from u2net.images.picture import Picture, to_16_bits, to_floats, to_levels
 
 Color = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
@@ -22,32 +35,31 @@ Background: TypeAlias = tuple[Color, ...] | str | Picture
 """One colour, or two of a gradient from top to bottom; a name in `STYLES`; or a picture, scaled to cover."""
 
 _SIGMA = 0.02  # of a blurred background, as a part of the picture's longer side
-_LEAST_SIGMA = 4  # pixels of a Gaussian on a reduced picture
+_LEAST_WEIGHT = np.float32(1 / 255)  # of a background that is seen
 _TO = ".."  # between the colours of a gradient
 
 
-def blur(cutout: Image.Image, picture: Picture, sigma: float | None = None) -> Image.Image:
-    """The picture's own background, out of focus: "RGBA". `sigma` of the Gaussian is in pixels.
+def blur(cutout: Layer, picture: Picture, sigma: float | None = None) -> Layer:
+    """The picture's own background, out of focus. `sigma` of the Gaussian is in pixels.
 
     The subject is left out of what is blurred, so that its colours make no glow around it. A large blur is made on a
     smaller picture, in which nothing is lost that the blur would keep.
     """
-    rgb = picture.rgb
-    sigma = sigma or max(1.0, _SIGMA * max(cutout.size))
-    factor = max(1, int(sigma / _LEAST_SIGMA))
-    weight = ImageChops.invert(cutout.getchannel("A"))
-    behind = Image.composite(rgb, Image.new("RGB", rgb.size), weight).reduce(factor)
-    weight = weight.reduce(factor)
-    gaussian = ImageFilter.GaussianBlur(sigma / factor)
-    spread = np.asarray(weight.filter(gaussian), dtype=np.float32)[:, :, None]
-    pixels = np.asarray(behind.filter(gaussian), dtype=np.float32) * (255 / np.maximum(spread, 1))
-    filled = Image.fromarray((pixels + np.float32(0.5)).clip(0, 255).astype(np.uint8))
-    box = (0, 0, rgb.width / factor, rgb.height / factor)
-    return filled.resize(rgb.size, Image.Resampling.BICUBIC, box=box).convert("RGBA")
+    colors, alpha = np.asarray(picture.colors), opacity(cutout)
+    sigma = sigma or max(1.0, _SIGMA * max(picture.size))
+    factor = reduction(sigma)
+
+    def weighted(rows: slice) -> NDArray[np.float32]:
+        weight = 1 - to_floats(alpha[rows])[:, :, None]
+        return np.concatenate([to_floats(colors[rows]) * weight, weight], axis=2)
+
+    *sums, weights = blurred(means(weighted, len(alpha), factor), sigma / factor).transpose(2, 0, 1)
+    behind = [channel / np.maximum(weights, _LEAST_WEIGHT) for channel in sums] + [np.ones_like(weights)]
+    return joined([enlarged(channel, picture.size, factor, alpha.dtype) for channel in behind])
 
 
-STYLES: dict[str, Callable[[Image.Image, Picture], Image.Image]] = {"blur": blur}
-"""By name: each makes an "RGBA" background of a cut-out and of the picture, of the same size, that it was cut from."""
+STYLES: dict[str, Callable[[Layer, Picture], Layer]] = {"blur": blur}
+"""By name: each makes a background, a layer, of a cut-out and of the picture, of its size, that it was cut from."""
 
 
 def read_background(text: str) -> Background:
@@ -84,23 +96,25 @@ def digest(background: Background | None) -> str | None:
     return hashlib.sha256(repr(background.size).encode() + background.view("white").tobytes()).hexdigest()
 
 
-def put_over(background: Background, cutout: Image.Image, picture: Picture) -> Image.Image:
-    """An "RGBA" cut-out over a background, "RGBA"; `picture` is what it was cut from, of the same size.
+def put_over(background: Background, cutout: SomeLayer, picture: Picture) -> SomeLayer:
+    """A cut-out over a background; `picture` is what it was cut from, of the same size.
 
-    Colours are in the space of the picture; those of another picture are brought into it.
+    Colours are in the space of the picture; those of another picture, which count with 8 bits, are brought into it.
     """
-    size = cutout.size
+    in_16 = isinstance(cutout, np.ndarray)
+    width, height = cutout.shape[1::-1] if isinstance(cutout, np.ndarray) else cutout.size
+    behind: Layer
     if isinstance(background, str):
         behind = STYLES[background](cutout, picture)
     elif isinstance(background, Picture):
         other = from_srgb(background.view("white"), picture.icc_profile)
-        behind = ImageOps.fit(other.convert("RGBA"), size, Image.Resampling.LANCZOS)
-    elif len(background) == 1:
-        behind = Image.new("RGBA", size, background[0])
+        fitted = ImageOps.fit(other.convert("RGBA"), (width, height), Image.Resampling.LANCZOS)
+        behind = to_16_bits(np.asarray(fitted)) if in_16 else fitted
     else:
-        top, bottom = (Image.new("RGBA", size, color) for color in background)
-        behind = Image.composite(bottom, top, Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR))
-    return Image.alpha_composite(behind, cutout)
+        top, bottom = (to_floats(np.array(color, dtype=np.uint8)) for color in (background[0], background[-1]))
+        down = np.linspace(0.5 / height, 1 - 0.5 / height, height, dtype=np.float32)[:, None]
+        behind = repeated(to_levels(top + (bottom - top) * down, np.uint16 if in_16 else np.uint8), width)
+    return over(cutout, behind)
 
 
 def _color(name: str) -> Color | None:

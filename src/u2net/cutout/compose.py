@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 
+from u2net.cutout.layers import Layer, SomeLayer, blurred, enlarged, joined, means, opacity, over, reduction
 from u2net.images.morphology import Parts
-from u2net.images.picture import Levels, to_8_bits
+from u2net.images.picture import Box, Levels, to_8_bits, to_floats
 
 _SEEN = 13  # of 255; fainter alpha neither joins parts nor widens a crop
 _BLOCK = 8  # pixels, and bytes of a uint64; colours survive this far around what is visible, at least
 
 
-def with_alpha(
-    rgb: Image.Image | Levels, alpha: Levels, *, keep_hidden: bool = False, in_place: bool = False
-) -> Image.Image | NDArray[np.uint16]:
-    """The cut-out of a picture by an alpha of its size: "RGBA", or in 16 bits uint16 (H, W, 4).
+def with_alpha(rgb: Image.Image | Levels, alpha: Levels, *, keep_hidden: bool = False, in_place: bool = False) -> Layer:
+    """The cut-out of a picture by an alpha of its size, as a layer.
 
     `rgb` is "RGB" and `alpha` uint8 (H, W), or both are uint16; `in_place` makes an "RGB" picture itself the cut-out.
 
@@ -37,26 +36,29 @@ def with_alpha(
     return channels
 
 
-def with_shadow(cutout: Image.Image, opacity: float = 0.5, softness: float = 0.03) -> Image.Image:
-    """An RGBA cut-out with a soft shadow where it stands; RGBA of the same size.
+def with_shadow(cutout: SomeLayer, strength: float = 0.5, softness: float = 0.03) -> SomeLayer:
+    """A cut-out with a soft shadow where it stands, of the same size.
 
-    The subject's outline, laid flat on its lowest edge. `opacity` is 0 to 1, `softness` the blur's sigma as a part of
+    The subject's outline, laid flat on its lowest edge. `strength` is 0 to 1, `softness` the blur's sigma as a part of
     the subject's longer side. What would fall outside of the picture is cut: a crop with a margin first leaves room.
     """
-    alpha = cutout.getchannel("A")
+    alpha = opacity(cutout)
     box = _seen_box(alpha)
     if box is None:
         return cutout.copy()
     left, top, right, bottom = box
+    size = alpha.shape[1], alpha.shape[0]
+    flat = Image.fromarray(alpha[top:bottom, left:right])
+    flat = flat.resize((right - left, max(1, round(0.12 * (bottom - top)))), Image.Resampling.BOX)
+    ground = Image.new(flat.mode, size)
+    ground.paste(flat, (left, bottom - flat.height // 2))
     sigma = softness * max(right - left, bottom - top)
-    height = max(1, round(0.12 * (bottom - top)))
-    flat = alpha.crop(box).resize((right - left, height), Image.Resampling.BOX)
-    shadow = Image.new("L", cutout.size)
-    shadow.paste(flat, (left, bottom - height // 2))
-    shadow = shadow.filter(ImageFilter.GaussianBlur(sigma)).point([round(v * opacity) for v in range(256)])
-    black = Image.new("RGBA", cutout.size, (0, 0, 0, 0))
-    black.putalpha(shadow)
-    return Image.alpha_composite(black, cutout)
+    factor = reduction(sigma)
+    pixels = np.asarray(ground)[:, :, None]
+    shade = blurred(means(lambda rows: to_floats(pixels[rows]), len(pixels), factor), sigma / factor)[:, :, 0]
+    black = Image.new(flat.mode, size)
+    shadow = enlarged(shade * np.float32(strength), size, factor, alpha.dtype)
+    return over(cutout, joined([black, black, black, shadow]))
 
 
 def subject_box(alpha: Levels, margin: float = 0.0, aspect: float | None = None) -> tuple[int, int, int, int]:
@@ -65,7 +67,7 @@ def subject_box(alpha: Levels, margin: float = 0.0, aspect: float | None = None)
     `margin` is left free on each side, as a part of the subject's longer side. `aspect`, width over height, is reached
     by adding to the shorter of both. An alpha of nothing has the whole picture's box.
     """
-    box = _seen_box(Image.fromarray(to_8_bits(alpha)))
+    box = _seen_box(alpha)
     if box is None:
         return 0, 0, alpha.shape[1], alpha.shape[0]
     left, top, right, bottom = box
@@ -100,9 +102,9 @@ def multiplied(alpha: Levels, other: Image.Image | Levels) -> Levels:
     return ((alpha.astype(np.uint32) * other + 32_767) // 65_535).astype(np.uint16)
 
 
-def _seen_box(alpha: Image.Image) -> tuple[int, int, int, int] | None:
+def _seen_box(alpha: Levels) -> Box | None:
     """Left, top, right and bottom of what shows; None if nothing does."""
-    return alpha.point([255 if value >= _SEEN else 0 for value in range(256)]).getbbox()
+    return Image.fromarray(to_8_bits(alpha)).point([255 if value >= _SEEN else 0 for value in range(256)]).getbbox()
 
 
 def _far_from_visible(alpha: Levels) -> Image.Image:

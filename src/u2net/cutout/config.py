@@ -103,9 +103,6 @@ class CutoutConfig:
             raise ValueError(f"{self.format} is exact: `lossy_quality` is for webp, jpg, avif")
         if self.alpha_quality is not None and self.format != "webp":
             raise ValueError("`alpha_quality` is for webp")
-        if self.bit_depth == 16:
-            self.outline.check_16_bits()
-            self.finish.check_16_bits()
 
     @cached_property
     def outline(self) -> Outline:

@@ -60,12 +60,9 @@ class Finish:
         `alpha` is uint8 (H, W) of the picture's size. If it is uint16 the result is too: straight (H, W, 4), or with
         `only_mask` (H, W). Transparency that the picture has stays: the alpha is multiplied by it. `in_place` may make
         the result of the picture's own pixels, which nobody may use afterwards: it saves 4 bytes a pixel. Raises
-        ImageTooLarge for a crop that reaches too far beyond the picture, and ValueError for a shadow or a background in
-        16 bits.
+        ImageTooLarge for a crop that reaches too far beyond the picture.
         """
         in_16 = alpha.dtype == np.uint16
-        if in_16:
-            self.check_16_bits()
         picture = picture.in_bits(16 if in_16 else 8)
         kept = alpha if self.parts is None else keep_largest(alpha, self.parts)
         if self.inverted:
@@ -79,22 +76,14 @@ class Finish:
             picture = replace(picture, alpha=None, alpha_16=None).crop(box)
         if self.only_mask:
             return opacity.view(np.uint16) if in_16 else Image.fromarray(opacity)
-        rgb = picture.rgb if picture.rgb_16 is None else picture.rgb_16
+        rgb = picture.colors
         in_place = in_place and self.background is None  # which still reads the picture's own pixels
         if self.clean:
             rgb, in_place = foreground(rgb, kept, in_place=in_place), True
         cutout = with_alpha(rgb, opacity, keep_hidden=self.keep_hidden, in_place=in_place)
-        if isinstance(cutout, Image.Image):
-            if self.shadow:
-                cutout = with_shadow(cutout)
-            if self.background is not None:
-                cutout = put_over(self.background, cutout, picture)
-        return cutout
-
-    def check_16_bits(self) -> None:
-        """Raise ValueError for what there is in 8 bits alone."""
-        if self.shadow or self.background is not None:
-            raise ValueError("shadows and backgrounds are composed in 8 bits per channel: a cut-out of 16 has none")
+        if self.shadow:
+            cutout = with_shadow(cutout)
+        return cutout if self.background is None else put_over(self.background, cutout, picture)
 
 
 def _check_size(size: tuple[int, int], before: tuple[int, int]) -> None:

@@ -68,16 +68,13 @@ class Outline:
     def alpha(self, picture: Picture, prediction: Prediction, transform: Transform) -> Levels:
         """The subject's alpha, (H, W): uint8, or uint16 if the picture has 16 bits.
 
-        `prediction` is what `predict` gave for the picture, `transform` its session's. Raises ValueError for `matting`
-        in 16 bits.
+        `prediction` is what `predict` gave for the picture, `transform` its session's.
         """
         mask, in_16 = prediction.mask, picture.rgb_16 is not None
-        if in_16:
-            self.check_16_bits()
         if self.matting is not None:
             # rembg's order: what is matted is the mask made hard.
             asked = asdict(self.matting)
-            return alpha_matte(np.asarray(picture.rgb), smooth_mask(mask) if self.hard else mask, **asked)
+            return alpha_matte(np.asarray(picture.colors), smooth_mask(mask) if self.hard else mask, **asked)
         quality = self.quality or ("coarse" if max(transform.size) > _FINE else "fast")
         if quality != "coarse":
             colors = None if self.hard else picture.rgb_16  # for two levels 8 bits will do
@@ -90,11 +87,6 @@ class Outline:
             alpha = smooth_mask(to_8_bits(alpha))
             alpha = to_16_bits(alpha) if in_16 else alpha
         return alpha
-
-    def check_16_bits(self) -> None:
-        """Raise ValueError for what there is in 8 bits alone."""
-        if self.matting is not None:
-            raise ValueError("alpha_matting finds an alpha of 8 bits: for one of 16 give a quality")
 
 
 def _finer(prediction: Prediction, transform: Transform, size: tuple[int, int]) -> NDArray[np.uint16]:

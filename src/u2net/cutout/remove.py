@@ -95,8 +95,8 @@ def remove(
     All else is as `CutoutConfig` describes it.
 
     Raises InvalidImage for what is not an acceptable picture, MissingExtra for a TIFF file of 16 bits without
-    tifffile, and ValueError for parameters out of range or that make no sense together, as for 16 bits `bgcolor` and
-    `alpha_matting`; `vitmatte`, a further network, is refused rather than ignored.
+    tifffile, and ValueError for parameters out of range or that make no sense together; `vitmatte`, a further network,
+    is refused rather than ignored.
     """
     if vitmatte or vitmatte_model is not None:
         raise ValueError("vitmatte is not supported: quality='best' or alpha_matting=True refine without its network")

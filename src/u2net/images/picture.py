@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from u2net.images.color import is_srgb, to_srgb
@@ -48,6 +48,11 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """(width, height)."""
         return self.rgb.size
+
+    @property
+    def colors(self) -> Image.Image | NDArray[np.uint16]:
+        """The colours as finely as they are there: `rgb_16`, or else `rgb`."""
+        return self.rgb if self.rgb_16 is None else self.rgb_16
 
     def in_bits(self, depth: BitDepth) -> Picture:
         """The picture with or without 16 bits per channel. They are made of 8 where it has none, 257 for each level."""
@@ -130,6 +135,17 @@ def to_8_bits(levels: Levels) -> NDArray[np.uint8]:
 def to_16_bits(levels: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Of 65,536 levels those that 256 stand for: 0 stays 0, and 255 becomes 65,535."""
     return levels * np.uint16(257)
+
+
+def to_floats(levels: Levels) -> NDArray[np.float32]:
+    """Values in [0, 1] of levels, in an array of any shape."""
+    return np.asarray(levels * np.float32(1 / np.iinfo(levels.dtype).max))
+
+
+def to_levels(values: NDArray[np.float32], dtype: DTypeLike) -> Levels:
+    """The nearest levels, uint8 or uint16, of values in [0, 1], in an array of any shape."""
+    peak = np.float32(np.iinfo(np.dtype(dtype)).max)
+    return np.asarray((values.clip(0, 1) * peak + np.float32(0.5)).astype(dtype))
 
 
 def _pick(image: Image.Image, columns: NDArray[np.intp], rows: NDArray[np.intp]) -> Image.Image:

@@ -139,7 +139,7 @@ def fitting(config: CutoutConfig, target: Path, facts: Facts) -> CutoutConfig:
     if is_opaque(target.suffix.lower()):
         return replace(config, format="jpg", bit_depth=8)  # which has no transparency either, and gets white behind it
     kind = KINDS.get(target.suffix.lower())
-    if facts.bits > 8 and config.background is None and not config.shadow and (kind is None or kind.is_deep):
+    if facts.bits > 8 and (kind is None or kind.is_deep):
         return replace(config, format="tiff", bit_depth=16)
     return replace(config, format="png", bit_depth=8)
 

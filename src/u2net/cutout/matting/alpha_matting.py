@@ -12,6 +12,7 @@ from PIL import Image
 from u2net.cutout.matting.closed_form import solve
 from u2net.cutout.matting.guided import LinearAlpha
 from u2net.cutout.matting.scattered import Scattered
+from u2net.images.picture import Levels, to_8_bits, to_16_bits, to_floats, to_levels
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -39,21 +40,21 @@ def smooth_mask(mask: Pixels) -> Pixels:
 
 
 def alpha_matte(
-    image: Pixels,
+    image: Levels,
     mask: Pixels,
     *,
     foreground_threshold: int = 240,
     background_threshold: int = 10,
     erode_size: int = 10,
-) -> Pixels:
-    """Closed form between what a mask is sure of, rembg's `alpha_matting`: uint8 (H, W), as the mask.
+) -> Levels:
+    """Closed form between what a mask is sure of, rembg's `alpha_matting`: (H, W), uint8 or uint16 as the image.
 
-    The parameters are those of `trimap`. A mask that is nowhere sure of the subject, or nowhere of the background, is
-    given back as it is.
+    The mask is uint8; the other parameters are those of `trimap`. A mask that is nowhere sure of the subject, or
+    nowhere of the background, is given back as it is.
     """
     known = trimap(mask, foreground_threshold, background_threshold, erode_size)
     if not ((known == _BACKGROUND).any() and (known == _SUBJECT).any()):
-        return mask.copy()
+        return mask.copy() if image.dtype == np.uint8 else to_16_bits(mask)
     return estimate_alpha(image, known)
 
 
@@ -69,8 +70,8 @@ def trimap(mask: Pixels, foreground_threshold: int, background_threshold: int, e
     return known
 
 
-def estimate_alpha(image: Pixels, known: Pixels) -> Pixels:
-    """Closed-form alpha, uint8 (H, W), of a picture, uint8 (H, W, 3), by a trimap, uint8 (H, W), of 0, 128 and 255.
+def estimate_alpha(image: Levels, known: Pixels) -> Levels:
+    """Closed-form alpha, (H, W), of a picture, uint8 or uint16 (H, W, 3), by a trimap, uint8 (H, W), of 0, 128 and 255.
 
     Pictures halved again and again are solved, small to large, each from the one before, so that no size takes many
     steps. A size with more than half a million unknown pixels is not solved: its alpha is that of the largest before
@@ -80,29 +81,28 @@ def estimate_alpha(image: Pixels, known: Pixels) -> Pixels:
     while max(trimaps[0].shape) > _SMALLEST or np.count_nonzero(trimaps[0] == _UNKNOWN) > _MOST_UNKNOWN:
         trimaps.insert(0, _halved(trimaps[0]))
     solved = [level for level in trimaps if np.count_nonzero(level == _UNKNOWN) <= _MOST_UNKNOWN]
+    coarse = Image.fromarray(to_8_bits(image))
     alpha = np.where(solved[0] == _UNKNOWN, 0.5, solved[0] / 255).astype(np.float32)
     for level, larger in zip(solved, [*solved[1:], known], strict=True):
-        colors = _resized(image, level) * np.float32(1 / 255)
+        colors = to_floats(image if level is known else _resized(coarse, level))
         alpha = solve(colors, alpha, level == _UNKNOWN, tolerance=_TOLERANCE)
         if larger.shape != level.shape:
             function = LinearAlpha.fit(colors, alpha, radius=1, epsilon=_FLAT)
-            alpha = _continued(function, _resized(image, larger), larger)
-    return (alpha * 255 + np.float32(0.5)).astype(np.uint8)
+            alpha = _continued(function, image if larger is known else _resized(coarse, larger), larger)
+    return to_levels(alpha, image.dtype)
 
 
-def _continued(function: LinearAlpha, image: Pixels, known: Pixels) -> Floats:
+def _continued(function: LinearAlpha, image: Levels, known: Pixels) -> Floats:
     """An alpha on a larger picture: by a function where it is unknown, else as known."""
-    alpha = known * np.float32(1 / 255)
+    alpha = to_floats(known)
     for pixels in Scattered.of(known.shape, lambda area: known[area] == _UNKNOWN):
         pixels.put(alpha, function(pixels, image))
     return alpha
 
 
-def _resized(image: Pixels, like: Pixels) -> Pixels:
+def _resized(image: Image.Image, like: Pixels) -> Pixels:
     """The mean colours of a picture at the size of another."""
-    if image.shape[:2] == like.shape:
-        return image
-    return np.asarray(Image.fromarray(image).resize(like.shape[::-1], Image.Resampling.BOX))
+    return np.asarray(image.resize(like.shape[::-1], Image.Resampling.BOX))
 
 
 def _halved(known: Pixels) -> Pixels:
