@@ -99,6 +99,30 @@ def test_a_spot_of_the_subjects_colour_makes_no_speck():
     assert refine(image, mask, "balanced")[spot].max() < 128
 
 
+@pytest.mark.parametrize("in_16", [False, True])
+@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_an_antenna_stays_and_a_speck_goes(quality, scale, in_16):
+    """The mask has a faint trace of both; the antenna grows from the subject, and is a faint line too."""
+    truth = np.zeros((240, 320), dtype=np.uint8)
+    truth[80:160, 100:200] = 255
+    truth[119:121, 200:290] = 90
+    truth[30:36, 40:46] = 90
+    ground = np.random.default_rng(0).normal(60, 2, (*truth.shape, 3))
+    image = (ground + truth[:, :, None] / 255 * (200 - ground)).astype(np.uint8)
+    mask = np.asarray(Image.fromarray(truth).filter(ImageFilter.GaussianBlur(2)))
+    image, mask = (np.asarray(Image.fromarray(each).resize((320 * scale, 240 * scale))) for each in (image, mask))
+    alpha = to_8_bits(refine(image, mask, quality, to_16_bits(image) if in_16 else None))
+    assert (alpha[119 * scale : 121 * scale, 205 * scale : 280 * scale] > 10).all()
+    assert not alpha[: 70 * scale, : 80 * scale].any()
+
+
+def test_where_all_is_faint_nothing_is_a_speck():
+    image, truth = _scene()
+    faint = (_coarse(truth, 6) // 3).astype(np.uint8)
+    assert refine(image, faint, "fast")[180, 240] > 50
+
+
 def test_strands_are_found_as_closed_form_finds_them():
     """The mask is coarse; the alpha is that of pymatting by a trimap around the strands."""
     with np.load(GOLDEN) as file:

@@ -18,7 +18,7 @@ from u2net.cutout.matting.guided import LinearAlpha, explained
 from u2net.cutout.matting.scattered import Scattered
 from u2net.cutout.matting.small import enlarged, reduced
 from u2net.images.morphology import Parts
-from u2net.images.picture import Levels
+from u2net.images.picture import Levels, to_8_bits
 
 Quality = Literal["fast", "balanced"]
 
@@ -34,6 +34,7 @@ _SMOOTH = 3e-5  # variance of colour that closed form takes for none
 _FLAT = 1e-4  # variance of colour that linear functions take for none
 _WIDE = 4  # radius of the windows in which "fast" fits the mask itself
 _FOG = 0.05  # alpha this near to nothing or to everything is taken for that
+_DETAIL = 1024  # longer side; what hangs together is looked at in squares that are as fine as this
 
 
 def refine(
@@ -50,7 +51,8 @@ def refine(
     Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
     band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
     that they explain best; both trust the mask where colours do not tell. No hole appears in the subject, and no speck
-    beside it, that the mask knows nothing of.
+    beside it, that the mask knows nothing of; and what shows without a connection to anything that is more subject than
+    not is taken away.
 
     Time follows the pixels of the band, besides one reduction of the picture; memory is three times the picture's own.
     """
@@ -65,6 +67,7 @@ def refine(
         found = function(pixels, image if colors is None else colors)
         levels = ((found - _FOG) * np.float32(peak / (1 - 2 * _FOG)) + np.float32(0.5)).clip(0, peak)
         pixels.put(alpha, levels.astype(alpha.dtype))
+    _clear_specks(alpha)
     return alpha
 
 
@@ -85,6 +88,27 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
     prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
     solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
     return LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT), band
+
+
+def _clear_specks(alpha: Levels) -> None:
+    """Make 0 what shows and hangs together with nothing of more than one half, unless there is nothing of that."""
+    side = -(-max(alpha.shape) // _DETAIL)
+    highest = alpha
+    for axis in (0, 1):
+        rows = highest.swapaxes(0, axis)
+        first = rows[::side].copy()
+        for step in range(1, side):
+            some = rows[step::side]
+            np.maximum(first[: len(some)], some, out=first[: len(some)])
+        highest = first.swapaxes(0, axis)
+    highest = to_8_bits(highest)
+    parts = Parts.of(highest > 0)
+    faint = ~parts.touching(highest > 127)
+    if faint.all():
+        return
+    specks = parts.where(faint)
+    for row in np.flatnonzero(specks.any(axis=1)):
+        alpha[side * row : side * (row + 1)] *= ~specks[row].repeat(side)[: alpha.shape[1]]
 
 
 def _everywhere_within(mask: Mask, radius: int) -> Mask:
