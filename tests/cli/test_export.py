@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pictures import read_image
 
 from cli.command import u2net
 from u2net import Session, Transform, new_session
@@ -97,7 +98,10 @@ def test_half_makes_a_file_of_half_the_length(here, tmp_path):
 
 def test_half_is_for_onnx(here, tmp_path):
     result = here("export", find("u2netp"), tmp_path / "mine.safetensors", "--half")
-    assert (result.returncode, result.stderr) == (2, b"u2net: --size, --all-outputs, --half and --int8 are for .onnx\n")
+    assert (result.returncode, result.stderr) == (
+        2,
+        b"u2net: --size, --with-preprocessing, --all-outputs, --half and --int8 are for .onnx\n",
+    )
 
 
 def test_a_size_makes_a_graph_that_opencv_opens_and_computes_alike(here, tmp_path, photograph):
@@ -119,4 +123,38 @@ def test_a_size_makes_a_graph_that_opencv_opens_and_computes_alike(here, tmp_pat
 )
 def test_a_size_that_makes_no_sense_is_refused(here, tmp_path, name, options):
     assert here("export", find("u2netp"), tmp_path / name, *options).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_preprocessing_makes_a_picture_into_its_mask(here, tmp_path, narrow, photograph):
+    import onnxruntime
+
+    from u2net.net import save_checkpoint
+    from u2net.net.backend import torch_backend
+
+    card = save_checkpoint(narrow, tmp_path / "mine.safetensors", Card("mine", Transform(size=(96, 64))))
+    result = here("export", tmp_path / "mine.safetensors", tmp_path / "whole.onnx", "--with-preprocessing")
+    assert result.returncode == 0, result.stderr
+    session = onnxruntime.InferenceSession(tmp_path / "whole.onnx", providers=["CPUExecutionProvider"])
+    image = read_image(photograph)
+    (mask,) = session.run(None, {"image": np.asarray(image)[None]})
+    expected = Session(torch_backend(narrow), card).mask(image)
+    assert np.abs(mask[0].astype(int) - expected).max() <= 1
+    result = here("remove", "-m", tmp_path / "whole.onnx", photograph, "-o", tmp_path / "out.png")
+    assert result.returncode == 1
+    assert result.stderr.count(b"\n") == 1
+    assert b"for other programs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.safetensors", ["--with-preprocessing"]),
+        ("a.onnx", ["--with-preprocessing", "--all-outputs"]),
+        ("a.onnx", ["--with-preprocessing", "--int8", "--calibration", "."]),
+    ],
+)
+def test_preprocessing_that_makes_no_sense_is_refused(here, tmp_path, name, options):
+    result = here("export", find("u2netp"), tmp_path / name, *options)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,12 @@ from u2net.cli.options import check_free, overwrite_option
     "--opset",
     type=click.IntRange(13, 21),
     metavar="N",
-    help="For --size: the version of ONNX's operations, 13 to 21.  [default: 13]",
+    help="For --size and --with-preprocessing: the version of ONNX's operations, 13 to 21.  [default: 13]",
+)
+@click.option(
+    "--with-preprocessing",
+    is_flag=True,
+    help="Take pictures of any size as they are, uint8 (1, H, W, 3), and give masks of that size, uint8 (1, H, W).",
 )
 @click.option("--all-outputs", is_flag=True, help="Put out the six side maps too.")
 @click.option("--half", is_flag=True, help="Keep weights in 16 bits: half the file, computed in float32 as before.")
@@ -43,6 +48,7 @@ def export(
     output: Path,
     size: tuple[int, int] | None,
     opset: int | None,
+    with_preprocessing: bool,
     all_outputs: bool,
     half: bool,
     int8: bool,
@@ -59,10 +65,12 @@ def export(
     """
     if output.suffix not in (".onnx", ".safetensors"):
         raise Refusal(f"OUTPUT ends in .onnx or .safetensors, not {output.suffix or 'nothing'}")
-    if (size or all_outputs or half or int8) and output.suffix != ".onnx":
-        raise Refusal("--size, --all-outputs, --half and --int8 are for .onnx")
-    if opset is not None and not size:
+    if (size or with_preprocessing or all_outputs or half or int8) and output.suffix != ".onnx":
+        raise Refusal("--size, --with-preprocessing, --all-outputs, --half and --int8 are for .onnx")
+    if opset is not None and not (size or with_preprocessing):
         raise Refusal("--opset is for --size: a graph for any size is always of the same opset")
+    if with_preprocessing and (all_outputs or int8):
+        raise Refusal("--with-preprocessing makes one mask in float32, without --all-outputs and --int8")
     if int8 != (calibration is not None):
         raise Refusal("--int8 needs --calibration, a folder of pictures, and is what needs it")
     with one_line_errors():
@@ -79,8 +87,16 @@ def export(
         if size:
             card = replace(card, transform=replace(card.transform, size=size))
         if output.suffix == ".onnx":
-            static = size is not None
-            export_onnx(network, output, card, all_outputs=all_outputs, half=half, static=static, opset=opset)
+            export_onnx(
+                network,
+                output,
+                card,
+                all_outputs=all_outputs,
+                half=half,
+                static=size is not None,
+                opset=opset,
+                preprocessing=with_preprocessing,
+            )
         else:
             save_checkpoint(network, output, card)
         say(f"wrote {output}: {output.stat().st_size:,} bytes")

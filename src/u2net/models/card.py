@@ -18,6 +18,9 @@ PRECISION_KEY = "u2net.precision"
 PAIRS_KEY = "u2net.pairs"
 """Under this key files of integers say "16 bits" if sums of two products fit these, as processors without VNNI need."""
 
+INSIDE_KEY = "u2net.inside"
+"""Under this key ONNX files say "preprocessing" if they take pictures as they are, and give masks of their size."""
+
 
 @dataclass(frozen=True)
 class Card:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from u2net.errors import InvalidModel
-from u2net.models.card import METADATA_KEY, PAIRS_KEY, PRECISION_KEY, Card
+from u2net.models.card import INSIDE_KEY, METADATA_KEY, PAIRS_KEY, PRECISION_KEY, Card
 
 # Message type -> field number -> message type of that field, from onnx.proto (ONNX IR version 13). Only the
 # paths on which a tensor or the metadata can stand are listed.
@@ -53,6 +53,11 @@ class OnnxFile:
     def is_for_any_processor(self) -> bool:
         """Whether its integers are as good without VNNI; those that 0.1.0 wrote are not."""
         return self.metadata.get(PAIRS_KEY) == "16 bits"
+
+    @property
+    def feeds_itself(self) -> bool:
+        """Whether it takes pictures as they are: it is for programs that have no code of ours."""
+        return self.metadata.get(INSIDE_KEY) == "preprocessing"
 
     @property
     def has_card(self) -> bool:

@@ -27,6 +27,7 @@ from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
 from u2net.net.checkpoint import describe
 from u2net.net.constant_channels import find_levels, subtract_levels
+from u2net.net.feeding import compare_masks, with_preprocessing
 from u2net.net.model import ConvBlock, U2Net
 from u2net.net.static import with_fixed_size
 from u2net.system import atomic_write
@@ -53,6 +54,7 @@ def export_onnx(
     half: bool = False,
     static: bool = False,
     opset: int | None = None,
+    preprocessing: bool = False,
 ) -> None:
     """Write the network to `path`, after comparing it with torch at several sizes.
 
@@ -65,17 +67,30 @@ def export_onnx(
     computed but the network, so that engines open it that know little of ONNX, such as OpenCV's. Only then `opset`, one
     of `STATIC_OPSETS`, chooses the version of ONNX's operations; without it that is the first.
 
+    With `preprocessing`, which implies `static`, the file takes `image`, uint8 (1, H, W, 3), RGB of any size, and gives
+    `mask`, uint8 (1, H, W), as `Session.mask` makes it: for programs that have no code of ours.
+
     Raises InvalidModel if ONNX Runtime and torch differ by more than `TOLERANCE` or weights do not fit 16 bits, OSError
-    if `path` cannot be written, ValueError for an opset that cannot be written; then nothing was changed.
+    if `path` cannot be written, ValueError for an opset that cannot be written or preprocessing that cannot be done;
+    then nothing was changed.
     """
+    if preprocessing and (all_outputs or network.stages[0].c_in != 3):
+        raise ValueError("preprocessing is for networks that see RGB, and makes one mask, without all_outputs")
+    static = static or preprocessing
     model = to_onnx(network, card, all_outputs=all_outputs, half=half, static=static, opset=opset)
+    if preprocessing:
+        model = with_preprocessing(model, card.transform)
     with atomic_write(path) as file:
         file.write(model.SerializeToString(deterministic=True))
         file.flush()
-        width, height = card.transform.size
-        # The usual size, an odd one and a batch.
-        shapes = [(1, height, width)] if static else [(1, 320, 320), (1, 129, 95), (2, 64, 48)]
-        _compare_with_torch(Path(file.name), network, all_outputs, half, shapes)
+        written, kept = Path(file.name), _as_kept(network, half)
+        if preprocessing:
+            compare_masks(written, kept, card.transform)
+        else:
+            width, height = card.transform.size
+            # The usual size, an odd one and a batch.
+            shapes = [(1, height, width)] if static else [(1, 320, 320), (1, 129, 95), (2, 64, 48)]
+            _compare_with_torch(written, kept, all_outputs, shapes)
 
 
 def to_onnx(
@@ -263,15 +278,18 @@ def _value_info(name: str, channels: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, "height", "width"])
 
 
-@torch.no_grad()
-def _compare_with_torch(
-    path: Path, network: U2Net, all_outputs: bool, half: bool, shapes: Iterable[tuple[int, int, int]]
-) -> None:
-    """Raise InvalidModel unless ONNX Runtime gives torch's maps for noise of these shapes, (B, H, W)."""
+def _as_kept(network: U2Net, half: bool) -> U2Net:
+    """A copy that computes what the file should: on the CPU, in float32, with weights as the file keeps them."""
     network = copy.deepcopy(network).cpu().float().eval()
     if half:
         network = fold_batch_norm(network)
         network.load_state_dict(_rounded(network.state_dict()))
+    return network
+
+
+@torch.no_grad()
+def _compare_with_torch(path: Path, network: U2Net, all_outputs: bool, shapes: Iterable[tuple[int, int, int]]) -> None:
+    """Raise InvalidModel unless ONNX Runtime gives torch's maps for noise of these shapes, (B, H, W)."""
     expected_maps = _Probabilities(network, all_outputs)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
