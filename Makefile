@@ -30,7 +30,7 @@ check: $(VENV)/.complete
 light:
 	$(PYTHON) -m venv --clear .venv-light
 	.venv-light/bin/pip install -q . pytest pytest-xdist hypothesis
-	.venv-light/bin/python -m pytest $(PARALLEL) --ignore tests/net --ignore tests/training --ignore tests/server
+	.venv-light/bin/python -m pytest $(PARALLEL) --ignore tests/net --ignore tests/engines --ignore tests/training --ignore tests/server
 
 slow: $(VENV)/.complete
 	$(BIN)/python -m pytest -m slow
@@ -63,5 +63,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.complete: $(VENV)/.installed
 	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff,heif,video]" --group check --group test
+	$(BIN)/pip install -q -e ".[train,openvino,eval,serve,ray,tiff,heif,video,litert,ncnn,coreml,hub]" --group check --group test
 	@touch $@

@@ -100,7 +100,7 @@ def test_half_is_for_onnx(here, tmp_path):
     result = here("export", find("u2netp"), tmp_path / "mine.safetensors", "--half")
     assert (result.returncode, result.stderr) == (
         2,
-        b"u2net: --size, --with-preprocessing, --all-outputs, --half and --int8 are for .onnx\n",
+        b"u2net: --with-preprocessing, --all-outputs, --half and --int8 are for .onnx\n",
     )
 
 
@@ -152,9 +152,38 @@ def test_a_file_with_preprocessing_makes_a_picture_into_its_mask(here, tmp_path,
         ("a.safetensors", ["--with-preprocessing"]),
         ("a.onnx", ["--with-preprocessing", "--all-outputs"]),
         ("a.onnx", ["--with-preprocessing", "--int8", "--calibration", "."]),
+        ("a.xml", ["--with-preprocessing"]),
+        ("a.param", ["--opset", 13]),
+        ("a.tflite", ["--half"]),
     ],
 )
-def test_preprocessing_that_makes_no_sense_is_refused(here, tmp_path, name, options):
+def test_options_that_make_no_sense_together_are_refused(here, tmp_path, name, options):
     result = here("export", find("u2netp"), tmp_path / name, *options)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_suffix_of_another_engine_names_its_form_and_existing_files_stay(here, tmp_path, narrow):
+    pytest.importorskip("ncnn")
+    from u2net.net import save_checkpoint
+
+    save_checkpoint(narrow, tmp_path / "mine.safetensors", Card("mine"))
+    asked = ["export", tmp_path / "mine.safetensors", tmp_path / "mine.param", "--size", 64, 48]
+    result = here(*asked)
+    assert result.returncode == 0, result.stderr
+    assert b"ncnn's maps of noise differ from torch's by 0.0" in result.stdout
+    assert Card.from_json((tmp_path / "mine.param.json").read_text()).transform.size == (64, 48)
+    (tmp_path / "mine.param").unlink()
+    result = here(*asked)
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"u2net: {tmp_path / 'mine.bin'} exists already: ".encode() + b"--overwrite replaces it\n",
+    )
+    assert here(*asked, "--overwrite").returncode == 0
+
+
+def test_a_folder_is_no_file_to_write(here, tmp_path):
+    (tmp_path / "a.mlpackage").mkdir()
+    for options in ([], ["--overwrite"]):
+        result = here("export", find("u2netp"), tmp_path / "a.mlpackage", *options)
+        assert (result.returncode, result.stderr) == (2, f"u2net: {tmp_path / 'a.mlpackage'} is a folder\n".encode())

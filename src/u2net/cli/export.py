@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from u2net.cli.failure import Refusal, one_line_errors, say
-from u2net.cli.options import check_free, overwrite_option
+from u2net.cli.options import check_free, exists_already, overwrite_option
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--size",
     type=click.IntRange(1, 8192),
@@ -58,17 +58,25 @@ def export(
     source: str | None,
     overwrite: bool,
 ) -> None:
-    """Turn weights (.pth, .safetensors, .onnx) into OUTPUT: an .onnx file for any size, or our .safetensors.
+    """Turn weights (.pth, .safetensors, .onnx) into OUTPUT, in the form that its suffix names.
 
-    With --size, the .onnx file is for that size alone, as a plain graph. The card travels along. An ONNX file is
-    compared with torch before it appears. Needs the extra torch.
+    That is an .onnx file for any size, our .safetensors, or for other engines and one size: .xml (OpenVINO), .tflite
+    (LiteRT), .param (ncnn) or .mlpackage (Core ML), with the card as NAME.json beside it. With --size, an .onnx file is
+    a plain graph for that size alone. Files are compared with torch before they appear. Needs the extra torch.
     """
-    if output.suffix not in (".onnx", ".safetensors"):
-        raise Refusal(f"OUTPUT ends in .onnx or .safetensors, not {output.suffix or 'nothing'}")
-    if (size or with_preprocessing or all_outputs or half or int8) and output.suffix != ".onnx":
-        raise Refusal("--size, --with-preprocessing, --all-outputs, --half and --int8 are for .onnx")
-    if opset is not None and not (size or with_preprocessing):
-        raise Refusal("--opset is for --size: a graph for any size is always of the same opset")
+    from u2net.engines import ENGINES, files_of
+
+    if output.suffix not in (".onnx", ".safetensors", *ENGINES):
+        known = f".onnx, .safetensors, {', '.join(ENGINES)}"
+        raise Refusal(f"OUTPUT ends in one of {known}, not {output.suffix or 'nothing'}")
+    if (with_preprocessing or all_outputs or half or int8) and output.suffix != ".onnx":
+        raise Refusal("--with-preprocessing, --all-outputs, --half and --int8 are for .onnx")
+    if size and output.suffix == ".safetensors":
+        raise Refusal("--size is not for .safetensors, which is for any size")
+    if opset is not None and not (output.suffix == ".onnx" and (size or with_preprocessing)):
+        raise Refusal("--opset is for .onnx with --size: a graph for any size is always of the same opset")
+    if output.is_dir() and not (output.suffix == ".mlpackage" and (output / "Manifest.json").exists()):
+        raise Refusal(f"{output} is a folder")
     if with_preprocessing and (all_outputs or int8):
         raise Refusal("--with-preprocessing makes one mask in float32, without --all-outputs and --int8")
     if int8 != (calibration is not None):
@@ -81,7 +89,10 @@ def export(
 
         if output.exists() and output.samefile(checkpoint):
             raise Refusal("OUTPUT would replace the weights themselves")
-        check_free(output, integers_beside(output) if int8 else None, overwrite=overwrite)
+        files = files_of(output) if output.suffix in ENGINES else [output, *([integers_beside(output)] if int8 else [])]
+        check_free(*files, overwrite=overwrite)
+        if output.is_dir() and not overwrite:
+            raise Refusal(exists_already(output))
         network, card = load_checkpoint(checkpoint)
         card = replace(card, name=name or card.name, licence=licence or card.licence, source=source or card.source)
         if size:
@@ -97,8 +108,19 @@ def export(
                 opset=opset,
                 preprocessing=with_preprocessing,
             )
-        else:
+        elif output.suffix == ".safetensors":
             save_checkpoint(network, output, card)
+        else:
+            from u2net.engines.export import export_engine
+
+            written = export_engine(network, output, card)
+            engine = ENGINES[output.suffix].name
+            if written.difference is None:
+                compared = f"its structure was checked; {engine} does not run here"
+            else:
+                compared = f"{engine}'s maps of noise differ from torch's by {255 * written.difference:.3f} grey levels"
+            say(f"wrote {output}: {written.num_bytes:,} bytes; {compared}")
+            return
         say(f"wrote {output}: {output.stat().st_size:,} bytes")
         if calibration is not None:
             from u2net.evaluation.dataset import list_sources, spread
