@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pictures import ROOT
 
-from u2net.cutout.matting import scattered
+from u2net.cutout.matting import areas
 from u2net.cutout.matting.foreground import foreground
 
 GOLDEN = ROOT / "tests/golden" / "pymatting.npz"
@@ -64,8 +64,8 @@ def test_tiles_leave_no_seam(monkeypatch):
     subject = np.stack([200 + 0 * x, 100 + 0.5 * x, 40 + 0.5 * y], axis=2)
     image = _mixture(alpha, subject, (20, 30, 200))
     whole = foreground(image, alpha).astype(int)
-    monkeypatch.setattr(scattered, "_ROWS", 32)
-    monkeypatch.setattr(scattered, "_COLUMNS", 32)
+    monkeypatch.setattr(areas, "_ROWS", 32)
+    monkeypatch.setattr(areas, "_COLUMNS", 32)
     assert np.abs(foreground(image, alpha) - whole).max() <= 1
 
 

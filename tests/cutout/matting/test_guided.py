@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from u2net.cutout.matting.areas import Scattered
 from u2net.cutout.matting.guided import LinearAlpha, explained
-from u2net.cutout.matting.scattered import Scattered
 
 
 def _noise(shape=(14, 17), seed=0):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.matting.scattered import Scattered
+from u2net.cutout.matting.areas import Scattered
 from u2net.cutout.matting.small import reduced
 from u2net.images.picture import Levels
 

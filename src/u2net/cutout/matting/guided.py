@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.matting.scattered import Scattered
+from u2net.cutout.matting.areas import Scattered
 from u2net.images.picture import Levels
 
 Floats = NDArray[np.float32]

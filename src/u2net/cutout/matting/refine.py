@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from u2net.cutout.matting.areas import Scattered
 from u2net.cutout.matting.closed_form import solve
 from u2net.cutout.matting.guided import LinearAlpha, explained
-from u2net.cutout.matting.scattered import Scattered
 from u2net.cutout.matting.small import enlarged, reduced
 from u2net.images.morphology import Parts
 from u2net.images.picture import Levels, to_8_bits

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.cutout.matting import scattered as module
-from u2net.cutout.matting.scattered import Scattered
+from u2net.cutout.matting import areas as module
+from u2net.cutout.matting.areas import Scattered
 
 
 def _pixels(mask):
