@@ -3,11 +3,11 @@ import pytest
 from PIL import Image
 
 from u2net.cutout.matting import areas as module
-from u2net.cutout.matting.areas import Scattered
+from u2net.cutout.matting.areas import Area
 
 
-def _pixels(mask):
-    return Scattered.of(mask.shape, lambda area: mask[area])
+def _areas(mask):
+    return Area.of(mask.shape, lambda box: mask[box])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (300, 5), (290, 1100)])
@@ -15,15 +15,15 @@ def _pixels(mask):
 def test_each_pixel_of_a_mask_comes_once(shape, share):
     mask = np.random.default_rng(0).random(shape) < share
     seen = np.zeros(shape, dtype=np.uint8)
-    for pixels in _pixels(mask):
-        pixels.put(seen, pixels.values(seen) + np.uint8(1))
+    for area in _areas(mask):
+        area.put(seen, seen[area.box] + np.uint8(1))
     np.testing.assert_array_equal(seen, mask)
 
 
 def test_areas_hold_their_pixels_closely():
     mask = np.zeros((400, 2000), dtype=bool)
     mask[150:160, 300:310] = mask[155, 1700:1705] = True
-    assert [pixels.area[1] for pixels in _pixels(mask)] == [slice(300, 310), slice(1700, 1705)]
+    assert [area.box[1] for area in _areas(mask)] == [slice(300, 310), slice(1700, 1705)]
 
 
 @pytest.mark.parametrize("kind", ["RGB", np.uint8, np.uint16])
@@ -32,19 +32,19 @@ def test_colours_are_taken_and_put(kind):
     array = random.integers(0, 256, (200, 300, 3), dtype=np.uint8 if kind == "RGB" else kind)
     mask = random.random((200, 300)) < 0.1
     image = Image.fromarray(array) if kind == "RGB" else array.copy()
-    for pixels in _pixels(mask):
-        pixels.put(image, 255 - pixels.colors(image))
+    for area in _areas(mask):
+        area.put_colors(image, 255 - area.picked(area.colors(image)))
     np.testing.assert_array_equal(np.asarray(image), np.where(mask[:, :, None], 255 - array, array))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (20, 31)])
-def test_maps_are_smooth_between_their_pixels(shape):
+def test_maps_are_smooth_between_their_areas(shape):
     """As Pillow enlarges them, bilinearly."""
     maps = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
     found = np.zeros((2, 200, 310), dtype=np.float32)
-    for pixels in _pixels(np.ones((200, 310), dtype=bool)):
-        for one, values in zip(found, pixels.smooth(maps), strict=True):
-            pixels.put(one, values)
+    for area in _areas(np.ones((200, 310), dtype=bool)):
+        for one, values in zip(found, area.smooth(maps), strict=True):
+            area.put(one, values)
     expected = [np.asarray(Image.fromarray(one).resize((310, 200), Image.Resampling.BILINEAR)) for one in maps]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -55,7 +55,7 @@ def test_areas_join_without_a_seam(monkeypatch):
         monkeypatch.setattr(module, "_ROWS", rows)
         monkeypatch.setattr(module, "_COLUMNS", columns)
         whole = np.zeros((50, 60), dtype=np.float32)
-        for pixels in _pixels(np.ones((50, 60), dtype=bool)):
-            pixels.put(whole, pixels.smooth(maps)[0])
+        for area in _areas(np.ones((50, 60), dtype=bool)):
+            area.put(whole, area.smooth(maps)[0])
         found.append(whole)
     np.testing.assert_allclose(*found, atol=1e-6)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from u2net.cutout.matting.areas import Scattered
+from u2net.cutout.matting.areas import Area
 from u2net.cutout.matting.guided import LinearAlpha, explained
 
 
@@ -15,8 +15,8 @@ def _eight_bits(image):
 
 def _whole(function, image):
     alpha = np.zeros(image.shape[:2], dtype=np.float32)
-    for pixels in Scattered.of(alpha.shape, lambda area: np.ones_like(alpha[area], dtype=bool)):
-        pixels.put(alpha, function(pixels, image))
+    for area in Area.of(alpha.shape, lambda box: np.ones_like(alpha[box], dtype=bool)):
+        area.put(alpha, function(area, image).clip(0, 1))
     return alpha
 
 
@@ -46,7 +46,7 @@ def test_the_fit_is_that_of_least_squares_in_every_window():
             colors, values = image[window].reshape(-1, 3).astype(np.float64), alpha[window].ravel()
             centred = colors - colors.mean(axis=0)
             slopes = np.linalg.solve(centred.T @ centred / 9 + epsilon * np.eye(3), centred.T @ values / 9)
-            functions.append([*slopes, values.mean() - slopes @ (colors.mean(axis=0) - 0.5)])
+            functions.append([*slopes, values.mean() - slopes @ colors.mean(axis=0)])
     found = LinearAlpha.fit(image, alpha, radius=radius, epsilon=epsilon).coefficients[:, 3, 3]
     np.testing.assert_allclose(found, np.mean(functions, axis=0), rtol=1e-3, atol=1e-4)
 
@@ -110,7 +110,7 @@ def test_what_colour_tells_is_fitted_as_ever():
 
 def test_a_picture_of_16_bits_is_applied_to_with_all_of_them():
     deep = np.random.default_rng(0).integers(0, 65_536, (300, 400, 3), dtype=np.uint16)
-    slopes, rest = np.array([0.4, -0.3, 0.2]), 0.5
+    slopes, rest = np.array([0.4, -0.3, 0.2]), 0.35
     coefficients = np.broadcast_to(np.float32([*slopes, rest])[:, None, None], (4, 30, 40))
     alpha = _whole(LinearAlpha(coefficients), deep)
-    np.testing.assert_allclose(alpha, (deep / 65_535 - 0.5) @ slopes + rest, atol=1e-6)
+    np.testing.assert_allclose(alpha, deep / 65_535 @ slopes + rest, atol=1e-6)

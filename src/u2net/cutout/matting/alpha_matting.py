@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.matting.areas import Scattered
+from u2net.cutout.matting.areas import Area
 from u2net.cutout.matting.closed_form import solve
 from u2net.cutout.matting.guided import LinearAlpha
 from u2net.images.picture import Levels, to_8_bits, to_16_bits, to_floats, to_levels
@@ -95,8 +95,8 @@ def estimate_alpha(image: Levels, known: Pixels) -> Levels:
 def _continued(function: LinearAlpha, image: Levels, known: Pixels) -> Floats:
     """An alpha on a larger picture: by a function where it is unknown, else as known."""
     alpha = to_floats(known)
-    for pixels in Scattered.of(known.shape, lambda area: known[area] == _UNKNOWN):
-        pixels.put(alpha, function(pixels, image))
+    for area in Area.of(known.shape, lambda box: known[box] == _UNKNOWN):
+        area.put(alpha, function(area, image).clip(0, 1))
     return alpha
 
 

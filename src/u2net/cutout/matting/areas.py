@@ -1,7 +1,8 @@
-"""Some pixels of a large picture: taken out, seen by smooth maps of a small picture, and put back.
+"""Some pixels of a large picture, in the small areas that hold them: seen by smooth maps of a small picture.
 
 What is uncertain of a picture is some hundredths of it, along outlines. All else is left alone, so that time follows
-these pixels; areas bound the memory.
+these areas, and their size bounds the memory. Simple things are computed for all of an area: to pick its pixels takes
+longer.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from u2net.images.picture import Levels
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Area = tuple[slice, slice]
+Box = tuple[slice, slice]
 
 _ROWS, _COLUMNS = 128, 512  # of an area at most: smaller ones hold fewer pixels in vain, and are more
 _GAP = 64  # columns; where so many hold no pixel, an area ends
 
 
 @dataclass(frozen=True)
-class Scattered:
-    """N pixels of an area of a picture."""
+class Area:
+    """A part of a picture, (h, w), and which pixels of it count."""
 
     shape: tuple[int, int]
     """(H, W) of the whole picture."""
-    area: Area
-    """Rows and columns."""
-    where: NDArray[np.intp]
-    """(N,): where they lie in the flattened area."""
+    box: Box
+    """Its rows and columns."""
+    mask: Mask
+    """(h, w)."""
 
     @classmethod
-    def of(cls, shape: tuple[int, int], mask: Callable[[Area], Mask]) -> Iterator[Scattered]:
-        """The pixels of a mask that `mask` gives strip by strip, in areas of bounded size that hold them closely."""
+    def of(cls, shape: tuple[int, int], mask: Callable[[Box], Mask]) -> Iterator[Area]:
+        """The areas that hold the pixels of a mask closely; `mask` gives it for some rows and columns."""
         height, width = shape
         for top in range(0, height, _ROWS):
             rows = slice(top, min(top + _ROWS, height))
@@ -47,53 +48,56 @@ class Scattered:
             for run in np.split(held, np.flatnonzero(np.diff(held) > _GAP) + 1) if len(held) else ():
                 for left in range(int(run[0]), int(run[-1]) + 1, _COLUMNS):
                     columns = slice(left, min(left + _COLUMNS, int(run[-1]) + 1))
-                    yield cls(shape, (rows, columns), np.flatnonzero(strip[:, columns]))
+                    yield cls(shape, (rows, columns), strip[:, columns])
 
     def smooth(self, maps: Floats) -> Floats:
-        """Maps of a small picture, float32 (K, h, w), between its pixels, bilinearly: (K, N)."""
+        """Maps of a small picture, float32 (K, m, n), between its pixels, bilinearly: (K, h, w)."""
         if min(maps.shape) == 1:
             maps = np.pad(maps, [(0, 0), *((0, int(num == 1)) for num in maps.shape[1:])], mode="edge")
         (top, down), (left, across) = (
-            _neighbours(ends, full, num) for ends, full, num in zip(self.area, self.shape, maps.shape[1:], strict=True)
+            _neighbours(ends, full, num) for ends, full, num in zip(self.box, self.shape, maps.shape[1:], strict=True)
         )
-        first = int(left[0])
-        near = maps[:, :, first : int(left[-1]) + 2]
-        rows = near.take(top, axis=1)
-        rows += (near.take(top + 1, axis=1) - rows) * down[:, None]
-        y = self.where // len(left)
-        x = self.where - y * len(left)
-        before = y * rows.shape[2] + (left - first).take(x)
-        flat = rows.reshape(len(maps), -1)
-        found = flat.take(before, axis=1)
-        found += (flat.take(before + 1, axis=1) - found) * across.take(x)
+        # Columns before rows: rows are then made of whole rows, which costs little more than to copy them.
+        near = maps[:, int(top[0]) : int(top[-1]) + 2]
+        wide = near.take(left, axis=2)
+        wide += (near.take(left + 1, axis=2) - wide) * across
+        found = wide.take(top - top[0], axis=1)
+        step = wide.take(top - top[0] + 1, axis=1)
+        step -= found
+        step *= down[:, None]
+        found += step
         return np.asarray(found)
 
-    def values(self, levels: Levels) -> NDArray[Any]:
-        """Of an array (H, W): (N,)."""
-        return levels[self.area].reshape(-1).take(self.where)
-
     def colors(self, image: Image.Image | Levels) -> NDArray[Any]:
-        """Of a picture, "RGB" or (H, W, 3): (3, N)."""
-        return self._piece(image).reshape(-1).take(self._of_channels)
+        """Of a picture, "RGB" or (H, W, 3): (3, h, w)."""
+        return np.moveaxis(self._piece(image), 2, 0)
 
-    def put(self, image: Image.Image | NDArray[Any], values: NDArray[Any]) -> None:
-        """Set the pixels of an array (H, W) to (N,), those of a picture, "RGB" or (H, W, 3), to (3, N)."""
+    def picked(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Its own N pixels of values (h, w) or (K, h, w): (N,) or (K, N)."""
+        return values.reshape(*values.shape[:-2], -1).take(self._where, axis=-1)
+
+    def put(self, levels: NDArray[Any], values: NDArray[Any]) -> None:
+        """Set its pixels of an array (H, W) to those of values (h, w)."""
+        np.copyto(levels[self.box], values, where=self.mask)
+
+    def put_colors(self, image: Image.Image | Levels, colors: NDArray[Any]) -> None:
+        """Set its pixels of a picture, "RGB" or (H, W, 3), to (3, N)."""
         piece = self._piece(image).copy()
-        piece.reshape(-1)[self.where if values.ndim == 1 else self._of_channels] = values
+        piece.reshape(-1)[3 * self._where + np.arange(3)[:, None]] = colors
         if isinstance(image, Image.Image):
-            image.paste(Image.fromarray(piece), (self.area[1].start, self.area[0].start))
+            image.paste(Image.fromarray(piece), (self.box[1].start, self.box[0].start))
         else:
-            image[self.area] = piece
+            image[self.box] = piece
 
     @cached_property
-    def _of_channels(self) -> NDArray[np.intp]:
-        """(3, N): where the pixels' channels lie in a flattened piece of a picture."""
-        return 3 * self.where + np.arange(3)[:, None]
+    def _where(self) -> NDArray[np.intp]:
+        """(N,): where its pixels lie in the flattened area."""
+        return np.flatnonzero(self.mask)
 
     def _piece(self, image: Image.Image | NDArray[Any]) -> NDArray[Any]:
         if not isinstance(image, Image.Image):
-            return image[self.area]
-        rows, columns = self.area
+            return image[self.box]
+        rows, columns = self.box
         return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
 
 

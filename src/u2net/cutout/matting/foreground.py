@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.matting.areas import Scattered
+from u2net.cutout.matting.areas import Area
 from u2net.cutout.matting.small import reduced
-from u2net.images.picture import Levels
+from u2net.images.picture import Levels, to_floats, to_levels
 
 Floats = NDArray[np.float32]
 Colors = TypeVar("Colors", Image.Image, NDArray[np.uint8], NDArray[np.uint16], Image.Image | NDArray[np.uint16])
@@ -43,17 +43,20 @@ def foreground(image: Colors, alpha: Levels, *, in_place: bool = False) -> Color
     one = alpha.dtype.type(1)
     peak = alpha.dtype.type(np.iinfo(alpha.dtype).max)
     pair = None
-    for pixels in Scattered.of(alpha.shape, lambda area: alpha[area] - one < peak - one):  # 0 becomes the highest
+    for area in Area.of(alpha.shape, lambda box: alpha[box] - one < peak - one):  # 0 becomes the highest
         if pair is None:
             pair = _both(reduced(image, _SAMPLES).transpose(2, 0, 1), reduced(alpha, _SAMPLES))
-        own = pixels.values(alpha) * np.float32(1 / peak)
-        colors = pixels.colors(image)
-        highest = np.float32(np.iinfo(colors.dtype).max)
-        both = pixels.smooth(pair)
-        subject, ground = both[:3], both[3:]
-        gain = own / (1 - 2 * _TRUST * own * (1 - own))
-        subject += (colors * (1 / highest) - ground - own * (subject - ground)) * gain
-        pixels.put(result, (subject.clip(0, 1) * highest + np.float32(0.5)).astype(colors.dtype))
+            pair[3:] -= pair[:3]
+        own = to_floats(area.picked(alpha[area.box]))
+        colors = area.picked(area.colors(image))
+        subject, rest = np.split(area.picked(area.smooth(pair)), 2)
+        # What the mean of both, by alpha, does not explain of a colour; `rest` is B − F.
+        rest *= own - 1
+        rest -= subject
+        rest += to_floats(colors)
+        rest *= own / (1 - 2 * _TRUST * own * (1 - own))
+        subject += rest
+        area.put_colors(result, to_levels(subject, colors.dtype))
     return result
 
 
@@ -68,17 +71,19 @@ def _both(colors: Floats, alpha: Floats) -> Floats:
         pair = coarse.repeat(2, axis=1).repeat(2, axis=2)[:, : alpha.shape[0], : alpha.shape[1]]
     else:
         pair = np.concatenate([colors, colors])
-    shares = np.stack([alpha, 1 - alpha])
-    squares = np.square(shares)
-    weights = squares + _LEAST
     pair = pair.reshape(2, 3, *alpha.shape)
+    shares = np.stack([alpha, 1 - alpha])[:, None]
+    squares = np.square(shares)
+    weights, steps = squares + _LEAST, shares / squares.sum(axis=0)
+    sums = _window_sums(weights)
     for _ in range(_ROUNDS):
-        rest = (colors - shares[0] * pair[0] - shares[1] * pair[1]) / (squares[0] + squares[1])
-        weighted = np.empty((2, 4, *alpha.shape), dtype=np.float32)
-        weighted[:, :3] = (pair + shares[:, None] * rest) * weights[:, None]
-        weighted[:, 3] = weights
-        sums = _window_sums(weighted)
-        pair = (sums[:, :3] / sums[:, 3:]).clip(0, 1)
+        rest = colors - shares[0] * pair[0]
+        rest -= shares[1] * pair[1]
+        pair += steps * rest
+        pair *= weights
+        pair = _window_sums(pair)
+        pair /= sums
+        pair.clip(0, 1, out=pair)
     return pair.reshape(6, *alpha.shape)
 
 

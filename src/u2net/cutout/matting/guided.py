@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.matting.areas import Scattered
-from u2net.images.picture import Levels
+from u2net.cutout.matting.areas import Area
+from u2net.images.picture import Levels, to_floats
 
 Floats = NDArray[np.float32]
 
@@ -29,7 +28,7 @@ class LinearAlpha:
     """Alpha as a linear function of colour that changes slowly over the picture."""
 
     coefficients: Floats
-    """(4, h, w): factors of R, G, B in [-0.5, 0.5], and what is added."""
+    """(4, h, w): factors of R, G, B in [0, 1], and what is added."""
 
     @classmethod
     def fit(cls, image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> LinearAlpha:
@@ -38,8 +37,7 @@ class LinearAlpha:
         `epsilon` is the variance of colour below which a window counts as flat: its alpha is then its mean.
         """
         windows = _Windows(image, alpha, radius, epsilon)
-        parts = (*windows.slopes, windows.rest())
-        return cls(np.stack([_mean(part, radius) for part in parts]))
+        return cls._from_grey([_mean(part, radius) for part in (*windows.slopes, windows.rest())])
 
     @classmethod
     def fit_as_told(cls, image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> LinearAlpha:
@@ -50,16 +48,21 @@ class LinearAlpha:
         windows = _Windows(image, alpha, radius, epsilon)
         told = windows.explained()
         slopes = [_mean(part, radius) * told for part in windows.slopes]
-        return cls(np.stack([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)]))
+        return cls._from_grey([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)])
 
-    def __call__(self, pixels: Scattered, image: Image.Image | Levels) -> Floats:
-        """Alpha, float32 (N,) in [0, 1], of some pixels of the full-size picture, "RGB" or (H, W, 3)."""
-        colors = pixels.colors(image)
-        unit = np.float32(1 / np.iinfo(colors.dtype).max)
-        *slopes, alpha = pixels.smooth(self.coefficients)
-        for slope, levels in zip(slopes, colors, strict=True):
-            alpha += slope * (levels * unit - _GREY)
-        return np.asarray(alpha.clip(0, 1))
+    @classmethod
+    def _from_grey(cls, parts: list[Floats]) -> LinearAlpha:
+        """Of factors of colours that are counted from grey, and what is added to them."""
+        *slopes, rest = parts
+        return cls(np.stack([*slopes, rest - _GREY * sum(slopes)]))
+
+    def __call__(self, area: Area, image: Image.Image | Levels) -> Floats:
+        """Alpha, float32 (h, w), in an area of the full-size picture, "RGB" or (H, W, 3); it may leave [0, 1]."""
+        *slopes, alpha = area.smooth(self.coefficients)
+        for slope, levels in zip(slopes, area.colors(image), strict=True):
+            slope *= to_floats(levels)
+            alpha += slope
+        return np.asarray(alpha)
 
 
 def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> Floats:
@@ -103,12 +106,19 @@ def _mean(values: Floats, radius: int) -> Floats:
     side = 2 * radius + 1
     values = np.pad(values, radius, mode="edge")
     for axis in (0, 1):
-        shifts = sliding_window_view(values, side, axis=axis)
-        values = np.add(shifts[..., 0], shifts[..., 1])
-        for shift in range(2, side):
-            values += shifts[..., shift]
-        values *= np.float32(1 / side)
+        values = _sums(values.swapaxes(0, axis), side).swapaxes(0, axis)
+    values *= np.float32(1 / side**2)
     return values
+
+
+def _sums(rows: Floats, num: int) -> Floats:
+    """Sums of so many rows, from each on."""
+    if num == 1:
+        return rows
+    half = num // 2
+    halves = _sums(rows, half)
+    sums = np.asarray(halves[:-half] + halves[half:])
+    return sums if num % 2 == 0 else sums[:-1] + rows[num - 1 :]
 
 
 Values = TypeVar("Values", bound=NDArray[np.floating[Any]])

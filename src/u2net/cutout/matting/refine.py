@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.cutout.matting.areas import Scattered
+from u2net.cutout.matting.areas import Area
 from u2net.cutout.matting.closed_form import solve
 from u2net.cutout.matting.guided import LinearAlpha, explained
 from u2net.cutout.matting.small import enlarged, reduced
 from u2net.images.morphology import Parts
-from u2net.images.picture import Levels, to_8_bits
+from u2net.images.picture import Levels, to_8_bits, to_levels
 
 Quality = Literal["fast", "balanced"]
 
@@ -63,10 +63,11 @@ def refine(
     function, band = _decide(image, mask, quality)
     peak = np.uint8(255) if colors is None else np.uint16(65_535)
     alpha: Levels = (mask >= 128) * peak
-    for pixels in Scattered.of(alpha.shape, lambda area: enlarged(band, area, mask.shape)):
-        found = function(pixels, image if colors is None else colors)
-        levels = ((found - _FOG) * np.float32(peak / (1 - 2 * _FOG)) + np.float32(0.5)).clip(0, peak)
-        pixels.put(alpha, levels.astype(alpha.dtype))
+    for area in Area.of(alpha.shape, lambda box: enlarged(band, box, mask.shape)):
+        found = function(area, image if colors is None else colors)
+        found -= np.float32(_FOG)
+        found *= np.float32(1 / (1 - 2 * _FOG))
+        area.put(alpha, to_levels(found, alpha.dtype))
     _clear_specks(alpha)
     return alpha
 
