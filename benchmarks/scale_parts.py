@@ -63,7 +63,7 @@ def steps(*names: str) -> dict[str, float]:
         timed("digests", lambda: hashlib.sha256(content).hexdigest())
         picture = timed("decode", lambda: load_image(content))
         prediction = timed("network", lambda: outline.predict(picture, session))
-        alpha = timed("outline", lambda: outline.alpha(picture, prediction, session.card.transform))
+        alpha = timed("outline", lambda: outline.alpha(picture, prediction))
         image = timed("colours", lambda: finish.apply(picture, alpha, in_place=True))
         made = timed("encode", lambda: encode(image, "png", picture.icc_profile, png_level=1))
         timed("digests of files", lambda: hashlib.sha256(made).hexdigest())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from u2net.cutout.config import Quality
 from u2net.cutout.matting.alpha_matting import alpha_matte, smooth_mask
 from u2net.cutout.matting.refine import refine
+from u2net.cutout.matting.small import mask_size
 from u2net.images.picture import Levels, Picture, to_8_bits, to_16_bits
 from u2net.inference.session import Prediction, Session
-from u2net.models.transform import Transform
 
 _FINE = 512  # pixels; what models of larger maps know of outlines, a refinement on 256 pixels does not
 
@@ -65,33 +65,33 @@ class Outline:
         """The mask, and how sure the network is that there is a subject."""
         return session.predict(picture, self.num_looks)
 
-    def alpha(self, picture: Picture, prediction: Prediction, transform: Transform) -> Levels:
-        """The subject's alpha, (H, W): uint8, or uint16 if the picture has 16 bits.
-
-        `prediction` is what `predict` gave for the picture, `transform` its session's.
-        """
-        mask, in_16 = prediction.mask, picture.rgb_16 is not None
+    def alpha(self, picture: Picture, prediction: Prediction) -> Levels:
+        """The subject's alpha, (H, W): uint8, or uint16 if the picture has 16 bits; `prediction` is from `predict`."""
+        in_16 = picture.rgb_16 is not None
         if self.matting is not None:
             # rembg's order: what is matted is the mask made hard.
             asked = asdict(self.matting)
-            return alpha_matte(np.asarray(picture.colors), smooth_mask(mask) if self.hard else mask, **asked)
-        quality = self.quality or ("coarse" if max(transform.size) > _FINE else "fast")
+            return alpha_matte(
+                np.asarray(picture.colors), smooth_mask(prediction.mask) if self.hard else prediction.mask, **asked
+            )
+        quality = self.quality or ("coarse" if max(prediction.transform.size) > _FINE else "fast")
         if quality != "coarse":
             colors = None if self.hard else picture.rgb_16  # for two levels 8 bits will do
+            mask = prediction.mask_at(mask_size(picture.size))
             alpha = refine(picture.rgb, mask, "fast" if quality == "fast" else "balanced", colors)
         elif in_16 and not self.hard:
-            alpha = _finer(prediction, transform, picture.size)
+            alpha = _finer(prediction)
         else:
-            alpha = mask
+            alpha = prediction.mask
         if self.hard:
             alpha = smooth_mask(to_8_bits(alpha))
             alpha = to_16_bits(alpha) if in_16 else alpha
         return alpha
 
 
-def _finer(prediction: Prediction, transform: Transform, size: tuple[int, int]) -> NDArray[np.uint16]:
+def _finer(prediction: Prediction) -> NDArray[np.uint16]:
     """The mask in 16 bits."""
-    saliency = transform.saliency(prediction.output, size)
+    saliency = prediction.transform.saliency(prediction.output, prediction.size)
     saliency *= np.float32(65_535)
     saliency += np.float32(0.5)
     alpha = saliency.astype(np.uint16)

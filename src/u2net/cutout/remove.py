@@ -46,7 +46,7 @@ def cut_out(
     prediction = outline.predict(part, session)
     if check is not None:
         check(prediction)
-    alpha = outline.alpha(part, prediction, session.card.transform)
+    alpha = outline.alpha(part, prediction)
     if region is not None:
         left, top, right, bottom = region
         width, height = picture.size

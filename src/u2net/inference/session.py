@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from u2net.errors import InvalidModel, NotPicklable, SessionClosed
 from u2net.images.load import ImageData, load_image
 from u2net.images.picture import Picture
 from u2net.models.card import Card
-from u2net.models.transform import Backend
+from u2net.models.transform import Backend, Transform
 
 if TYPE_CHECKING:
     from u2net.inference.origin import Origin
@@ -28,12 +29,23 @@ _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (1,))
 class Prediction:
     """What the network says of a picture."""
 
-    mask: NDArray[np.uint8]
-    """The saliency in grey levels, (H, W), as `Session.mask` gives it."""
     confidence: float
     """The probability that the picture shows a subject at all, by `u2net.inference.session`; 0 to 1."""
     output: NDArray[np.float32]
-    """What the network put out, (C, h, w), to be read more finely."""
+    """What the network put out, (C, h, w)."""
+    transform: Transform
+    """How it is read."""
+    size: tuple[int, int]
+    """Width and height of the picture."""
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8]:
+        """The saliency in grey levels, (H, W), as `Session.mask` gives it."""
+        return self.mask_at(self.size)
+
+    def mask_at(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The same at another width and height, which is made in less time if it is small."""
+        return self.transform.mask(self.output, size)
 
 
 class Session:
@@ -99,7 +111,7 @@ class Session:
         """What an output, (C, h, w), says of a picture of this width and height."""
         transform = self.card.transform
         confidence = subject_confidence(transform.probability(output), self.card.sharpness)
-        return Prediction(transform.mask(output, size), confidence, output)
+        return Prediction(confidence, output, transform, size)
 
     def mask(self, image: ImageData | Picture) -> NDArray[np.uint8]:
         """The saliency in grey levels: uint8 (H, W), 0 to 255, as the model's authors write it."""

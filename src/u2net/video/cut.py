@@ -71,7 +71,7 @@ def _cut(
     def cut(look: Look[Frame]) -> CutFrame:
         picture = look.item.picture.in_bits(config.bit_depth)
         prediction = session.read(look.output, picture.size)
-        alpha = outline.alpha(picture, prediction, session.card.transform)
+        alpha = outline.alpha(picture, prediction)
         return CutFrame(finish.apply(picture, alpha), look.item, prediction.confidence)
 
     num = num_processors()

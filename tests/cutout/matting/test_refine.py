@@ -150,6 +150,15 @@ def test_of_8_bits_16_make_the_same_alpha_more_finely(quality):
     assert len(np.unique(alpha)) > 1000
 
 
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_mask_may_be_smaller_than_its_picture(quality):
+    image, truth = _scene((720, 960))
+    mask = _coarse(truth, 12)
+    small = np.asarray(Image.fromarray(mask).resize((480, 360), Image.Resampling.BOX))
+    difference = np.abs(refine(image, mask, quality).astype(int) - refine(image, small, quality))
+    assert difference.mean() < 0.1
+
+
 def test_nothing_given_is_changed():
     image, truth = _scene((90, 120))
     mask = _coarse(truth, 6).copy()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from u2net.cutout.matting.small import enlarged, reduced
+from u2net.cutout.matting.small import enlarged, mask_size, reduced
 
 
 @pytest.mark.parametrize("samples", [None, 4, 8])
@@ -24,6 +24,16 @@ def test_of_many_pixels_some_are_taken_evenly():
 def test_a_small_picture_stays():
     image = np.random.default_rng(0).integers(0, 256, (3, 200), dtype=np.uint8)
     np.testing.assert_allclose(reduced(image, 4), image / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (600, 400), (2048, 3), (4242, 2828), (2900, 3111)])
+def test_a_mask_of_less_pixels_tells_as_much(size):
+    width, height = mask_size(size)
+    assert max(width, height) <= 2048
+    ramp = Image.linear_gradient("L")
+    one, other = (reduced(np.asarray(ramp.resize(each, Image.Resampling.BILINEAR))) for each in (size, (width, height)))
+    assert one.shape == other.shape
+    np.testing.assert_allclose(one, other, atol=2 / 255)
 
 
 def test_a_mask_is_enlarged_by_the_nearest():

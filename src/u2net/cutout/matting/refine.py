@@ -43,7 +43,7 @@ def refine(
     quality: Quality = "balanced",
     colors: NDArray[np.uint16] | None = None,
 ) -> Levels:
-    """The alpha of the subject that a coarse mask shows: uint8 (H, W), from its mask, uint8 (H, W).
+    """The alpha of the subject that a coarse mask shows: uint8 (H, W), from its mask, uint8 (H, W) or smaller.
 
     The image is uint8 (H, W, 3), or better of PIL in mode RGB: then no copy of it is made. With `colors`, the same
     picture in 16 bits, uint16 (H, W, 3), the alpha is uint16 and theirs, by the functions of colour found in 8 bits.
@@ -62,8 +62,9 @@ def refine(
         image = Image.fromarray(image)
     function, band = _decide(image, mask, quality)
     peak = np.uint8(255) if colors is None else np.uint16(65_535)
-    alpha: Levels = (mask >= 128) * peak
-    for area in Area.of(alpha.shape, lambda box: enlarged(band, box, mask.shape)):
+    full = image.height, image.width
+    alpha: Levels = enlarged(mask >= 128, (slice(0, full[0]), slice(0, full[1])), full) * peak
+    for area in Area.of(alpha.shape, lambda box: enlarged(band, box, full)):
         found = function(area, image if colors is None else colors)
         found -= np.float32(_FOG)
         found *= np.float32(1 / (1 - 2 * _FOG))
@@ -76,9 +77,9 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
     """What alpha is in the band where the mask is not certain, and that band, boolean at the small picture's size."""
     if quality not in get_args(Quality):
         raise ValueError(f"quality is one of {', '.join(get_args(Quality))}, got {quality!r}")
-    if image.mode != "RGB" or mask.shape != (image.height, image.width):
-        raise ValueError(f"an image is RGB and its mask of its size, got {image.mode} {image.size} and {mask.shape}")
     colors, coarse = reduced(image), reduced(mask)
+    if image.mode != "RGB" or colors.shape[:2] != coarse.shape:
+        raise ValueError(f"an image is RGB and its mask of its shape, got {image.mode} {image.size} and {mask.shape}")
     subject = _everywhere_within(coarse > _CERTAIN_SUBJECT, _MARGIN)
     background = _everywhere_within(coarse < _CERTAIN_BACKGROUND, _MARGIN)
     band = ~(subject | background)

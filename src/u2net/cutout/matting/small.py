@@ -11,6 +11,13 @@ from u2net.images.picture import Levels, to_8_bits
 Mask = NDArray[np.bool_]
 
 _SIDE = 256  # longer side; larger ones were no better (docs/matting.md)
+_FINE = 8  # pixels of a mask for each of the small picture, across and down; more change nothing
+
+
+def mask_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The width and height at which a mask tells as much as at those of its picture, which may be larger."""
+    width, height = _small(size)
+    return size if max(size) <= _FINE * _SIDE else (_FINE * width, _FINE * height)
 
 
 def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[np.float32]:
@@ -20,8 +27,7 @@ def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[
     of them: to read all of a large picture takes longer than most of what is done with the small one.
     """
     full = image.size[::-1] if isinstance(image, Image.Image) else image.shape[:2]
-    scale = min(1.0, _SIDE / max(full))
-    size = [max(1, round(length * scale)) for length in full]
+    size = _small(full)
     if samples:
         num = [min(samples * each, length) for each, length in zip(size, full, strict=True)]
         if isinstance(image, Image.Image):
@@ -37,9 +43,17 @@ def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[
 
 def enlarged(mask: Mask, area: tuple[slice, slice], full: tuple[int, int]) -> Mask:
     """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
+    if mask.shape == full:
+        return mask[area]
     rows, columns = (nearest(*each) for each in zip(area, full, mask.shape, strict=True))
     wide = mask[rows[0] : rows[-1] + 1].take(columns, axis=1)
     return np.asarray(wide.take(rows - rows[0], axis=0))
+
+
+def _small(full: tuple[int, int]) -> tuple[int, int]:
+    """The two lengths of the small picture for those of the full one."""
+    scale = min(1.0, _SIDE / max(full))
+    return max(1, round(full[0] * scale)), max(1, round(full[1] * scale))
 
 
 def nearest(ends: slice, full: int, num: int) -> NDArray[np.intp]:
