@@ -156,7 +156,7 @@ def test_a_mask_may_be_smaller_than_its_picture(quality):
     mask = _coarse(truth, 12)
     small = np.asarray(Image.fromarray(mask).resize((480, 360), Image.Resampling.BOX))
     difference = np.abs(refine(image, mask, quality).astype(int) - refine(image, small, quality))
-    assert difference.mean() < 0.1
+    assert difference.mean() < 0.5
 
 
 def test_nothing_given_is_changed():
