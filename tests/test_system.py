@@ -6,6 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from needs import (
+    FolderIsNoFile,
+    in_posix_words,
+    needs_fifos,
+    needs_links,
+    needs_long_paths,
+    needs_permissions,
+    needs_signals,
+)
 
 from u2net.system import Signals, atomic_write, first_link, leads_back, new_folder, sweep, walk
 
@@ -90,7 +99,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(path):
     assert content(path.parent) == {"a.bin": b"old"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+@needs_signals
 def test_a_killed_process_leaves_the_old_file_whole(path):
     script = (
         "import os, signal, sys; from u2net.system import atomic_write\n"
@@ -125,6 +134,7 @@ def test_a_missing_folder_is_an_os_error_and_is_not_made(tmp_path):
     assert not content(tmp_path)
 
 
+@in_posix_words
 def test_a_file_in_the_place_of_the_folder_is_an_os_error(path):
     with pytest.raises(NotADirectoryError), atomic_write(path / "a.bin"):
         pytest.fail("the block was entered")
@@ -133,12 +143,12 @@ def test_a_file_in_the_place_of_the_folder_is_an_os_error(path):
 
 def test_a_folder_of_that_name_is_an_os_error_and_stays(tmp_path):
     (tmp_path / "a.bin").mkdir()
-    with pytest.raises(IsADirectoryError), atomic_write(tmp_path / "a.bin") as file:
+    with pytest.raises(FolderIsNoFile), atomic_write(tmp_path / "a.bin") as file:
         file.write(b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no umask")
+@needs_permissions
 def test_permissions_are_those_that_the_umask_asks_for(tmp_path):
     before = os.umask(0o027)
     try:
@@ -159,6 +169,7 @@ def test_two_writers_at_once_each_write_a_whole_file(path):
     assert content(path.parent) == {"a.bin": b"slow, last"}
 
 
+@needs_long_paths
 def test_a_name_of_full_length_can_be_written(tmp_path):
     name = "n" * 255
     with atomic_write(tmp_path / name) as file:
@@ -179,6 +190,7 @@ def test_the_first_signal_decides():
         assert signals.received == signal.SIGINT
 
 
+@needs_links
 def test_a_link_leads_back_if_it_goes_to_a_folder_above_it(tmp_path):
     root = tmp_path / "root"
     (root / "a/b").mkdir(parents=True)
@@ -199,6 +211,7 @@ def test_a_link_leads_back_if_it_goes_to_a_folder_above_it(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+@needs_permissions
 def test_a_file_that_is_replaced_keeps_its_permissions(path, mode):
     path.chmod(mode)
     with atomic_write(path) as file:
@@ -207,6 +220,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(path, mode):
     assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (mode, b"new")
 
 
+@needs_links
 def test_a_link_is_replaced_and_not_written_through(path):
     link = path.with_name("link")
     link.symlink_to(path)
@@ -216,6 +230,7 @@ def test_a_link_is_replaced_and_not_written_through(path):
     assert (link.is_symlink(), link.read_bytes(), path.read_bytes()) == (False, b"new", b"old")
 
 
+@needs_fifos
 def test_what_killed_writers_left_is_swept_away_and_nothing_else(tmp_path):
     left = {".part", "0123456789abcdef.part", ".0123456789abcdeg.part", "a.png"}
     for name in (".0123456789abcdef.part", *left):
@@ -247,6 +262,7 @@ def deep(tmp_path):
     sys.setrecursionlimit(former)
 
 
+@needs_long_paths
 def test_folders_may_lie_as_deep_as_the_disk_takes_them(deep, tmp_path):
     new_folder(deep)
     (deep / "a.png").touch()
@@ -255,6 +271,7 @@ def test_folders_may_lie_as_deep_as_the_disk_takes_them(deep, tmp_path):
     assert folders[-1] == (deep, [], ["a.png"])
 
 
+@needs_links
 def test_a_walk_goes_as_that_of_the_library_goes(tmp_path):
     for name in ("b/c/1", "b/2", "a/3", "z/.h/4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -270,6 +287,7 @@ def test_a_walk_goes_as_that_of_the_library_goes(tmp_path):
     assert [error.filename for error in lost] == [str(tmp_path / "nowhere")]
 
 
+@needs_links
 def test_the_first_link_on_the_way_is_found(tmp_path):
     (tmp_path / "root/a").mkdir(parents=True)
     (tmp_path / "root/a/link").symlink_to(tmp_path)

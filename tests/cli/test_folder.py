@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cutout.batch.folders import digest, write_pictures
+from needs import needs_links, needs_odd_names, needs_proc, needs_signals
 from networks import RED_MODEL
 from pictures import read_image
 from PIL import Image
@@ -52,6 +53,7 @@ def _shop(root: Path, photograph: Path) -> Path:
     return folder
 
 
+@needs_links
 def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
     folder = _shop(tmp_path, photograph)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -61,7 +63,7 @@ def test_a_folder_with_clashes_and_failures_loses_nothing(tmp_path, photograph):
     failed, gone = sorted(result.stderr.decode().splitlines())
     assert "broken.jpg: " in failed
     assert "gone.png: No such file" in gone
-    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    made = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
     assert made == ["cup.jpg.png", "cup.png.png", "red/cup.png", "red/cups/cup.png", NAME]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -79,6 +81,7 @@ def test_a_second_run_replaces_nothing_unless_asked(folder_here, tmp_path, photo
     assert read_image(target).mode == "RGBA"
 
 
+@needs_links
 def test_a_folder_reports_in_json(folder_here, tmp_path, photograph):
     rows = json.loads(folder_here("remove", _shop(tmp_path, photograph), "--json").stdout)["pictures"]
     assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"] * 2
@@ -101,6 +104,7 @@ def test_the_current_folder_goes_beside_itself(folder_here, tmp_path, photograph
     assert (tmp_path / "shop.out/a.png").exists()
 
 
+@needs_links
 def test_a_link_to_itself_does_not_stop_a_folder(folder_here, tmp_path, photograph):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/loop.jpg").symlink_to("loop.jpg")
@@ -109,12 +113,14 @@ def test_a_link_to_itself_does_not_stop_a_folder(folder_here, tmp_path, photogra
     assert (result.returncode, result.stdout) == (0, b"1 done, 0 skipped, 1 failed\n")
 
 
+@needs_odd_names
 def test_names_cannot_forge_lines_of_the_report(tmp_path):
     (tmp_path / "evil\nu2net: all done.jpg").write_bytes(b"broken")
     assert u2net("remove", tmp_path, tmp_path / "out", *QUICK).stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@needs_signals
 def test_an_interrupted_run_finishes_what_is_begun_and_still_reports(tmp_path, number, code):
     write_pictures(tmp_path / "in", 200)
     command = [sys.executable, "-m", "u2net", "remove", str(tmp_path / "in"), "--json", *QUICK]
@@ -168,6 +174,7 @@ def _assert_each_was_made_once(folder: Path, output: Path, undisturbed: Path) ->
         assert line["target_sha256"] == made[line["target"]]
 
 
+@needs_signals
 def test_wherever_a_run_is_killed_each_file_is_made_once(folder_here, tmp_path):
     folder = tmp_path / "in"
     write_pictures(folder, 150)  # each takes milliseconds
@@ -177,6 +184,7 @@ def test_wherever_a_run_is_killed_each_file_is_made_once(folder_here, tmp_path):
 
 
 @pytest.mark.slow
+@needs_signals
 def test_two_thousand_photographs_are_made_once_though_the_run_is_killed_ten_times(tmp_path, data):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -212,6 +220,7 @@ def _with_small_input(path: Path) -> Path:
 
 
 @pytest.mark.slow
+@needs_proc
 def test_memory_stays_flat_over_five_thousand_pictures_of_mixed_sizes(tmp_path, photograph):
     image, rng = read_image(photograph), random.Random(0)
     (tmp_path / "in").mkdir()
@@ -312,6 +321,7 @@ def test_a_model_that_cannot_be_opened_is_one_line(tmp_path):
     assert b"model.onnx" in result.stderr
 
 
+@needs_signals
 def test_a_watched_folder_is_worked_on_until_it_is_ended(tmp_path, photograph):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

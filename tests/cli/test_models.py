@@ -74,7 +74,7 @@ def test_path_prints_the_path_alone(here):
     ],
 )
 def test_what_cannot_be_is_a_failure_of_few_words(here, monkeypatch, tmp_path, arguments, code):
-    for place in ("U2NET_HOME", "HOME", "XDG_CACHE_HOME"):
+    for place in ("U2NET_HOME", "HOME", "USERPROFILE", "XDG_CACHE_HOME"):
         monkeypatch.setenv(place, str(tmp_path))
     monkeypatch.setenv("U2NET_OFFLINE", "1")
     result = here("models", *arguments)

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from needs import needs_links
 
 from u2net.models.zoo import find
 
@@ -68,6 +69,7 @@ def test_a_report_replaces_a_report(here, tmp_path, photograph):
 
 
 @pytest.mark.parametrize("lost", [False, True])
+@needs_links
 def test_a_link_in_a_strangers_folder_is_not_written_through(here, tmp_path, photograph, lost):
     precious = tmp_path / "precious.png"
     if not lost:
@@ -87,6 +89,7 @@ def test_a_link_in_a_strangers_folder_is_not_written_through(here, tmp_path, pho
         assert precious.exists() is not lost
 
 
+@needs_links
 def test_a_link_that_is_named_is_written_through_and_permissions_stay(here, tmp_path, photograph):
     (tmp_path / "real.png").write_bytes(b"old")
     (tmp_path / "real.png").chmod(0o600)
@@ -98,6 +101,7 @@ def test_a_link_that_is_named_is_written_through_and_permissions_stay(here, tmp_
     assert (tmp_path / "real.png").stat().st_mode & 0o777 == 0o600
 
 
+@needs_links
 def test_a_folder_is_not_swept_or_filled_through_links(folder_here, tmp_path, photograph):
     for name in ("in/deep", "theirs", "mine"):
         (tmp_path / name).mkdir(parents=True)

@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -280,6 +279,7 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path):
 
 
 def test_a_picture_is_not_poured_onto_a_terminal(photograph):
+    pty = pytest.importorskip("pty", reason="Windows has no terminals of this kind")
     leader, follower = pty.openpty()
     with os.fdopen(leader), os.fdopen(follower) as terminal:
         command = [sys.executable, "-m", "u2net", "remove", str(photograph), "-"]
@@ -288,6 +288,7 @@ def test_a_picture_is_not_poured_onto_a_terminal(photograph):
 
 
 def test_stdin_that_is_a_terminal_is_not_waited_for():
+    pty = pytest.importorskip("pty", reason="Windows has no terminals of this kind")
     leader, follower = pty.openpty()
     with os.fdopen(leader), os.fdopen(follower) as terminal:
         command = [sys.executable, "-m", "u2net", "remove"]
@@ -376,6 +377,7 @@ def test_names_that_say_nothing_are_refused(here, tmp_path, photograph, argument
     _assert_refused(here("remove", *arguments, cwd=tmp_path), 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
 def test_a_full_disk_behind_stdout_is_an_error(photograph):
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "-u", "-m", "u2net", "remove", str(photograph), "-"]

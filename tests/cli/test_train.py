@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from needs import needs_proc
 from PIL import Image
 from training.pairs import write_pairs
 
@@ -313,7 +314,7 @@ def test_a_program_without_its_source_still_has_its_options(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell the peak of a process's memory")
+@needs_proc
 def test_the_largest_batch_is_found(told, root):
     assert told(root, "--preset", "paper", "--device", "cpu", "--find-batch").batch_size >= 1
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import in_posix_words
 from pictures import saved
 from PIL import Image
 
@@ -78,6 +79,7 @@ def test_16_bits_in_a_format_that_has_8_are_refused_before_anything_is_done():
         CutoutConfig(bit_depth=16, format="png")
 
 
+@in_posix_words
 def test_what_cannot_be_cut_out_has_failed_in_one_line(cutter, tmp_path):
     for source, words in ((b"hello", "not a JPEG"), (tmp_path / "gone.png", "No such file"), (tmp_path, "directory")):
         cut = cutter(source)

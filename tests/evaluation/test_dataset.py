@@ -2,6 +2,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from needs import needs_links
 from pictures import files
 from PIL import Image
 
@@ -63,6 +64,7 @@ def test_hidden_and_other_files_are_left_out(tmp_path):
     assert len(open_dataset(tmp_path)) == 1
 
 
+@needs_links
 def test_links_to_folders_are_followed(tmp_path):
     files(tmp_path / "elsewhere", "deep/a.jpg", "truth/a.png")
     root = files(tmp_path / "set", "readme.txt")
@@ -74,6 +76,7 @@ def test_links_to_folders_are_followed(tmp_path):
         assert (example.image.read(), example.mask.read()) == (b"deep/a.jpg", b"truth/a.png")
 
 
+@needs_links
 def test_links_that_lead_back_or_to_what_is_read_already_add_nothing(tmp_path):
     root = files(tmp_path / "set", "images/a.jpg", "masks/a.png", ".hidden/b.jpg")
     files(tmp_path / "elsewhere", "more/b.jpg")
@@ -91,6 +94,7 @@ def test_links_that_lead_back_or_to_what_is_read_already_add_nothing(tmp_path):
     ]
 
 
+@needs_links
 def test_links_that_lead_nowhere_are_named_where_pictures_are_missed(tmp_path):
     (tmp_path / "images").symlink_to("/media/unplugged/images")
     with pytest.raises(InvalidDataset, match="holds no pictures; links that lead nowhere: images"):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import FolderIsNoFile, needs_fifos, needs_proc
 from pictures import (
     DISPLAY_P3,
     chunk,
@@ -100,11 +101,11 @@ def test_other_types_are_refused_by_name(data):
 def test_paths_that_cannot_be_read_say_so_in_their_own_way(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_image(tmp_path / "missing.png")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FolderIsNoFile):
         load_image(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@needs_fifos
 def test_pipes_and_devices_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     for path in (tmp_path / "pipe.png", "/dev/zero"):
@@ -388,8 +389,6 @@ for path in sys.stdin.read().splitlines():
     print(f"{path}\\t{time.perf_counter() - began}\\t{peak_mb() - start}\\t{outcome}")
 """
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-
 
 def loaded_in_a_process_of_their_own(paths: list[Path]) -> list[tuple[Path, float, float, str]]:
     """(path, seconds, peak of memory so far in MB, outcome) for each file."""
@@ -589,7 +588,7 @@ def test_the_corpus_is_decoded_or_refused_in_time_and_memory():
     assert len(rows) == len(expected)
     refused = {}
     for path, seconds, peak, outcome in rows:
-        name = str(path.relative_to(CORPUS))
+        name = path.relative_to(CORPUS).as_posix()
         assert seconds <= 5, name
         assert peak <= 300, name
         assert len(outcome) < 150, name

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import FolderIsNoFile, needs_fifos, needs_permissions
 from pictures import DISPLAY_P3, distance, photo, reopened, rgb_profile, saved
 from PIL import ExifTags, Image
 
@@ -116,19 +117,19 @@ def test_a_missing_folder_and_a_folder_as_target_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError):
         save_image(photo(), tmp_path / "missing" / "out.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FolderIsNoFile):
         save_image(photo(), tmp_path / "folder.png")
     assert [child.name for child in tmp_path.iterdir()] == ["folder.png"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
+@needs_permissions
 def test_a_saved_file_has_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "any").touch()
     save_image(photo(), tmp_path / "out.png")
     assert stat.S_IMODE((tmp_path / "out.png").stat().st_mode) == stat.S_IMODE((tmp_path / "any").stat().st_mode)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@needs_fifos
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

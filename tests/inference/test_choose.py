@@ -1,6 +1,5 @@
 import hashlib
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from needs import needs_fork, needs_signals
 from pictures import ROOT
 
 from u2net import Transform
@@ -224,6 +224,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     assert session.mask(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8)
 
 
+@needs_signals
 def test_a_signal_after_sessions_of_openvino_are_gone_does_not_kill_the_process():
     pytest.importorskip("openvino")
     script = """if True:
@@ -256,7 +257,7 @@ def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other()
     assert subprocess.run([sys.executable, "-c", script, FLOAT], check=False, timeout=60).returncode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@needs_fork
 def test_a_forked_child_is_told_that_openvino_does_not_work_there():
     pytest.importorskip("openvino")
     script = """if True:

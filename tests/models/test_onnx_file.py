@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from needs import FolderIsNoFile
 
 from u2net.errors import InvalidModel
 from u2net.models.card import METADATA_KEY, Card
@@ -255,7 +256,7 @@ def test_a_missing_file_is_an_os_error(tmp_path):
 
 
 def test_a_folder_is_an_os_error(tmp_path):
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FolderIsNoFile):
         read_metadata(tmp_path)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from needs import in_posix_words, needs_signals
 
 import u2net
 from u2net.errors import DownloadError, InvalidModel, UnknownModel
@@ -116,7 +117,8 @@ def machine(monkeypatch, tmp_path):
     for name in ("U2NET_HOME", "U2NET_OFFLINE", "REMBG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setattr(sys, "platform", "linux")
     return tmp_path / "home"
 
@@ -590,6 +592,7 @@ def test_a_machine_without_pip_is_told_so(monkeypatch, index):
         zoo.resolve("tiny")
 
 
+@in_posix_words
 def test_a_folder_that_cannot_be_made_is_one_clear_line(monkeypatch, tmp_path, server):
     publish_at(monkeypatch, server, "good")
     monkeypatch.setenv("U2NET_HOME", str(put(tmp_path / "file", OLD) / "models"))
@@ -625,6 +628,7 @@ def test_a_full_disk_is_one_clear_line_and_changes_nothing(monkeypatch, models, 
     assert contents(old.parent) == {"tiny.onnx": OLD}
 
 
+@needs_signals
 def test_ctrl_c_ends_a_download_and_leaves_no_litter(models, server):
     old = put(models / "tiny.onnx", OLD)
     process = start(server, "stalled")

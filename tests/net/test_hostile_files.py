@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from needs import needs_proc
 from onnx import TensorProto, helper, numpy_helper
 
 from u2net.errors import InvalidModel
@@ -325,7 +326,7 @@ def test_a_hostile_file_is_refused_in_one_line(outcomes, opener, name):
     assert outcome.isprintable()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@needs_proc
 @pytest.mark.parametrize(("opener", "name"), CASES)
 def test_a_hostile_file_takes_little_memory(outcomes, opener, name):
     assert outcomes[opener, name][1] < MAX_MEGABYTES

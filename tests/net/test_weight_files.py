@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from needs import FolderIsNoFile
 from torch import nn
 
 from u2net.errors import InvalidModel
@@ -296,7 +297,7 @@ def test_a_missing_file_is_an_os_error(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", ["pth", "safetensors", "onnx"])
 def test_a_folder_is_an_os_error(tmp_path, suffix):
     (tmp_path / f"folder.{suffix}").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FolderIsNoFile):
         load_checkpoint(tmp_path / f"folder.{suffix}")
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from needs import needs_proc
 
 pytest.importorskip("onnx")
 
@@ -12,6 +13,7 @@ from .processes import serving, tiny_model
 from .running import picture
 
 
+@needs_proc
 def test_every_odd_or_broken_picture_is_answered_and_none_with_5xx(data, tmp_path):
     files = sorted(path for path in (data / "badimages").glob("*/*") if path.is_file())
     assert files

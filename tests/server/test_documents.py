@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from needs import needs_shell
 from pictures import PHOTOGRAPH, ROOT
 
 from u2net.server import ServerConfig
@@ -23,6 +24,7 @@ def _shell() -> list[str]:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@needs_shell
 def test_the_curl_lines_of_the_page_get_what_they_ask_for(tmp_path):
     shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
     lines = [line for line in _shell() if line.startswith("curl ")]
@@ -37,6 +39,7 @@ def test_the_curl_lines_of_the_page_get_what_they_ask_for(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+@needs_shell
 def test_the_lines_about_keys_make_one_that_is_accepted(tmp_path):
     lines = [line for line in _shell() if not line.startswith("curl ")]
     subprocess.run("\n".join([*lines, 'printf %s "$key" > key']), shell=True, check=True, cwd=tmp_path)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from needs import needs_proc
 
 from u2net.server import forms
 
@@ -54,7 +55,7 @@ def _peak():
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM")) / 1024
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
+@needs_proc
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_body_is_refused_in_words_and_costs_no_more_memory_than_some_copies(service, case):
     make, headers, why = HOSTILE[case]

@@ -6,8 +6,11 @@ import threading
 import time
 
 import pytest
+from needs import NO_SIGNALS, ON_WINDOWS
 
 pytest.importorskip("onnx")
+if ON_WINDOWS:
+    pytest.skip(NO_SIGNALS, allow_module_level=True)
 
 from prometheus_client import values
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_proc
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,7 +24,7 @@ from .test_process import drain
 
 pytestmark = [
     pytest.mark.soak,
-    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc"),
+    needs_proc,
 ]
 
 LEAKY = (str(Path(__file__).parent / "leaky.py"),)

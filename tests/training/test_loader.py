@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from needs import needs_proc, needs_signals
 from PIL import Image
 
 from training.pairs import write_pairs
@@ -140,6 +141,7 @@ def test_a_file_that_goes_bad_meanwhile_is_named_in_one_line(root, workers):
     assert not torch.multiprocessing.active_children()
 
 
+@needs_signals
 def test_a_worker_that_was_killed_is_said_in_one_line(root):
     batches = _loader(root, workers=2).batches()
     next(batches)
@@ -151,6 +153,7 @@ def test_a_worker_that_was_killed_is_said_in_one_line(root):
     assert "\n" not in str(caught.value)
 
 
+@needs_signals
 def test_signals_to_the_group_of_processes_do_not_reach_the_workers(root):
     batches = _loader(root, workers=2).batches()
     list(itertools.islice(batches, 2))  # one from each: a worker that has made a batch has set up its signals
@@ -159,6 +162,7 @@ def test_signals_to_the_group_of_processes_do_not_reach_the_workers(root):
     assert os.getpgrp() not in [os.getpgid(worker.pid) for worker in workers]
 
 
+@needs_signals
 def test_ctrl_c_does_not_stop_a_worker(root):
     batches = _loader(root, workers=2).batches()
     list(itertools.islice(batches, 2))  # one from each: a worker that has made a batch has set up its signals
@@ -190,6 +194,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@needs_proc
 def test_workers_die_with_a_parent_that_is_killed(root, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT.format(tests=str(Path(__file__).parents[1]), root=str(root)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_fork, needs_proc, needs_signals
 
 from training.pairs import write_pairs
 from u2net.training import TrainConfig
@@ -43,6 +44,7 @@ def _losses(run: Path) -> list[float]:
 
 
 @pytest.mark.usefixtures("lean")
+@needs_fork
 def test_two_processes_train_as_one_with_batches_of_twice_the_size(configured, tmp_path):
     frozen = {"freeze_norm": True, "max_steps": 6, "ema": 0.5, "lr": 1e-4, "clip_norm": 1.0, "validate_every": 3}
     config, run = configured(batch_size=1, **frozen), tmp_path / "two" / "run"
@@ -68,6 +70,7 @@ def _trained_on() -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
+@needs_signals
 def test_a_signal_to_one_stops_both_at_the_same_step_and_they_go_on(configured, tmp_path, rank):
     config = configured(max_steps=6, batch_size=1, freeze_norm=True)
     code, told, (first, second) = _trained(config, tmp_path / "a" / "run", signal=[rank, 3])
@@ -84,6 +87,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step_and_they_go_on(configured, 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("to_all", [False, True])
+@needs_proc
 def test_a_signal_to_the_launcher_stops_both_with_a_snapshot(configured, tmp_path, number, to_all):
     run = tmp_path / "a" / "run"
     with _launch(configured(max_steps=100_000, batch_size=2), run) as launcher:

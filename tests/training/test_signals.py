@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from needs import needs_signals
 
 from training.pairs import write_pairs
 from u2net.errors import TrainingInterrupted
@@ -16,6 +17,7 @@ from u2net.training.loop import Watch, train
 from u2net.training.run_folder import read_rows
 from u2net.training.snapshot import Snapshot, load_newest
 
+pytestmark = needs_signals
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_fork
 
 from training.pairs import write_pairs
 from u2net.net.checkpoint import digest
@@ -60,6 +61,7 @@ def _assert_same(folder: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.slow
+@needs_fork
 def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(root, tmp_path):
     config = _config(root)
     _train(tmp_path / "a" / "run", config, [])
@@ -70,6 +72,7 @@ def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
+@needs_fork
 def test_twenty_random_kills_change_no_bit(root, tmp_path, workers):
     config = _config(root, workers=workers, max_steps=60)
     _train(tmp_path / "a" / "run", config, [])

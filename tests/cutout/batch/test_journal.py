@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from needs import needs_fifos, needs_links
 
 from u2net.cutout.batch.journal import NAME, Journal
 from u2net.cutout.batch.plan import Outcome
@@ -239,7 +240,14 @@ def test_what_is_unknown_is_untold(places, line):
     assert _told(output, folder) == [(None, False), (None, True)]
 
 
-@pytest.mark.parametrize("put", [os.symlink, os.link, lambda _, path: os.mkfifo(path)])
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(os.symlink, marks=needs_links),
+        os.link,
+        pytest.param(lambda _, path: os.mkfifo(path), marks=needs_fifos),
+    ],
+)
 def test_a_journal_that_is_a_link_is_refused_and_what_it_leads_to_stays(places, tmp_path, put):
     output, folder = places
     output.mkdir()

@@ -9,6 +9,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
+from needs import needs_proc, needs_signals
 
 from cutout.batch.folders import QuickCutter, statuses, write_words
 from u2net.cutout.batch import pool
@@ -64,6 +65,7 @@ def test_no_task_is_asked_for_before_a_process_is_free(processes, tmp_path):
         assert len(asked) <= num_told + 2
 
 
+@needs_signals
 def test_a_picture_that_kills_its_process_twice_has_failed_and_the_others_are_made(processes, tmp_path):
     words = {"killer": "kill"} | {f"p{i}": "wait 0.05" for i in range(6)}
     outcomes = list(processes.run(_tasks(tmp_path, **words)))
@@ -72,6 +74,7 @@ def test_a_picture_that_kills_its_process_twice_has_failed_and_the_others_are_ma
     assert "died twice (SIGKILL)" in reason
 
 
+@needs_signals
 def test_a_picture_whose_process_was_killed_by_another_is_made_after_all(processes, tmp_path):
     words = {"victim": f"kill-once {tmp_path / 'killed'}", "p": "quick"}
     outcomes = list(processes.run(_tasks(tmp_path, **words)))
@@ -79,6 +82,7 @@ def test_a_picture_whose_process_was_killed_by_another_is_made_after_all(process
     assert statuses(outcomes) == dict.fromkeys(words, "done")
 
 
+@needs_signals
 def test_what_killed_its_process_is_tried_again_while_no_other_is_at_work(tmp_path):
     words = {"killer": "kill"} | {f"p{i}": "wait 0.2" for i in range(4)}
     told, at_work = [], []
@@ -118,6 +122,7 @@ def test_where_there_is_nothing_to_do_for_the_moment_it_is_asked_again(processes
     assert outcome.status == "done"
 
 
+@needs_signals
 def test_processes_hear_no_interruption_and_end_with_the_pool(tmp_path):
     with Pool(QuickCutter(), 1) as processes:
         (worker,) = processes._workers
@@ -130,6 +135,7 @@ def test_processes_hear_no_interruption_and_end_with_the_pool(tmp_path):
         os.kill(pid, 0)
 
 
+@needs_proc
 def test_processes_do_not_outlive_who_began_them(tmp_path):
     code = f"""
 import os, sys

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from cli.command import u2net
+from needs import in_posix_words, needs_proc, needs_signals
 
 from cutout.batch.folders import write_pictures, write_words
 from u2net.cutout.config import CutoutConfig
@@ -87,6 +88,7 @@ def test_bytes_that_are_no_picture_fail_with_a_reason(cutter, folders, row):
     assert "picture" in told["reason"]
 
 
+@in_posix_words
 def test_a_picture_that_is_gone_fails_with_a_reason(cutter, folders):
     told = Remover(cutter, *folders, overwrite=False)({"name": "gone.png", "target": "gone.png"})
     assert (told["status"], told["reason"]) == ("failed", "No such file or directory")
@@ -179,6 +181,7 @@ def test_parquet_files_are_done_here_and_leave_nothing_behind(tmp_path):
 
 
 @pytest.mark.slow
+@needs_proc
 def test_when_one_of_two_nodes_is_killed_everything_is_made_once_and_as_by_the_pool(tmp_path):
     paths = write_pictures(tmp_path / "in", 160)
     (tmp_path / "in" / "broken.jpg").write_bytes(b"no picture")
@@ -208,6 +211,7 @@ def test_when_one_of_two_nodes_is_killed_everything_is_made_once_and_as_by_the_p
 
 
 @pytest.mark.slow
+@needs_signals
 def test_a_picture_that_kills_its_process_has_failed_and_the_others_are_done(tmp_path):
     words = {f"fine{i:02}": "whatever" for i in range(20)}
     write_words(tmp_path / "in", **words, bad="kill", once=f"kill-once {tmp_path / 'mark'}")
@@ -231,6 +235,7 @@ def test_a_picture_that_kills_its_process_has_failed_and_the_others_are_done(tmp
 
 
 @pytest.mark.slow
+@needs_proc
 def test_ctrl_c_is_one_line_and_leaves_no_process_and_the_same_command_goes_on(tmp_path):
     write_pictures(tmp_path / "in", 100)
     mark = f"RUN={tmp_path}"

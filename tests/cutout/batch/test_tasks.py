@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from needs import in_posix_words, needs_fifos, needs_links
 
 from cutout.batch.folders import QuickCutter, digest
 from u2net.cutout.batch.journal import Journal
@@ -130,6 +131,7 @@ def test_a_file_keeps_its_name_when_another_picture_would_have_it_too(place):
     assert place.next().target == place.output / "a.png"
 
 
+@needs_links
 def test_nothing_is_written_through_a_link_in_a_strangers_folder(place, tmp_path):
     """Whatever its journal says: that the picture was begun, or that its file is ours."""
     (tmp_path / "mine").mkdir()
@@ -157,7 +159,14 @@ def test_nothing_is_written_through_a_link_in_a_strangers_folder(place, tmp_path
     assert (tmp_path / "mine/a.png").read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), os.mkdir])
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(lambda path: os.mkfifo(path), marks=needs_fifos),
+        pytest.param(lambda path: path.symlink_to("/dev/zero"), marks=needs_links),
+        os.mkdir,
+    ],
+)
 def test_what_is_no_file_is_not_read_to_see_whether_it_was_changed(place, put):
     place.run()
     place.task.source.write_bytes(b"another")
@@ -251,6 +260,7 @@ def test_a_file_that_cannot_be_written_is_named(task):
     assert str(task.target.parent) in outcome.reason
 
 
+@in_posix_words
 def test_a_source_that_is_gone_is_one_line_without_its_name(task):
     task.source.unlink()
     assert make(CUTTER, task).reason == "No such file or directory"

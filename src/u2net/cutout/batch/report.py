@@ -81,7 +81,7 @@ class Gallery:
         before = _thumbnail(outcome.source)
         after = _thumbnail(outcome.target) if outcome.target_sha256 and outcome.target else ""
         if after and outcome.target:
-            link = quote(os.fsencode(os.path.relpath(outcome.target, place)))
+            link = quote(os.fsencode(Path(os.path.relpath(outcome.target, place)).as_posix()))
             after = f'<a href="{link}">{after}</a>'
         name, percent = escape(self._name(outcome.source)), f"{outcome.confidence:.0%}"
         note = f"<small>{escape(outcome.reason)}</small>" if not after else ""
