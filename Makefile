@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 # Each process takes up to 1.2 GB. One that has nothing left takes over half of what another has still to do.
 PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check light slow soak peers weights picture clean
+.PHONY: demo test check docs light slow soak peers weights picture clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/u2net remove docs/images/coffee.jpg -o out/coffee.png --overwrite
@@ -25,6 +25,10 @@ check: $(VENV)/.complete
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+
+# The website: build/site/index.html. What torch and others are needed for is described without them.
+docs: .venv-docs/.installed
+	.venv-docs/bin/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
 
 # The package as users get it, without torch and web server, within its limits of number and size.
 light:
@@ -52,13 +56,19 @@ picture: $(VENV)/.installed
 	$(BIN)/python tools/make_picture.py
 
 clean:
-	rm -rf $(VENV) .venv-light .peers out
+	rm -rf $(VENV) .venv-docs .venv-light .peers build out
 
 $(VENV)/.installed: pyproject.toml
 	@echo "setting up $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -q --upgrade pip
 	@$(BIN)/pip install -q -e .
+	@touch $@
+
+.venv-docs/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/pip install -q --upgrade pip
+	.venv-docs/bin/pip install -q -e . --group docs
 	@touch $@
 
 $(VENV)/.complete: $(VENV)/.installed

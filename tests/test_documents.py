@@ -96,6 +96,34 @@ def test_a_command_runs(command, folder, here):
     assert result.returncode == 0, result.stderr
 
 
+def _headings(page: Path) -> set[str]:
+    """What GitHub and the site call the headings of a page in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_files_lead_to_files_and_headings():
+    dead = []
+    for page in [
+        *ROOT.glob("*.md"),
+        *(path for name in ("docs", "experiments") for path in (ROOT / name).rglob("*.md")),
+    ]:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            name, _, heading = target.partition("#")
+            path = page.parent / name if name else page
+            if not path.exists() or (heading and heading not in _headings(path)):
+                dead.append(f"{page.relative_to(ROOT)}: {target}")
+    assert dead == []
+
+
+def test_the_table_of_contents_lists_every_page_once():
+    docs = ROOT / "docs"
+    listed = re.findall(r"^- \[.*?\]\((.*?)\)", (docs / "README.md").read_text(), re.MULTILINE)
+    pages = {path.relative_to(docs).as_posix() for path in (*docs.glob("*.md"), *docs.glob("api/*.rst"))}
+    assert len(listed) == len(set(listed))
+    assert pages - {"README.md"} <= set(listed)
+
+
 def test_the_page_of_the_command_line_names_every_option_of_remove():
     page = (ROOT / "docs/cli.md").read_text()
     options = [flag for option in remove.params if not getattr(option, "hidden", False) for flag in option.opts]

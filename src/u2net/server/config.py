@@ -164,7 +164,7 @@ class ServerConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings in U2NET_SERVE_…. Raises ValueError for an unknown name or a wrong value.
+        """The settings in `U2NET_SERVE_…`. Raises ValueError for an unknown name or a wrong value.
 
         An empty value leaves the default, but for keys: who sets their variable does not mean to serve everyone.
         """

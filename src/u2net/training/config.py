@@ -268,3 +268,4 @@ SMOKE = replace(
 """Learns a few pictures by heart in minutes on a CPU, to check that everything works."""
 
 PRESETS: dict[str, TrainConfig] = {"paper": PAPER, "modern": MODERN, "finetune": FINETUNE, "smoke": SMOKE}
+"""These recipes by the names that `--preset` takes."""
