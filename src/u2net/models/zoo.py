@@ -33,6 +33,11 @@ def cache_folder() -> Path:
     return _folder(home) if (home := os.environ.get("U2NET_HOME")) else _default_cache()
 
 
+def is_offline() -> bool:
+    """Whether `U2NET_OFFLINE` forbids downloads."""
+    return os.environ.get("U2NET_OFFLINE", "") not in ("", "0")
+
+
 def find(name: str) -> Path | None:
     """The file of a known model if this machine has a sound one, else None; does not use the network.
 
@@ -94,7 +99,7 @@ def download(name: str, *, progress: bool = False, force: bool = False) -> Path:
         return path
     if not model.url:
         raise DownloadError(f"{name} is missing from the package: reinstall u2net")
-    if os.environ.get("U2NET_OFFLINE", "") not in ("", "0"):
+    if is_offline():
         places = ", ".join(map(str, _folders(model)))
         raise DownloadError(f"cannot download {name}: U2NET_OFFLINE is set; looked for it in {places}")
 

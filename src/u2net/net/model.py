@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from u2net.net.pretrained import Pretrained
+
 
 class Stage(NamedTuple):
     """One row of a variant's table: one RSU block of the outer U."""
@@ -121,7 +123,7 @@ class RSU(nn.Module):
         return self.dilated or level == len(self.encoder) - 1
 
 
-class U2Net(nn.Module):
+class U2Net(Pretrained):
     """The nested U: RSU stages down, RSU stages up, one side output each, and their fusion (paper, figure 5).
 
     `stages` is the table, encoder first, of odd length: six rows down and five up in the paper. Its first
