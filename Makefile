@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 # Each process takes up to 1.2 GB. One that has nothing left takes over half of what another has still to do.
 PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check docs light slow soak peers weights picture clean
+.PHONY: demo test check docs light slow soak peers web weights picture clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/u2net remove docs/images/coffee.jpg -o out/coffee.png --overwrite
@@ -48,6 +48,10 @@ soak: $(VENV)/.complete
 peers: $(VENV)/.complete
 	$(BIN)/python benchmarks/compat_rembg.py
 
+# The package for npm: types checked, built, tested in Node, packed as web/u2net-web-….tgz. Needs Node 20 and npm.
+web:
+	cd web && npm ci && npm run check && npm run build && npm test && npm pack --ignore-scripts
+
 # make weights SOURCE=u2netp.onnx, the authors' file as rembg publishes it
 weights: $(VENV)/.complete
 	$(BIN)/python tools/make_weights.py $(SOURCE)
@@ -56,7 +60,7 @@ picture: $(VENV)/.installed
 	$(BIN)/python tools/make_picture.py
 
 clean:
-	rm -rf $(VENV) .venv-docs .venv-light .peers build out
+	rm -rf $(VENV) .venv-docs .venv-light .peers build out web/node_modules web/build web/dist web/*.tgz
 
 $(VENV)/.installed: pyproject.toml
 	@echo "setting up $(VENV) …"

@@ -10,7 +10,7 @@ import click
 from u2net import __version__
 from u2net.cli.failure import Refusal
 
-_VERBS = ("check-data", "completion", "evaluate", "export", "frames", "models", "remove", "serve", "train")
+_VERBS = ("check-data", "completion", "evaluate", "export", "frames", "models", "remove", "serve", "train", "web")
 _ALIASES = {"b": "frames", "i": "remove", "p": "remove", "s": "serve"}  # rembg's verbs
 
 _ELSEWHERE = {

@@ -23,6 +23,7 @@ from u2net.errors import U2NetError
 from u2net.inference.open import new_session
 from u2net.inference.session import Session
 from u2net.models.table import MODELS
+from u2net.page import page_files
 from u2net.server import api, removebg
 from u2net.server.api import service_of
 from u2net.server.auth import Keys
@@ -117,8 +118,8 @@ def new_app(config: ServerConfig, open_model: Callable[..., Session] = new_sessi
     api.add_routes(app)
     removebg.add_routes(app)
     # A route for each file of the page, so that all other paths are what they are without it.
-    for path in sorted((Path(__file__).parent / "page").iterdir()):
-        route = "/" if path.name == "index.html" else f"/{path.name}"
+    for name, path in page_files("service").items():
+        route = "/" if name == "index.html" else f"/{name}"
         app.add_route(route, _file_endpoint(path), methods=["GET"], include_in_schema=False)
     return app
 

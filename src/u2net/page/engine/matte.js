@@ -1,6 +1,9 @@
 /** The matte where a brush was, and the matte that was retouched on a small picture at the full one's size. */
 
 import { fitted, unfogged } from "./guided.js";
+import { between, neighbours } from "./small.js";
+
+/** @import { Bytes } from "./resample.js" */
 
 const CORE = 0.5; // of the brush's radius: nearer to its path, what it says is certain
 const HINT = 0.02; // weight of a soft brush where colours must tell; it decides where they do not
@@ -15,6 +18,9 @@ const FINE_RADIUS = 2;
  * There the functions of colour are taken that explain both the core of the stroke and the alpha around it. Nothing
  * changes beyond the radius, keeping never lowers an alpha, and erasing never raises one. `colors` are RGBA bytes,
  * `alpha` bytes, `points` are [[x, y], …].
+ *
+ * @param {{colors: Bytes, alpha: Bytes, width: number, height: number, points: number[][], radius: number,
+ *   isKeeping: boolean}} stroke
  */
 export function afterStroke({ colors, alpha, width, height, points, radius, isKeeping }) {
   const distances = distancesTo(points, radius, width, height);
@@ -43,6 +49,9 @@ export function afterStroke({ colors, alpha, width, height, points, radius, isKe
  *
  * `small` is {colors, width, height, alpha, given}, with the alpha now and at first; `full` is {colors, width, height,
  * given}.
+ *
+ * @param {{colors: Bytes, width: number, height: number, alpha: Bytes, given: Bytes}} small
+ * @param {{colors: Bytes, width: number, height: number, given: Bytes}} full
  */
 export function enlarged(small, full) {
   const { width, height } = small;
@@ -51,14 +60,13 @@ export function enlarged(small, full) {
   const weights = new Float32Array(target.length).fill(1);
   const factors = fitted({ ...small, target, weights, radius: FINE_RADIUS, epsilon: FINE });
   const alpha = full.given.slice();
+  const [columns, rows] = [neighbours(full.width, width), neighbours(full.height, height)];
   for (let row = 0; row < full.height; row += 1) {
-    const y = Math.min(Math.max(((row + 0.5) * height) / full.height - 0.5, 0), height - 1);
     for (let column = 0; column < full.width; column += 1) {
-      const x = Math.min(Math.max(((column + 0.5) * width) / full.width - 0.5, 0), width - 1);
-      const share = between(isChanged, width, height, x, y);
+      const share = between(isChanged, width, columns, rows, column, row);
       if (share === 0) continue;
       const at = row * full.width + column;
-      const [red, green, blue, constant] = factors.map((factor) => between(factor, width, height, x, y));
+      const [red, green, blue, constant] = factors.map((factor) => between(factor, width, columns, rows, column, row));
       const [r, g, b] = full.colors.subarray(4 * at, 4 * at + 3);
       const told = 255 * unfogged((red * r + green * g + blue * b) / 255 + constant);
       alpha[at] = Math.round(full.given[at] + share * (told - full.given[at]));
@@ -67,17 +75,11 @@ export function enlarged(small, full) {
   return alpha;
 }
 
-/** Bilinear interpolation. */
-function between(values, width, height, x, y) {
-  const [left, top] = [Math.floor(x), Math.floor(y)];
-  const [right, bottom] = [Math.min(left + 1, width - 1), Math.min(top + 1, height - 1)];
-  const above = values[top * width + left] + (x - left) * (values[top * width + right] - values[top * width + left]);
-  const below =
-    values[bottom * width + left] + (x - left) * (values[bottom * width + right] - values[bottom * width + left]);
-  return above + (y - top) * (below - above);
-}
-
-/** Of each pixel from the path through `points`, at most `radius`. */
+/**
+ * Of each pixel from the path through `points`, at most `radius`.
+ *
+ * @type {(points: number[][], radius: number, width: number, height: number) => Float32Array}
+ */
 function distancesTo(points, radius, width, height) {
   const distances = new Float32Array(width * height).fill(radius);
   points.forEach(([x2, y2], index) => {

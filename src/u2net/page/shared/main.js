@@ -1,11 +1,9 @@
-/** The page: pictures come in, are cut out, looked at, retouched, and go. */
+/** The page: pictures come in, are cut out, looked at, retouched, and go. Who cuts them out is for `start` to say. */
 
 import { chosenBackground } from "./background.js";
 import { newCanvas } from "./canvas.js";
-import { askKey } from "./key.js";
 import { namesFor, resultOf, save } from "./result.js";
 import { Retouching } from "./retouching.js";
-import { askAbout, cutOut } from "./service.js";
 import { Stage } from "./stage.js";
 import { drawEntry, newEntry } from "./strip.js";
 import { takingTurns } from "./queue.js";
@@ -21,8 +19,7 @@ const stage = new Stage(find("#stage"), retouch);
 let chosen = null; // the picture on the stage
 let open = null; // its pixels, once there are any
 let background = {};
-let key = "";
-let limits = null;
+let cutOut = null; // as `start` is given it
 let last = Promise.resolve(); // strokes are solved one after the other
 
 // ---- Pictures come in ----------------------------------------------------------------------------------------
@@ -55,7 +52,7 @@ function begin(picture) {
 }
 
 /** Cut anew what was not retouched; the rest stays as somebody made it. */
-function cutAgain() {
+export function cutAgain() {
   const stay = pictures.filter(({ retouched }) => retouched);
   for (const picture of pictures.filter((each) => !stay.includes(each))) {
     picture.leaving.abort();
@@ -73,22 +70,9 @@ async function cut(picture, signal) {
   });
   picture.thumbnail = thumbnailOf(shown);
   shown.close();
-  if (limits && file.size > limits.bytes) {
-    throw new Error(`The file is larger than ${Math.floor(limits.bytes / 2 ** 20)} MB, the most that this service takes.`);
-  }
   change(picture, { state: "sending" });
   const onSent = (sent) => change(picture, { sent, state: sent < 1 ? "sending" : "cutting" });
-  const fields = Object.fromEntries([...new FormData(find("#how"))].filter(([, value]) => value));
-  for (;;) {
-    const used = key;
-    try {
-      picture.cutout = await cutOut(file, fields, { key: used, onSent, signal });
-      break;
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      if (used === key) key = await askKey(key, error.message);
-    }
-  }
+  picture.cutout = await cutOut(file, { onSent, signal });
   const made = await createImageBitmap(picture.cutout);
   picture.thumbnail = thumbnailOf(made);
   made.close();
@@ -134,6 +118,11 @@ function remove(picture) {
   if (picture === chosen) choose(next);
   next.entry.querySelector(".choose").focus();
   drawTools();
+}
+
+/** Whether there is no picture yet. */
+export function isEmpty() {
+  return !pictures.length;
 }
 
 // ---- One is looked at, and retouched -------------------------------------------------------------------------
@@ -225,7 +214,7 @@ async function download(some, button) {
 }
 
 /** Say it to those who see, for a while, and to screen readers. */
-function say(text) {
+export function say(text) {
   const status = find("#status");
   status.textContent = text;
   status.classList.add("new");
@@ -235,52 +224,44 @@ function say(text) {
 
 // ---- Wires ---------------------------------------------------------------------------------------------------
 
-find("#files").addEventListener("change", ({ target }) => {
-  add([...target.files]);
-  target.value = ""; // so that the same file may be taken again
-});
-find("#add").addEventListener("click", () => find("#files").click());
-find("#again").addEventListener("click", () => begin(chosen));
-find("#undo").addEventListener("click", undo);
-find("#how").addEventListener("change", cutAgain);
-find("#download").addEventListener("click", ({ target }) => download([chosen], target));
-find("#download-all").addEventListener("click", ({ target }) =>
-  download(pictures.filter(({ state }) => state === "done"), target),
-);
-find("#size").addEventListener("input", ({ target }) => (stage.radius = Number(target.value) / 2));
-find("#tools").addEventListener("change", ({ target }) => {
-  if (target.name !== "mode") return;
-  stage.mode = target.value;
-  drawStage();
-});
-chosenBackground(find("#background"), showBackground);
+/**
+ * Let pictures come in. `cutter` gives the cut-out of a file, as a PNG: `cutter(file, {onSent, signal})`. It tells
+ * `onSent` how much of the file was sent, 0 to 1, and throws an Error for people to read, or an AbortError when `signal`
+ * says so.
+ */
+export function start(cutter) {
+  cutOut = cutter;
+  find("#files").addEventListener("change", ({ target }) => {
+    add([...target.files]);
+    target.value = ""; // so that the same file may be taken again
+  });
+  find("#add").addEventListener("click", () => find("#files").click());
+  find("#again").addEventListener("click", () => begin(chosen));
+  find("#undo").addEventListener("click", undo);
+  find("#download").addEventListener("click", ({ target }) => download([chosen], target));
+  find("#download-all").addEventListener("click", ({ target }) =>
+    download(pictures.filter(({ state }) => state === "done"), target),
+  );
+  find("#size").addEventListener("input", ({ target }) => (stage.radius = Number(target.value) / 2));
+  find("#tools").addEventListener("change", ({ target }) => {
+    if (target.name !== "mode") return;
+    stage.mode = target.value;
+    drawStage();
+  });
+  chosenBackground(find("#background"), showBackground);
 
-document.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && add([...clipboardData.files]));
-document.addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "z" && event.target.type !== "text") undo();
-});
-document.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  add([...event.dataTransfer.files]);
-});
-
-askAbout().then(
-  (about) => {
-    limits = about.limits;
-    find("#version").textContent = `u2net ${about.version}`;
-    find("#limit").textContent = `, up to ${Math.floor(limits.bytes / 2 ** 20)} MB each`;
-    find("#models").hidden = about.models.length < 2;
-    const select = find("#models select");
-    const showPurpose = () => (find("#purpose").textContent = about.purposes[select.value] ?? "");
-    select.append(...about.models.map((name) => new Option(name, name)));
-    select.addEventListener("change", showPurpose);
-    showPurpose();
-  },
-  (error) => say(error.message),
-);
+  document.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && add([...clipboardData.files]));
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "z" && event.target.type !== "text") undo();
+  });
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    add([...event.dataTransfer.files]);
+  });
+}

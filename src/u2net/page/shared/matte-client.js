@@ -9,7 +9,7 @@ worker.onmessage = ({ data: { id, alpha } }) => {
   asked.delete(id);
 };
 
-/** The alpha after `{stroke}`, or of `{small, full}`, as matte.js describes them. */
+/** The alpha after `{stroke}`, or of `{small, full}`, as engine/matte.js describes them. */
 export function solve(question) {
   last += 1;
   return new Promise((resolve) => {

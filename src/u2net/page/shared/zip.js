@@ -1,10 +1,6 @@
 /** A ZIP archive whose files are stored as they are: pictures are packed already. */
 
-const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let sum = byte;
-  for (let bit = 0; bit < 8; bit += 1) sum = sum & 1 ? (sum >>> 1) ^ 0xedb88320 : sum >>> 1;
-  return sum;
-});
+import { crc32 } from "./engine/crc32.js";
 
 const UTF8_NAMES = 0x0800;
 const VERSION = 20;
@@ -37,10 +33,4 @@ function record(...pairs) {
     for (let byte = 0; byte < pairs[at]; byte += 1) bytes.push((pairs[at + 1] >>> (8 * byte)) & 255);
   }
   return Uint8Array.from(bytes);
-}
-
-function crc32(bytes) {
-  let sum = 0xffffffff;
-  for (const byte of bytes) sum = TABLE[(sum ^ byte) & 255] ^ (sum >>> 8);
-  return (sum ^ 0xffffffff) >>> 0;
 }

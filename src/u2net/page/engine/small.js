@@ -1,0 +1,106 @@
+/** The small picture on which outlines and colours are decided, and what its maps say of the full one. */
+
+import { resampled } from "./resample.js";
+
+/** @import { Bytes, Size } from "./resample.js" */
+
+const SIDE = 256; // pixels, the longer side
+
+/**
+ * The size of the small picture.
+ *
+ * @param {number} width
+ * @param {number} height
+ * @returns {Size}
+ */
+export function smallSize(width, height) {
+  const scale = Math.min(1, SIDE / Math.max(width, height));
+  const toEven = (/** @type {number} */ side) => (side % 1 === 0.5 ? 2 * Math.round(side / 2) : Math.round(side));
+  return [Math.max(1, toEven(width * scale)), Math.max(1, toEven(height * scale))];
+}
+
+/**
+ * Bytes at the small picture's size, 0 to 1. A pixel is the mean of those that it stands for, or of `samples` times
+ * `samples` of them. `stride` and `channels` are as `resampled` takes them.
+ *
+ * @param {Bytes} values
+ * @param {Size} full
+ * @returns {Float32Array}
+ */
+export function reduced(values, full, { stride = 1, channels = 1, samples = 0 } = {}) {
+  const size = smallSize(...full);
+  let [taken, from] = [values, full];
+  if (samples) {
+    from = [Math.min(samples * size[0], full[0]), Math.min(samples * size[1], full[1])];
+    taken = picked(values, full, from, stride);
+  }
+  const means = resampled(taken, from, size, "box", { stride, channels });
+  return Float32Array.from(means, (value) => value / 255);
+}
+
+/**
+ * Of `num` samples, that which lies nearest to each of `full` pixels.
+ *
+ * @param {number} full
+ * @param {number} num
+ */
+export function nearest(full, num) {
+  return Int32Array.from({ length: full }, (_, at) => Math.trunc((at + 0.5) * (num / full)));
+}
+
+/** @typedef {object} Neighbours The samples before and after each of some pixels, and how far it is from the first.
+ * @property {Int32Array} before
+ * @property {Int32Array} after
+ * @property {Float64Array} share
+ */
+
+/**
+ * Where `full` pixels lie between `num` samples.
+ *
+ * @param {number} full
+ * @param {number} num
+ * @returns {Neighbours}
+ */
+export function neighbours(full, num) {
+  const places = Float64Array.from({ length: full }, (_, at) =>
+    Math.min(Math.max(((at + 0.5) * num) / full - 0.5, 0), num - 1),
+  );
+  const before = Int32Array.from(places, (place) => Math.max(0, Math.min(Math.floor(place), num - 2)));
+  return {
+    before,
+    after: before.map((place) => Math.min(place + 1, num - 1)),
+    share: places.map((place, at) => place - before[at]),
+  };
+}
+
+/**
+ * A map of a small picture at a pixel of the full one, bilinearly.
+ *
+ * @param {ArrayLike<number>} values
+ * @param {number} width of the small picture
+ * @param {Neighbours} columns
+ * @param {Neighbours} rows
+ * @param {number} column
+ * @param {number} row
+ */
+export function between(values, width, columns, rows, column, row) {
+  const [above, below] = [rows.before[row] * width, rows.after[row] * width];
+  const [left, right, share] = [columns.before[column], columns.after[column], columns.share[column]];
+  const upper = values[above + left] + share * (values[above + right] - values[above + left]);
+  const lower = values[below + left] + share * (values[below + right] - values[below + left]);
+  return upper + rows.share[row] * (lower - upper);
+}
+
+/** @type {(values: Bytes, full: Size, size: Size, stride: number) => Bytes} */
+function picked(values, full, [width, height], stride) {
+  const [columns, rows] = [nearest(width, full[0]), nearest(height, full[1])];
+  const taken = new Uint8ClampedArray(width * height * stride);
+  for (let row = 0; row < height; row += 1) {
+    for (let column = 0; column < width; column += 1) {
+      const from = (rows[row] * full[0] + columns[column]) * stride;
+      const to = (row * width + column) * stride;
+      for (let channel = 0; channel < stride; channel += 1) taken[to + channel] = values[from + channel];
+    }
+  }
+  return taken;
+}

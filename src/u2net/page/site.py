@@ -1,0 +1,82 @@
+"""The page without a service: a folder of static files, with a model and the runtime inside, for any host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from u2net import __version__
+from u2net.page import page_files
+from u2net.system import new_part
+
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self' blob:; worker-src 'self'; form-action 'none'; base-uri 'none'"
+)
+"""The page may load and call what comes with it, and pictures that it was given. So no picture leaves a browser."""
+
+_LIST = "files.js"
+_WITH_SERVICE = re.compile(r"^ *<!-- with a service -->\n.*?<!-- end -->\n", re.MULTILINE | re.DOTALL)
+_WITHOUT = re.compile(r"<!-- without: (.*?) -->", re.DOTALL)
+
+
+def write_site(target: Path, model: bytes, runtime: Mapping[str, bytes]) -> int:
+    """Write the page's folder, whole or not at all, and give its size in bytes.
+
+    `model` is an ONNX file, `runtime` the files of onnxruntime-web by their names. A folder that is there already is
+    replaced, and must be such a page: raises FileExistsError for any other, OSError where it cannot be written.
+    """
+    if target.exists() and not is_site(target):
+        raise FileExistsError(f"{target} is there already, and is no page of u2net's")
+    files = {name: path.read_bytes() for name, path in page_files("alone").items()}
+    files["index.html"] = _without_service(files["index.html"].decode()).encode()
+    files["model.onnx"] = model
+    files |= {f"runtime/{name}": content for name, content in runtime.items()}
+    files[_LIST] = _list(files)
+    part = new_part(target.parent)
+    try:
+        for name, content in files.items():
+            path = part / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        _exchange(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return sum(map(len, files.values()))
+
+
+def is_site(folder: Path) -> bool:
+    """Whether a folder is such a page, or empty."""
+    return folder.is_dir() and not folder.is_symlink() and ((folder / _LIST).is_file() or not any(folder.iterdir()))
+
+
+def _without_service(page: str) -> str:
+    """The page's text without what needs a service, and with what is there in its place."""
+    page = _WITHOUT.sub(r"\1", _WITH_SERVICE.sub("", page))
+    return page.replace("POLICY", POLICY).replace("VERSION", __version__)
+
+
+def _list(files: Mapping[str, bytes]) -> bytes:
+    """The script that tells the service worker which files there are. It changes when any of them does."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    digests[_LIST] = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return f"const FILES = {json.dumps(digests, indent=1)};\nconst POLICY = {json.dumps(POLICY)};\n".encode()
+
+
+def _exchange(part: Path, target: Path) -> None:
+    """Give a folder its name; what had it before goes, once the new one is there."""
+    former = new_part(target.parent)
+    is_there = target.exists()
+    if is_there:
+        target.rename(former)
+    try:
+        part.rename(target)
+    except OSError:
+        if is_there:
+            former.rename(target)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
