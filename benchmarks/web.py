@@ -32,7 +32,7 @@ PEER = ROOT / ".peers/imgly"
 PEER_VERSION = "1.4.5"  # the last whose model and runtime are in a package of the registry too
 
 OURS = """
-import { removeBackground } from "u2net-web";
+import { removeBackground } from "./dist/index.js";
 window.cut = (file) => removeBackground(file, { device: "wasm", runtime: new URL("./", location.href).href });
 """
 THEIRS = """
@@ -90,11 +90,8 @@ def main() -> None:
 def our_site() -> Path:
     """The package, as `make web` built it, in a page."""
     site = ROOT / "build/web-benchmark/ours"
-    link = WEB / "node_modules/u2net-web"
     if not (WEB / "dist/index.js").exists():
         raise SystemExit("run `make web` first")
-    if not link.exists():
-        link.symlink_to(WEB, target_is_directory=True)
     bundle(OURS, WEB, site)
     shutil.copy(WEB / "dist/u2netp_tuned.onnx", site)
     for name in ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.mjs"):

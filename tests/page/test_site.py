@@ -173,7 +173,7 @@ def test_the_service_worker_knows_each_file_and_learns_of_each_change(tmp_path):
     assert {name for name in first if first[name] != second[name]} == {"model.onnx", "files.js"}
 
 
-def test_a_page_is_replaced_and_any_other_folder_is_not(tmp_path):
+def test_a_page_is_replaced_and_a_folder_with_anything_else_is_not(tmp_path):
     site, other = tmp_path / "site", tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").touch()
@@ -182,6 +182,10 @@ def test_a_page_is_replaced_and_any_other_folder_is_not(tmp_path):
     assert (site / "model.onnx").read_bytes() == b"another"
     with pytest.raises(FileExistsError, match="no page of u2net's"):
         write_site(other, b"one", NO_RUNTIME)
+    (site / "CNAME").touch()
+    with pytest.raises(FileExistsError, match="no page of u2net's"):
+        write_site(site, b"third", NO_RUNTIME)
+    assert (site / "model.onnx").read_bytes() == b"another"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "site"]
 
 

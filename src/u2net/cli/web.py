@@ -35,7 +35,7 @@ def web(output: Path, model: str, runtime: Path | None, overwrite: bool) -> None
 
         output = output.absolute()
         if output.exists() and not is_site(output):
-            raise Refusal(f"{output} is there already, and is no page of u2net's: name another folder")
+            raise Refusal(f"{output} holds what is no page of u2net's: name another folder")
         if output.exists() and any(output.iterdir()) and not overwrite:
             raise Refusal(f"{output} exists already: --overwrite replaces it")
         if not output.parent.is_dir():

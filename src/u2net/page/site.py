@@ -20,6 +20,7 @@ POLICY = (
 """The page may load and call what comes with it, and pictures that it was given. So no picture leaves a browser."""
 
 _LIST = "files.js"
+_LISTED = re.compile(r'^ "(.+)": "[0-9a-f]{64}",?$', re.MULTILINE)
 _WITH_SERVICE = re.compile(r"^ *<!-- with a service -->\n.*?<!-- end -->\n", re.MULTILINE | re.DOTALL)
 _WITHOUT = re.compile(r"<!-- without: (.*?) -->", re.DOTALL)
 
@@ -28,10 +29,11 @@ def write_site(target: Path, model: bytes, runtime: Mapping[str, bytes]) -> int:
     """Write the page's folder, whole or not at all, and give its size in bytes.
 
     `model` is an ONNX file, `runtime` the files of onnxruntime-web by their names. A folder that is there already is
-    replaced, and must be such a page: raises FileExistsError for any other, OSError where it cannot be written.
+    replaced, and must be such a page and no more. Raises FileExistsError for any other, OSError where it cannot be
+    written.
     """
     if target.exists() and not is_site(target):
-        raise FileExistsError(f"{target} is there already, and is no page of u2net's")
+        raise FileExistsError(f"{target} holds what is no page of u2net's")
     files = {name: path.read_bytes() for name, path in page_files("alone").items()}
     files["index.html"] = _without_service(files["index.html"].decode()).encode()
     files["model.onnx"] = model
@@ -50,8 +52,12 @@ def write_site(target: Path, model: bytes, runtime: Mapping[str, bytes]) -> int:
 
 
 def is_site(folder: Path) -> bool:
-    """Whether a folder is such a page, or empty."""
-    return folder.is_dir() and not folder.is_symlink() and ((folder / _LIST).is_file() or not any(folder.iterdir()))
+    """Whether a folder is such a page and holds nothing else, or is empty."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    listed = (folder / _LIST).read_text(encoding="utf-8", errors="replace") if _LIST in there else ""
+    return there <= set(_LISTED.findall(listed))
 
 
 def _without_service(page: str) -> str:
