@@ -209,8 +209,12 @@ def scene(size: tuple[int, int], photograph: Path) -> tuple[Image.Image, np.ndar
 
 
 @pytest.mark.parametrize("size", [(600, 400), (301, 517), (90, 60)])
-def test_outlines_are_refined_as_fast_does_it(engine, photograph, size):
+@pytest.mark.parametrize("kind", ["soft", "at the limits of what is certain"])
+def test_outlines_are_refined_as_fast_does_it(engine, photograph, size, kind):
     image, mask = scene(size, photograph)
+    if kind != "soft":
+        stripes = np.arange(mask.shape[0])[:, None] // 20 % 3
+        mask = (np.where(mask > 128, 249, 4) + stripes).astype(np.uint8)
     found = engine(
         """const picture = { data: given.data, width: given.size[0], height: given.size[1] };
         return (await load("refine")).refined(picture, given.mask)""",
@@ -221,7 +225,7 @@ def test_outlines_are_refined_as_fast_does_it(engine, photograph, size):
     expected = refine(image, mask, "fast")
     difference = np.abs(found.reshape(expected.shape).astype(int) - expected)
     assert difference.max() <= 1
-    assert np.mean((expected > 0) & (expected < 255)) > 0.02
+    assert np.any((expected > 0) & (expected < 255))
 
 
 @pytest.mark.parametrize("size", [(600, 400), (301, 517), (90, 61)])

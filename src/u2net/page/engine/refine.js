@@ -5,8 +5,8 @@ import { between, nearest, neighbours, reduced, smallSize } from "./small.js";
 
 /** @import { Bytes, Pixels } from "./resample.js" */
 
-const CERTAIN_BACKGROUND = 5 / 255;
-const CERTAIN_SUBJECT = 250 / 255;
+const CERTAIN_BACKGROUND = Math.fround(5 / 255); // as exact as the small mask itself
+const CERTAIN_SUBJECT = Math.fround(250 / 255);
 const MARGIN = 2; // pixels of the small picture; what is certain must be so this far around
 const RADIUS = 4;
 const FLAT = 1e-4; // variance of colour that is taken for none
