@@ -14,6 +14,7 @@ from server.browser import chromium
 from u2net.cutout.finish import Finish
 from u2net.cutout.matting.foreground import foreground
 from u2net.cutout.matting.refine import refine
+from u2net.cutout.matting.small import mask_size, reduced
 from u2net.images.picture import Picture
 from u2net.inference.session import subject_confidence
 from u2net.models.card import Card
@@ -82,12 +83,13 @@ def test_resampling_is_pillows_bit_for_bit(engine, kernel, size):
     assert np.array_equal(found.reshape(size[1], size[0], 3), np.asarray(expected))
 
 
-@pytest.mark.parametrize("size", [(600, 400), (512, 341), (341, 512), (100, 7), (1, 1), (4000, 3)])
-def test_the_small_picture_has_the_same_size(engine, size):
-    from u2net.cutout.matting.small import reduced
-
-    found = engine("return (await load('small')).smallSize(...given.size)", size=size)
-    assert tuple(found) == reduced(np.zeros(size[::-1], np.uint8)).shape[::-1]
+@pytest.mark.parametrize("size", [(600, 400), (512, 341), (341, 512), (100, 7), (1, 1), (4000, 3), (2048, 9)])
+def test_the_small_picture_and_masks_of_large_ones_have_the_same_size(engine, size):
+    small, mask = engine(
+        "const of = await load('small'); return [of.smallSize(...given.size), of.maskSize(...given.size)]", size=size
+    )
+    assert tuple(small) == reduced(np.zeros(size[::-1], np.uint8)).shape[::-1]
+    assert tuple(mask) == mask_size(size)
 
 
 # ---- In and out of the network -------------------------------------------------------------------------------
@@ -208,18 +210,23 @@ def scene(size: tuple[int, int], photograph: Path) -> tuple[Image.Image, np.ndar
     return read_image(photograph).convert("RGB").resize(size), disc(*size)
 
 
-@pytest.mark.parametrize("size", [(600, 400), (301, 517), (90, 60)])
-@pytest.mark.parametrize("kind", ["soft", "at the limits of what is certain"])
+@pytest.mark.parametrize("size", [(600, 400), (301, 517), (90, 60), (2500, 300)])
+@pytest.mark.parametrize("kind", ["soft", "at the limits of what is certain", "with specks"])
 def test_outlines_are_refined_as_fast_does_it(engine, photograph, size, kind):
     image, mask = scene(size, photograph)
-    if kind != "soft":
+    if size == (2500, 300):
+        mask = disc(*mask_size(size))
+    if kind == "with specks":
+        mask[: len(mask) // 8, : mask.shape[1] // 8] = 60
+    elif kind != "soft":
         stripes = np.arange(mask.shape[0])[:, None] // 20 % 3
         mask = (np.where(mask > 128, 249, 4) + stripes).astype(np.uint8)
     found = engine(
         """const picture = { data: given.data, width: given.size[0], height: given.size[1] };
-        return (await load("refine")).refined(picture, given.mask)""",
+        return (await load("refine")).refined(picture, given.mask, [given.shape[1], given.shape[0]])""",
         data=rgba(image),
         mask=mask,
+        shape=mask.shape,
         size=size,
     )
     expected = refine(image, mask, "fast")

@@ -44,7 +44,7 @@ const opened = new Map<unknown, Promise<Network>>();
 /** The cut-out of a picture, at its full size, as a PNG: transparent around the subject, in clean colours. */
 export async function removeBackground(image: Picture, options: Options = {}): Promise<Blob> {
   const picture = await toPixels(image);
-  const { alpha } = await (await network(options)).segment(picture);
+  const { alpha } = await (await network(options)).predict(picture);
   return encodedPng(cutOut(picture, alpha));
 }
 
@@ -52,7 +52,8 @@ export async function removeBackground(image: Picture, options: Options = {}): P
 export async function segment(image: Picture, options: Options = {}): Promise<Segmentation> {
   const picture = await toPixels(image);
   const { width, height } = picture;
-  return { width, height, ...(await (await network(options)).segment(picture)) };
+  const { mask, alpha, confidence } = await (await network(options)).predict(picture);
+  return { width, height, mask, alpha, confidence };
 }
 
 /** Let go of all models and their memory. */

@@ -17,7 +17,7 @@ async function opened() {
 onmessage = async ({ data: { id, file } }) => {
   try {
     const picture = await decoded(file);
-    const { alpha } = await (await network).segment(picture);
+    const { alpha } = await (await network).predict(picture);
     postMessage({ id, cutout: await encodedPng(cutOut(picture, alpha)) });
   } catch (error) {
     postMessage({ id, message: error.message });

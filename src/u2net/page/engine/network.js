@@ -3,10 +3,12 @@
 import { cardOf } from "./card.js";
 import { subjectConfidence } from "./confidence.js";
 import { refined } from "./refine.js";
+import { maskSize } from "./small.js";
 import { fed, maskOf, probability } from "./transform.js";
 
 /** @import { Card } from "./card.js" */
-/** @import { Bytes, Pixels } from "./resample.js" */
+/** @import { Pixels, Size } from "./resample.js" */
+/** @import { Output } from "./transform.js" */
 /** @import { InferenceSession, Tensor } from "onnxruntime-common" */
 
 /** @typedef {(file: Uint8Array, options?: InferenceSession.SessionOptions) => Promise<InferenceSession>} Create */
@@ -16,13 +18,49 @@ import { fed, maskOf, probability } from "./transform.js";
  * @property {new (type: "float32", data: Float32Array, dims: number[]) => Tensor} Tensor
  */
 
-/** @typedef {object} Segmentation
- * @property {Bytes} mask the network's, a byte a pixel, at the picture's size
- * @property {Bytes} alpha the mask with its outline refined, which is what a cut-out takes
- * @property {number} confidence the probability that there is a subject; below 0.1 there is likely none
- */
-
 const FINE = 512; // pixels; what models of larger maps know of outlines, a refinement on 256 pixels does not
+
+/** What the network says of a picture. */
+class Prediction {
+  #picture;
+  #card;
+  #output;
+  #saliency;
+
+  /**
+   * @param {Pixels} picture
+   * @param {Card} card
+   * @param {Output} output
+   */
+  constructor(picture, card, output) {
+    this.#picture = picture;
+    this.#card = card;
+    this.#output = output;
+    this.#saliency = probability(output, card.transform);
+  }
+
+  /** The network's mask, a byte a pixel, at the picture's size. */
+  get mask() {
+    return this.#maskAt([this.#picture.width, this.#picture.height]);
+  }
+
+  /** The mask with its outline refined, which is what a cut-out takes. */
+  get alpha() {
+    if (Math.max(...this.#card.transform.size) > FINE) return this.mask;
+    const size = maskSize(this.#picture.width, this.#picture.height);
+    return refined(this.#picture, this.#maskAt(size), size);
+  }
+
+  /** The probability that there is a subject; below 0.1 there is likely none. */
+  get confidence() {
+    return subjectConfidence(this.#saliency, this.#card.sharpness);
+  }
+
+  /** @param {Size} size */
+  #maskAt(size) {
+    return maskOf(this.#saliency, [this.#output.width, this.#output.height], size, this.#card.transform);
+  }
+}
 
 export class Network {
   /**
@@ -52,18 +90,12 @@ export class Network {
    * What the network says of a picture.
    *
    * @param {Pixels} picture
-   * @returns {Promise<Segmentation>}
    */
-  async segment(picture) {
-    const { transform, sharpness } = this.card;
-    const run = () => this.#run(fed(picture, transform));
+  async predict(picture) {
+    const run = () => this.#run(fed(picture, this.card.transform));
     const turn = this.last.then(run, run);
     this.last = turn;
-    const output = await turn;
-    const saliency = probability(output, transform);
-    const mask = maskOf(saliency, [output.width, output.height], [picture.width, picture.height], transform);
-    const alpha = Math.max(...transform.size) > FINE ? mask : refined(picture, mask);
-    return { mask, alpha, confidence: subjectConfidence(saliency, sharpness) };
+    return new Prediction(picture, this.card, await turn);
   }
 
   /** Let go of the runtime's memory. */

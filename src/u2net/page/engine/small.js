@@ -5,6 +5,7 @@ import { resampled } from "./resample.js";
 /** @import { Bytes, Size } from "./resample.js" */
 
 const SIDE = 256; // pixels, the longer side
+const FINE = 8; // pixels of a mask for each of the small picture, across and down; more change nothing
 
 /**
  * The size of the small picture.
@@ -17,6 +18,19 @@ export function smallSize(width, height) {
   const scale = Math.min(1, SIDE / Math.max(width, height));
   const toEven = (/** @type {number} */ side) => (side % 1 === 0.5 ? 2 * Math.round(side / 2) : Math.round(side));
   return [Math.max(1, toEven(width * scale)), Math.max(1, toEven(height * scale))];
+}
+
+/**
+ * The size at which a mask tells as much as at that of its picture, which may be larger.
+ *
+ * @param {number} width
+ * @param {number} height
+ * @returns {Size}
+ */
+export function maskSize(width, height) {
+  if (Math.max(width, height) <= FINE * SIDE) return [width, height];
+  const [w, h] = smallSize(width, height);
+  return [FINE * w, FINE * h];
 }
 
 /**
