@@ -17,7 +17,14 @@ ROOT = Path(__file__).parent.parent
 project = html_title = "u2net"
 version = release
 root_doc = "README"
-include_patterns = ["*.md", "docs/**.md", "docs/**.rst", "benchmarks/results/*.md", "experiments/**.md"]
+include_patterns = [
+    "*.md",
+    "docs/**.md",
+    "docs/**.rst",
+    "benchmarks/results/*.md",
+    "experiments/**.md",
+    "web/README.md",
+]
 exclude_patterns = [".*", "build", "deploy", "out", "runs", "src", "tests", "tools"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
