@@ -97,6 +97,7 @@ def test_a_photograph_is_cut_out_without_a_network_as_python_does_it(page, packa
     assert near.mean() < 0.1
 
 
+@pytest.mark.slow
 def test_results_are_retouched_and_put_over_colours_without_a_network(page):
     page.context.set_offline(True)
     drop(page, {"coffee.jpg": PHOTOGRAPH.read_bytes()})
@@ -106,6 +107,7 @@ def test_results_are_retouched_and_put_over_colours_without_a_network(page):
     assert tuple(pixels(downloaded(page, "Download")[1])[200, 300]) == (242, 193, 78, 255)
 
 
+@pytest.mark.slow
 def test_transparent_and_turned_pictures_are_as_python_has_them(page, packaged):
     image = photo(120, 90).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
