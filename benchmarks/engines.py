@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 from bench import every, named, new_parser, publish, table, versions
 from numpy.typing import NDArray
 
@@ -50,6 +51,7 @@ def main() -> None:
     num = 4 if arguments.quick else arguments.pictures
     chosen = every(examples, max(1, len(examples) // num), quick=False)[:num]
     pictures = [load_image(example.image.read()) for example in chosen]
+    torch.set_num_threads(1)  # beside other work, threads would wait for each other
     network, card = load_checkpoint(resolve(arguments.model))
     torch_session = Session(torch_backend(network), card)
     expected = [torch_session.mask(picture).astype(int) for picture in pictures]
@@ -78,7 +80,7 @@ def forms(network: Any, card: Any, folder: Path) -> dict[str, tuple[int, Look | 
     }.items():
         path = folder / f"{len(found)}.onnx"
         export_onnx(network, path, card, **options)
-        found[name] = path.stat().st_size, new_session(path, runtime="onnxruntime", precision="fp32").mask
+        found[name] = path.stat().st_size, new_session(path, runtime="onnxruntime", precision="fp32", threads=1).mask
     for suffix, engine in ENGINES.items():
         path = folder / f"{len(found)}{suffix}"
         with suppress(MissingExtra):
@@ -87,7 +89,9 @@ def forms(network: Any, card: Any, folder: Path) -> dict[str, tuple[int, Look | 
             found[f"{engine.name}, `{suffix}`"] = num_bytes, look
     path = folder / "whole.onnx"
     export_onnx(network, path, card, preprocessing=True)
-    whole = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    whole = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
     num_bytes = path.stat().st_size
     found["with preprocessing, ONNX Runtime"] = num_bytes, lambda p: whole.run(None, {"image": pixels(p)})[0][0]
     with suppress(MissingExtra):
