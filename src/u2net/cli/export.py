@@ -61,8 +61,8 @@ def export(
     """Turn weights (.pth, .safetensors, .onnx) into OUTPUT, in the form that its suffix names.
 
     That is an .onnx file for any size, our .safetensors, or for other engines and one size: .xml (OpenVINO), .tflite
-    (LiteRT), .param (ncnn) or .mlpackage (Core ML), with the card as OUTPUT.json beside it. With --size, an .onnx file is
-    a plain graph for that size alone. Files are compared with torch before they appear. Needs the extra torch.
+    (LiteRT), .param (ncnn) or .mlpackage (Core ML), with the card as OUTPUT.json beside it. With --size, an .onnx file
+    is a plain graph for that size alone. Files are compared with torch before they appear. Needs the extra torch.
     """
     from u2net.engines import ENGINES, files_of
 
