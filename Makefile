@@ -50,7 +50,7 @@ peers: $(VENV)/.complete
 
 # The package for npm: types checked, built, tested in Node, packed as web/u2net-web-….tgz. Needs Node 20 and npm.
 web:
-	cd web && npm ci && npm run check && npm run build && npm test && npm pack --ignore-scripts
+	cd web && npm ci --ignore-scripts && npm run build && npm test && npm pack --ignore-scripts
 
 # make weights SOURCE=u2netp.onnx, the authors' file as rembg publishes it
 weights: $(VENV)/.complete
@@ -60,7 +60,7 @@ picture: $(VENV)/.installed
 	$(BIN)/python tools/make_picture.py
 
 clean:
-	rm -rf $(VENV) .venv-docs .venv-light .peers build out web/node_modules web/build web/dist web/*.tgz
+	rm -rf $(VENV) .venv-docs .venv-light .peers build out web/node_modules web/build web/dist web/LICENSE web/NOTICE web/*.tgz
 
 $(VENV)/.installed: pyproject.toml
 	@echo "setting up $(VENV) …"

@@ -1,4 +1,4 @@
-/** dist/: the package's modules, with the arithmetic that the Python package's page has too, types, and the model. */
+/** Makes dist/: modules, with the arithmetic that the Python package's page has too, types, and the model; licences. */
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
@@ -21,3 +21,4 @@ await build({
   legalComments: "none",
 });
 copyFileSync(`${folder}/../src/u2net/models/weights/${model}`, `${folder}/dist/${model}`);
+for (const name of ["LICENSE", "NOTICE"]) copyFileSync(`${folder}/../${name}`, `${folder}/${name}`);
