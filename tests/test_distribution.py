@@ -1,3 +1,4 @@
+import json
 import re
 import tomllib
 from importlib.metadata import distribution, requires
@@ -45,6 +46,7 @@ def test_the_version_is_that_of_the_citation_and_has_its_changes():
 
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert re.search(rf"^## {re.escape(__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert json.loads((ROOT / "web/package.json").read_text())["version"] == __version__
     assert f"image: u2net:{__version__}\n" in (ROOT / "deploy/kubernetes.yaml").read_text()
     assert f"-t u2net:{__version__} ." in (ROOT / "deploy/Dockerfile").read_text()
 

@@ -8,6 +8,7 @@ import sys
 import tarfile
 
 import pytest
+from pictures import ROOT
 
 from u2net.errors import DownloadError
 from u2net.page import runtime
@@ -70,6 +71,11 @@ def test_without_npm_and_where_downloads_are_forbidden_a_folder_is_asked_for(npm
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DownloadError, match=r"no npm here: .* --runtime"):
         runtime.from_npm()
+
+
+def test_the_page_and_the_package_for_npm_have_the_same_runtime():
+    locked = json.loads((ROOT / "web/package-lock.json").read_text())["packages"]["node_modules/onnxruntime-web"]
+    assert (locked["version"], locked["integrity"]) == (runtime.VERSION, runtime._INTEGRITY)
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path):
