@@ -9,7 +9,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from u2net.errors import InvalidModel, UnusableRuntime
+from u2net.errors import UnusableRuntime
 from u2net.inference.choose import choose
 from u2net.inference.origin import Origin
 from u2net.inference.runtimes import Options, Precision, Runtime
@@ -80,8 +80,6 @@ def new_session(
     if (threads is not None and threads < 1) or (providers is not None and not providers):
         raise ValueError("threads is 1 or more, and providers are at least one")
     file = OnnxFile.read(path)
-    if file.feeds_itself:
-        raise InvalidModel(f"{path.name} was exported with its preprocessing, for other programs: export it without")
     model = row_of(fspath(model_name), file)
     card = file.card(model.card if model else None)
     if transform is not None:

@@ -41,8 +41,11 @@ class OnnxFile:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Self:
-        """Look at a file; raises as `read_metadata` does."""
-        return cls(Path(path), read_metadata(path))
+        """Look at a file; raises as `read_metadata` does, and InvalidModel for one that takes pictures as they are."""
+        path, metadata = Path(path), read_metadata(path)
+        if metadata.get(INSIDE_KEY) == "preprocessing":
+            raise InvalidModel(f"{path.name} was exported with its preprocessing, for other programs: take one without")
+        return cls(path, metadata)
 
     @property
     def is_int8(self) -> bool:
@@ -53,11 +56,6 @@ class OnnxFile:
     def is_for_any_processor(self) -> bool:
         """Whether its integers are as good without VNNI; those that 0.1.0 wrote are not."""
         return self.metadata.get(PAIRS_KEY) == "16 bits"
-
-    @property
-    def feeds_itself(self) -> bool:
-        """Whether it takes pictures as they are: it is for programs that have no code of ours."""
-        return self.metadata.get(INSIDE_KEY) == "preprocessing"
 
     @property
     def has_card(self) -> bool:

@@ -44,8 +44,6 @@ def load_onnx(path: Path, stages: Sequence[Stage] | None = None) -> Checkpoint:
     if stages is not None:
         skeleton(stages, 1)  # an impossible table is the caller's mistake, not the file's
     file = OnnxFile.read(path)  # refuses weights in other files
-    if file.feeds_itself:
-        raise InvalidModel("was exported with its preprocessing, for other programs: weights are read from one without")
     try:
         card = file.card()
         graph = onnx.load(path, load_external_data=False).graph
