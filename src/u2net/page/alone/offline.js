@@ -17,7 +17,7 @@ addEventListener("install", (event) => event.waitUntil(keep()));
 addEventListener("activate", (event) => event.waitUntil(forget()));
 addEventListener("fetch", (event) => {
   const name = nameOf(event.request.url);
-  if (event.request.method === "GET" && name in FILES) event.respondWith(answer(name, event.request));
+  if (event.request.method === "GET" && Object.hasOwn(FILES, name)) event.respondWith(answer(name, event.request));
 });
 
 async function keep() {
