@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -189,7 +190,7 @@ def _ramp() -> Image.Image:
         Finish(background="blur", shadow=True),
         Finish(background=Picture(photo(60, 40), None, None)),
     ],
-    ids=repr,
+    ids=lambda finish: re.sub(" at 0x[^>]*", "", repr(finish)),
 )
 def test_8_bits_make_the_same_cut_out_in_16(finish, own):
     picture = _picture(own)
