@@ -7,7 +7,7 @@ by its true alpha, so that neither side is at home. With that alpha the subject 
 colours are taken out again: by the true alpha, and by those that we find. The error is the mean ΔE2000 (CIE 142-2001)
 of mixed pixels, each weighted by its alpha: so much of it shows. Pixels whose true alpha is below a tenth have no true
 colour worth the name, and are left out. Pymatting 1.1.16 has an environment of its own, which the first time needs a
-network. Times are the processor's, of one thread.
+network. `benchmarks/matting.py` has times.
 """
 
 import argparse
@@ -15,23 +15,19 @@ import json
 import os
 import subprocess
 import tempfile
-from functools import partial
 from pathlib import Path
-from statistics import median
-from time import process_time
 from typing import Any
 
 import numpy as np
-from bench import in_turns, new_parser, publish, table
+from bench import new_parser, publish, table
 from numpy.typing import NDArray
 from PIL import Image
-from sides import enlarge, install_peer
+from sides import install_peer
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 HERE = Path(__file__).resolve()
 PHOTOGRAPH = HERE.parents[1] / "docs" / "images" / "coffee.jpg"
-LARGE = (4242, 2828)
 COLORS = ((255, 255, 255), (0, 0, 0), (0, 190, 0), (255, 0, 255), (128, 128, 128), (50, 100, 230))
 NUM_BACKGROUNDS = len(COLORS) + 2
 ALPHAS = ("true", "fast", "balanced")
@@ -40,11 +36,10 @@ FAINT = 25  # of 255
 
 
 def main() -> None:
-    """Make true colours, ask both sides, score, time, print, write if asked."""
-    parser = new_parser(__doc__, "two photographs over two backgrounds, two rounds")
+    """Make true colours, ask both sides, score, print, write if asked."""
+    parser = new_parser(__doc__, "two photographs over two backgrounds")
     parser.add_argument("mattes", type=Path)
     parser.add_argument("--model", default="u2netp_tuned", metavar="NAME|FILE", help="whose masks are refined")
-    parser.add_argument("--rounds", type=int, help="of timing  [default: 5, or 2 with --quick]")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has pymatting  [default: one in .peers]")
     parser.add_argument("--answer", metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -60,11 +55,14 @@ def main() -> None:
         (folder / "backgrounds.json").write_text(json.dumps(backgrounds), encoding="ascii")
         subprocess.run([python, HERE, "MATTES", "--answer", folder], check=True)
         errors = score(folder, names, backgrounds)
-    times = measure_times(arguments.rounds or (2 if arguments.quick else 5))
     cells = ([alpha, *(f"{errors[alpha][side]:.2f}" for side in SIDES)] for alpha in ALPHAS)
-    text = table(["alpha", *SIDES], cells) + "\n" + table(["12 MP", "ms"], times.items())
-    facts = {"photographs": len(names), "backgrounds": len(backgrounds), "errors": errors, "ms at 12 MP": times}
-    publish(arguments, facts, text, f"{len(names)} photographs, {len(backgrounds)} backgrounds, pymatting 1.1.16")
+    facts = {"photographs": len(names), "backgrounds": len(backgrounds), "errors": errors}
+    publish(
+        arguments,
+        facts,
+        table(["alpha", *SIDES], cells),
+        f"{len(names)} photographs, {len(backgrounds)} backgrounds, pymatting 1.1.16",
+    )
 
 
 # ---- Both sides ----------------------------------------------------------------------------------------------
@@ -179,37 +177,6 @@ def delta_e_2000(one: Floats, other: Floats) -> Floats:
     d_h = 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn / 2)) / (1 + 0.015 * chroma * t)
     rotation = -2 * damped(chroma) * np.sin(np.radians(60 * np.exp(-(((hue - 275) / 25) ** 2))))
     return np.asarray(np.sqrt(d_l**2 + d_c**2 + d_h**2 + rotation * d_c * d_h))
-
-
-# ---- Times ---------------------------------------------------------------------------------------------------
-
-
-def measure_times(num_rounds: int) -> dict[str, float]:
-    """Milliseconds of outline and colours, and of a whole call with and without clean colours."""
-    from u2net import new_session, remove
-    from u2net.cutout.matting.foreground import foreground
-    from u2net.cutout.matting.refine import refine
-
-    photograph = enlarge(Image.open(PHOTOGRAPH).convert("RGB"), LARGE)
-    session = new_session(threads=1)
-    mask = session.mask(photograph)
-    alpha = refine(photograph, mask, "fast")
-    sides = {
-        "the outline, fast": lambda: refine(photograph, mask, "fast"),
-        "the outline, balanced": lambda: refine(photograph, mask, "balanced"),
-        "the colours": lambda: foreground(photograph, alpha),
-        "a call": lambda: remove(photograph, session=session),
-        "a call that keeps colours": lambda: remove(photograph, session=session, keep_colors=True),
-    }
-    rounds = in_turns([partial(timed, work) for work in sides.values()], num_rounds)
-    return {name: round(1000 * median(found), 1) for name, found in zip(sides, zip(*rounds, strict=True), strict=True)}
-
-
-def timed(work: Any) -> float:
-    """The processor's seconds."""
-    start = process_time()
-    work()
-    return process_time() - start
 
 
 if __name__ == "__main__":

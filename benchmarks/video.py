@@ -165,9 +165,7 @@ def speeds(clip: Path, peer: str, num_rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def timed(
-    command: list[Any], stdin: Path | None = None, environment: dict[str, str] | None = None
-) -> tuple[float, float]:
+def timed(command: list[Any], stdin: Path | None = None, env: dict[str, str] | None = None) -> tuple[float, float]:
     """Seconds on the clock and of processors that a command takes."""
     before, start = getrusage(RUSAGE_CHILDREN), perf_counter()
     with (stdin or Path(os.devnull)).open("rb") as pipe:
