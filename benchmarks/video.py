@@ -179,9 +179,9 @@ def prepare(clip: Path, size: tuple[int, int], folder: Path) -> tuple[Path, Path
     film, raw, num = folder / "film.mp4", folder / "film.rgb", 0
     with av.open(str(clip)) as source, av.open(str(film), "w") as target, raw.open("wb") as pipe:
         stream: Any = target.add_stream("libx264", rate=Fraction(25), options={"crf": "18", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for frame in source.decode(video=0):
             scaled = frame.reformat(*size, format="yuv420p")
-            stream.width, stream.height, stream.pix_fmt = scaled.width, scaled.height, "yuv420p"
             scaled.pts, scaled.time_base = num, Fraction(1, 25)
             pipe.write(scaled.to_ndarray(format="rgb24").tobytes())
             target.mux(stream.encode(scaled))
