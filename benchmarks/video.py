@@ -61,6 +61,10 @@ def main() -> None:
     paths = sorted(arguments.clips.glob("*.mp4"))[: 2 if arguments.quick else None]
     models = arguments.model or (["u2netp_tuned"] if arguments.quick else ["u2netp_tuned", "u2net"])
     most = 12 if arguments.quick else None
+    speed = []
+    if arguments.speed:
+        peer = arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")
+        speed = speeds(paths[0], peer, 2 if arguments.quick else arguments.rounds)
     rows = []
     for model in models:
         with new_session(model) as session:
@@ -71,14 +75,11 @@ def main() -> None:
                 {"model": model, "way": way, **row, "clips": dict(zip((p.stem for p in paths), clips, strict=True))}
             )
     text = to_markdown(rows)
-    facts: dict[str, Any] = {"rows": rows}
-    if arguments.speed:
-        peer = arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")
-        facts["speed"] = speeds(paths[0], peer, 2 if arguments.quick else arguments.rounds)
-        shares = ", ".join(f"{row['share_of_processors']:.0%}" for row in facts["speed"])
-        text += "\n" + ratio_table(facts["speed"], "u2net", "rembg b") + f"\nu2net used {shares} of the processors.\n"
+    if speed:
+        shares = ", ".join(f"{row['share_of_processors']:.0%}" for row in speed)
+        text += "\n" + ratio_table(speed, "u2net", "rembg b") + f"\nu2net used {shares} of the processors.\n"
     packages = versions("u2net", "openvino", "onnxruntime", "av", "opencv-python-headless")
-    publish(arguments, facts, text, f"{len(paths)} clips; {named(packages)}")
+    publish(arguments, {"rows": rows, "speed": speed}, text, f"{len(paths)} clips; {named(packages)}")
 
 
 def score(path: Path, session: Session, steady: float, most: int | None) -> dict[str, float]:
@@ -165,11 +166,11 @@ def speeds(clip: Path, peer: str, num_rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def timed(command: list[Any], stdin: Path | None = None, env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Seconds on the clock and of processors that a command takes."""
+def timed(command: list[Any], piped: Path | None = None, env: dict[str, str] | None = None) -> tuple[float, float]:
+    """Seconds on the clock and of processors that a command takes, into which a file is piped."""
     before, start = getrusage(RUSAGE_CHILDREN), perf_counter()
-    with (stdin or Path(os.devnull)).open("rb") as pipe:
-        subprocess.run(command, check=True, stdin=pipe, stdout=subprocess.DEVNULL, env=env)
+    with subprocess.Popen(["cat", piped or os.devnull], stdout=subprocess.PIPE) as source:
+        subprocess.run(command, check=True, stdin=source.stdout, stdout=subprocess.DEVNULL, env=env)
     seconds, after = perf_counter() - start, getrusage(RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
