@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import os
 import secrets
+import shutil
 import signal
 import stat
 import sys
@@ -93,6 +94,24 @@ def lock(descriptor: int) -> bool:
 def new_part(folder: Path) -> Path:
     """A name for what is being written in a folder, and gets another when it is whole."""
     return folder / f".{secrets.token_hex(8)}.part"
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, for what will have that name when it is whole. What is left in it then goes.
+
+    Raises OSError, with the name `path` for what happens to the folder.
+    """
+    folder = new_part(path.parent)
+    try:
+        folder.mkdir()
+        yield folder
+    except OSError as error:
+        if error.filename and folder in (place := Path(error.filename), *place.parents):
+            error.filename = str(path)  # the name that the caller knows
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def parts(folder: Path) -> Iterator[Path]:

@@ -121,7 +121,9 @@ def test_transparent_and_turned_pictures_are_as_python_has_them(page, packaged):
 
 def test_a_broken_picture_says_so(page):
     drop(page, {"broken.png": b"\x89PNG\r\n\x1a\nnothing"})
-    page.get_by_text("broken.png: This browser cannot read the picture.").wait_for()
+    said = page.get_by_text("broken.png: This browser cannot read the picture.")
+    said.wait_for()
+    assert said.is_visible()
 
 
 @pytest.mark.slow

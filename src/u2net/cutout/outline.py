@@ -70,10 +70,8 @@ class Outline:
         in_16 = picture.rgb_16 is not None
         if self.matting is not None:
             # rembg's order: what is matted is the mask made hard.
-            asked = asdict(self.matting)
-            return alpha_matte(
-                np.asarray(picture.colors), smooth_mask(prediction.mask) if self.hard else prediction.mask, **asked
-            )
+            mask = smooth_mask(prediction.mask) if self.hard else prediction.mask
+            return alpha_matte(np.asarray(picture.colors), mask, **asdict(self.matting))
         quality = self.quality or ("coarse" if max(prediction.transform.size) > _FINE else "fast")
         if quality != "coarse":
             colors = None if self.hard else picture.rgb_16  # for two levels 8 bits will do

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -21,7 +18,7 @@ from u2net.net.backend import torch_backend
 from u2net.net.checkpoint import describe
 from u2net.net.export import TOLERANCE, to_onnx
 from u2net.net.model import U2Net
-from u2net.system import new_part
+from u2net.system import folder_beside
 
 
 class Written(NamedTuple):
@@ -44,7 +41,7 @@ def export_engine(network: U2Net, path: str | PathLike[str], card: Card) -> Writ
     path = Path(path)
     engine = ENGINES[path.suffix]
     card = replace(describe(network, card), transform=replace(card.transform, output="probabilities"))
-    with _folder_beside(path) as folder:
+    with folder_beside(path) as folder:
         made = folder / path.name
         engine.write(to_onnx(network, card, static=True), made)
         num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -65,18 +62,3 @@ def _compared(backend: Backend, network: U2Net, size: tuple[int, int], name: str
     if not difference <= TOLERANCE:  # NaN counts as a difference too
         raise InvalidModel(f"{name} differs from torch by {difference:.2g}")
     return difference
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """A folder for what is being written."""
-    folder = new_part(path.parent)
-    try:
-        folder.mkdir()
-        yield folder
-    except OSError as error:
-        if error.filename and folder in (place := Path(error.filename), *place.parents):
-            error.filename = str(path)  # the name that the caller knows
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

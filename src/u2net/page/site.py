@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from u2net import __version__
 from u2net.page import page_files
-from u2net.system import new_part
+from u2net.system import folder_beside
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
@@ -39,15 +38,12 @@ def write_site(target: Path, model: bytes, runtime: Mapping[str, bytes]) -> int:
     files["model.onnx"] = model
     files |= {f"runtime/{name}": content for name, content in runtime.items()}
     files[_LIST] = _list(files)
-    part = new_part(target.parent)
-    try:
+    with folder_beside(target) as folder:
         for name, content in files.items():
-            path = part / name
+            path = folder / "new" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        _exchange(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _exchange(folder / "new", target, folder / "old")
     return sum(map(len, files.values()))
 
 
@@ -73,16 +69,14 @@ def _list(files: Mapping[str, bytes]) -> bytes:
     return f"const FILES = {json.dumps(digests, indent=1)};\nconst POLICY = {json.dumps(POLICY)};\n".encode()
 
 
-def _exchange(part: Path, target: Path) -> None:
-    """Give a folder its name; what had it before goes, once the new one is there."""
-    former = new_part(target.parent)
+def _exchange(new: Path, target: Path, former: Path) -> None:
+    """Give a folder the name `target`; what had it before is then called `former`."""
     is_there = target.exists()
     if is_there:
         target.rename(former)
     try:
-        part.rename(target)
+        new.rename(target)
     except OSError:
         if is_there:
             former.rename(target)
         raise
-    shutil.rmtree(former, ignore_errors=True)

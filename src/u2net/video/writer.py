@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 
 from u2net.errors import ImageTooLarge, InvalidFilm
 from u2net.images.save import encode
-from u2net.system import atomic_write, new_part
+from u2net.system import atomic_write, folder_beside
 from u2net.video.container import load_av
 from u2net.video.film import Facts
 from u2net.video.sound import Sound
@@ -99,8 +98,10 @@ def new_writer(path: Path, facts: Facts, *, has_alpha: bool, sound: Sound | None
     have transparency. Raises InvalidFilm for what this kind cannot hold, and OSError.
     """
     if not path.suffix:
-        with _new_folder(path) as folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with folder_beside(path) as folder:
             yield _Folder(folder)
+            folder.replace(path)
         return
     load_av()
     with atomic_write(path) as file:
@@ -122,20 +123,6 @@ class _Folder(Writer):
         format_ = "tiff" if isinstance(image, np.ndarray) else "png"
         path = self._folder / f"{self._num:05}.{format_}"
         path.write_bytes(encode(image, cast(Any, format_)))
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder that has this name when the block ends well, and else is taken away."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = new_part(path.parent)
-    folder.mkdir()
-    try:
-        yield folder
-        folder.replace(path)
-    except BaseException:
-        rmtree(folder, ignore_errors=True)
-        raise
 
 
 class _Container(Writer):
