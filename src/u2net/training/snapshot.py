@@ -21,7 +21,7 @@ from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.net.model import U2Net
-from u2net.system import new_part, parts, sha256_of, sync
+from u2net.system import folder_beside, parts, sha256_of, sync
 from u2net.training.config import TrainConfig
 from u2net.training.optimizer import Average, freeze, new_optimizer
 from u2net.training.parallel import World
@@ -98,25 +98,22 @@ def set_aside(folder: Path, step: int) -> None:
 
 def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> Path:
     path = folder / f"step-{snapshot.step:08d}"
-    temporary = new_part(folder)
     try:
-        temporary.mkdir()
-        tensors = {key: value.detach().cpu().contiguous() for key, value in snapshot.tensors.items()}
-        facts = json.dumps({"step": snapshot.step, **snapshot.facts})
-        save_file(tensors, temporary / _STATE, {_FACTS: facts})
-        also(temporary)
-        names = sorted(file.name for file in temporary.iterdir())
-        sums = "".join(f"{sha256_of(temporary / name)}  {name}\n" for name in names)
-        (temporary / _SUMS).write_text(sums)
-        for name in (*names, _SUMS):
-            sync(temporary / name)
-        sync(temporary)
-        temporary.rename(path)
-        sync(folder)
+        with folder_beside(path) as temporary:
+            tensors = {key: value.detach().cpu().contiguous() for key, value in snapshot.tensors.items()}
+            facts = json.dumps({"step": snapshot.step, **snapshot.facts})
+            save_file(tensors, temporary / _STATE, {_FACTS: facts})
+            also(temporary)
+            names = sorted(file.name for file in temporary.iterdir())
+            sums = "".join(f"{sha256_of(temporary / name)}  {name}\n" for name in names)
+            (temporary / _SUMS).write_text(sums)
+            for name in (*names, _SUMS):
+                sync(temporary / name)
+            sync(temporary)
+            temporary.rename(path)
+            sync(folder)
     except SafetensorError as error:  # which it raises when the disk is full
         raise OSError(errno.ENOSPC, str(error)) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return path
 
 
