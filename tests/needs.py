@@ -1,5 +1,6 @@
 """Marks for tests of what not every system has, each with its reason; and what Windows says in other words."""
 
+import platform
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ in_posix_words = pytest.mark.skipif(ON_WINDOWS, reason="Windows says it in other
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="looks into processes by Linux's /proc"
 )
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have heaps of their own")
 
 FolderIsNoFile = PermissionError if ON_WINDOWS else IsADirectoryError
 """What opening a folder as a file raises."""

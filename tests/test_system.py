@@ -3,6 +3,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,24 @@ from needs import (
     FolderIsNoFile,
     in_posix_words,
     needs_fifos,
+    needs_glibc,
     needs_links,
     needs_long_paths,
     needs_permissions,
     needs_signals,
 )
 
-from u2net.system import Signals, atomic_write, first_link, leads_back, new_folder, sweep, walk
+from u2net import system
+from u2net.system import (
+    Signals,
+    atomic_write,
+    first_link,
+    in_threads,
+    leads_back,
+    new_folder,
+    sweep,
+    walk,
+)
 
 
 @pytest.fixture
@@ -294,3 +307,49 @@ def test_the_first_link_on_the_way_is_found(tmp_path):
     (tmp_path / "way").symlink_to(tmp_path / "root")
     assert first_link(tmp_path / "way/a", tmp_path / "way") is None
     assert first_link(tmp_path / "way/a/link/x/y", tmp_path / "way") == tmp_path / "way/a/link"
+
+
+@pytest.mark.parametrize("num", [0, 1, 2, 9])
+def test_threads_do_each_item_and_keep_their_order(monkeypatch, num):
+    monkeypatch.setattr(system, "num_processors", lambda: 3)
+    threads = set()
+
+    def work(item: int) -> int:
+        threads.add(threading.current_thread())
+        time.sleep(0.01 * (item % 2))
+        return 10 * item
+
+    assert in_threads(work, iter(range(num))) == [10 * item for item in range(num)]
+    assert len(threads) <= 3
+
+
+def test_the_first_error_of_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(system, "num_processors", lambda: 2)
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda item: 1 / item, [3, 0, 2])
+
+
+HEAPS = """
+import numpy
+from u2net.system import kept_heaps
+
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) >> 10
+
+before = resident()
+with kept_heaps():
+    for _ in range(2):
+        large = [numpy.ones(2**23) for _ in range(4)]
+        del large
+    print(resident() - before)
+print(resident() - before)
+"""
+
+
+@needs_glibc
+def test_freed_memory_is_kept_until_the_end_and_then_given_back():
+    ran = subprocess.run([sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True)
+    within, after = map(int, ran.stdout.split())
+    assert within >= 250
+    assert after <= 60

@@ -60,7 +60,7 @@ def teach(arguments: argparse.Namespace) -> None:
         raise SystemExit("no teacher is here")
     device = find_device(arguments.device)
     normalise = Normalise(load_checkpoint(weights).card.transform).to(device)
-    teachers = Teachers(TrainConfig(teachers=(str(weights),) * 2, looks=("plain", "mirrored"))).to(device)
+    teachers = Teachers(TrainConfig(teachers=(str(weights),) * 2, looks=("plain", "mirrored")), device)
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[find_precision("auto", device)]
     for piece in pieces:
         began, files = time.monotonic(), read_tar(piece)

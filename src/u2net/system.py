@@ -1,4 +1,4 @@
-"""Whole files or none, digests, links, processors, memory, open files, the C library's heaps, and wishes to stop."""
+"""Whole files or none, digests, links, processors, threads, memory, open files, heaps of the C library, and signals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import PathLike
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 try:
     import fcntl
@@ -29,6 +30,11 @@ try:
     import resource
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_MAX_THREADS = 4  # for one picture: with more, memory grows and time hardly falls
 
 
 @contextlib.contextmanager
@@ -208,6 +214,19 @@ def num_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def in_threads(work: Callable[[T], U], items: Iterable[T]) -> list[U]:
+    """What a function makes of each item, in their order, by up to four threads; the first error is raised.
+
+    For work that lets other threads run, as that of numpy, Pillow and zlib does.
+    """
+    items = list(items)
+    num = min(num_processors(), _MAX_THREADS, len(items))
+    if num < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(num) as pool:
+        return list(pool.map(work, items))
+
+
 def available_memory() -> int | None:
     """Bytes that can be taken without swapping, within the limit of the container; None where no one says."""
     known = []
@@ -240,7 +259,8 @@ def allow_open_files(num: int) -> int | None:
 
 
 # glibc's <malloc.h>.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+_USUAL = 128 * 1024  # bytes; what glibc begins with for the first three
 _LARGE = 4 * 1024 * 1024  # bytes; to map every buffer of 256 KiB anew took a tenth of a small picture's time
 
 
@@ -255,6 +275,27 @@ def bound_heaps() -> None:
         library.mallopt(_M_ARENA_MAX, 2)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         library.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE)
+
+
+@contextlib.contextmanager
+def kept_heaps() -> Iterator[None]:
+    """Keep what is freed for what comes next, and give it back at the end. Does nothing but under glibc.
+
+    For work that takes the same large buffers again and again: to map them anew each time was a third of a training
+    step on a CPU. It needs more memory, since what is kept has gaps.
+    """
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    for option, value in ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28)):
+        library.mallopt(option, value)
+    try:
+        yield
+    finally:
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
+            library.mallopt(option, _USUAL)
+        library.malloc_trim(0)
 
 
 def trim_heaps() -> None:

@@ -25,7 +25,7 @@ OF_ANOTHER_KIND = [
     *[("weights", value) for value in (1.0, ("1",), (True,))],
     *[(name, 3) for name in ("images", "masks", "init", "validation", "model", "device", "on_bad", "classes")],
     *[(name, value) for name in ("freeze", "teachers") for value in ("sides", (1,))],
-    *[(name, value) for name in ("channels_last", "compile", "freeze_norm", "deterministic") for value in (1, "yes")],
+    *[(name, value) for name in ("compile", "freeze_norm", "deterministic") for value in (1, "yes")],
     *[(name, value) for name in ("size", "batch_size", "seed", "workers", "max_steps") for value in (64.0, "64", True)],
     *[(name, value) for name in ("lr", "epochs", "bce", "ema") for value in ("1", None, True)],
     *[(name, value) for name in ("lr", "epochs", "iou", "clip_norm") for value in (float("nan"), float("inf"))],
@@ -108,7 +108,9 @@ def test_fields_that_json_lacks_have_their_defaults():
 
 def test_options_of_0_1_0_that_are_gone_pass_at_their_defaults():
     retired = {"sync_norm": False, "skip_nonfinite": 0, "positive_weight": 1.0}
-    assert TrainConfig.from_json(json.dumps({"lr": 0.5} | retired)) == TrainConfig(lr=0.5)
+    for layout in (True, False):
+        fields = {"lr": 0.5, "channels_last": layout} | retired
+        assert TrainConfig.from_json(json.dumps(fields)) == TrainConfig(lr=0.5)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ OTHERS = {
     "crop": 64, "augment": "none", "bce": 2.0, "iou": 1.0, "ssim": 1.0, "edge": 1.0, "side_weights": (2.0,) * 7,
     "optimizer": "adamw", "lr": 0.1, "schedule": "cosine", "warmup_steps": 1,
     "weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9, "batch_size": 1, "accumulate": 2, "seed": 1, "device": "cpu",
-    "precision": "fp32", "channels_last": False, "compile": True, "checkpointing": True,
+    "precision": "fp32", "compile": True, "checkpointing": True,
     "deterministic": True, "best_by": "MAE", "validate_every": 7,
 }  # fmt: skip
 

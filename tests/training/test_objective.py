@@ -165,7 +165,7 @@ def test_a_teacher_with_classes_is_refused(configured, tmp_path):
 
 @pytest.mark.usefixtures("lean")
 def test_a_student_learns_what_its_teacher_says_and_not_what_masks_say(configured, root, tmp_path):
-    learning = {"lr": 0.05, "batch_size": 4, "max_steps": 20, "holdout": 0.0}
+    learning = {"lr": 0.03, "batch_size": 4, "max_steps": 30, "holdout": 0.0}
     teacher = train(configured(**learning), tmp_path / "teacher").weights
     for mask in (root / "masks").iterdir():
         Image.new("L", (40, 32), 255).save(mask)

@@ -403,9 +403,13 @@ def _take_steps(state: State, num_steps: int) -> None:
         state.step += 1
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"channels_last": False}, {"optimizer": "adamw"}, {"freeze": ("encoder.0",)}], ids=str
-)
+@pytest.fixture(params=[torch.contiguous_format, torch.channels_last], ids=str)
+def layout(request, monkeypatch):
+    monkeypatch.setattr(snapshot, "find_layout", lambda _: request.param)
+
+
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("fields", [{}, {"optimizer": "adamw"}, {"freeze": ("encoder.0",)}], ids=str)
 def test_steps_after_a_snapshot_are_those_of_a_run_that_was_not_cut_off(tmp_path, fields):
     whole = _state(0, **fields)
     _take_steps(whole, 3)
@@ -421,6 +425,7 @@ def test_steps_after_a_snapshot_are_those_of_a_run_that_was_not_cut_off(tmp_path
         assert torch.equal(found.tensors[key], value), key
 
 
+@pytest.mark.usefixtures("layout")
 def test_restored_moments_lie_in_memory_as_their_weights_do(tmp_path):
     state = _state(0)
     _take_steps(state, 1)

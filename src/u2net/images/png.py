@@ -12,7 +12,6 @@ https://www.w3.org/TR/png-3/
 import struct
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.system import num_processors
+from u2net.system import in_threads
 
 isal: ModuleType
 try:
@@ -33,7 +32,6 @@ Rows = NDArray[np.uint8]
 _COLOR_TYPES = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
 _BAND_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
-_MAX_THREADS = 4
 _ISAL_LEVEL = 2  # of 0 to 3: 1 is hardly faster, 3 makes larger files of pictures
 _ADLER = 65_521  # RFC 1950: the largest prime below 2**16
 
@@ -71,13 +69,7 @@ def to_png(
     width, height = image.size
     image.load()
     num_rows = max(1, _BAND_BYTES // (width * len(image.getbands())))
-    tops = range(0, height, num_rows)
-    pack = _packer(image, num_rows, level)
-    if len(tops) > 1:
-        with ThreadPoolExecutor(min(num_processors(), _MAX_THREADS)) as pool:
-            bands = list(pool.map(pack, tops))
-    else:
-        bands = [pack(top) for top in tops]
+    bands = in_threads(_packer(image, num_rows, level), range(0, height, num_rows))
     checksum = 1
     for band in bands:
         checksum = _joined_adler(checksum, band.checksum, band.num_filtered)

@@ -13,7 +13,6 @@ import logging
 import math
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra, NotEnoughRoo
 from u2net.images.color import stated_white, to_srgb
 from u2net.images.limits import Limits
 from u2net.images.png import isal
-from u2net.system import num_processors
+from u2net.system import in_threads
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -45,7 +44,6 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without a han
 _Tag = ExifTags.Base
 _STRIP_BYTES = 2**20
 _LEVEL = 2  # of ISA-L's 0 to 3, and of zlib's 1 to 9 where there is no ISA-L
-_MAX_THREADS = 4
 _MAX_BYTES = 2**32 - 2**24  # offsets have 32 bits; what is left is for tags, and for noise that grows as it is deflated
 _GREY, _RGB, _UNSIGNED, _INTERLEAVED, _ASSOCIATED, _UNASSOCIATED, _DIFFERENCES = 1, 2, 1, 1, 1, 2, 2
 _DEFLATE, _DEFLATES = 8, (8, 32_946)
@@ -194,8 +192,7 @@ def to_tiff(pixels: Levels, icc_profile: bytes | None = None, exif: bytes | None
         rows[:, 1:] -= pixels[top : top + num_rows, :-1]
         return bytes(isal.compress(rows.data, _LEVEL))
 
-    with ThreadPoolExecutor(min(num_processors(), _MAX_THREADS)) as pool:
-        strips = list(pool.map(deflated, range(0, height, num_rows)))
+    strips = in_threads(deflated, range(0, height, num_rows))
     lengths = [len(strip) for strip in strips]
     tags = ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
     for number, value in _camera(exif).items():

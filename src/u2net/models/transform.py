@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.config import check_fields, read_fields, read_json
-from u2net.system import num_processors
+from u2net.system import in_threads
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""
@@ -201,7 +200,6 @@ REMBG = replace(AUTHORS, resample="lanczos", antialias=True, upsample="lanczos")
 
 _STRIPE = 512  # columns: what the second pass reads of them stays in a processor's cache
 _SMALL = 2**20
-_MAX_THREADS = 4
 
 
 def enlarge(values: NDArray[Any], size: tuple[int, int], kernel: Image.Resampling) -> NDArray[Any]:
@@ -222,6 +220,5 @@ def enlarge(values: NDArray[Any], size: tuple[int, int], kernel: Image.Resamplin
         stripe = wide.crop((left, 0, right, wide.height))
         enlarged[:, left:right] = np.asarray(stripe.resize((right - left, height), kernel))
 
-    with ThreadPoolExecutor(min(num_processors(), _MAX_THREADS)) as pool:
-        list(pool.map(fill, range(0, width, _STRIPE)))
+    in_threads(fill, range(0, width, _STRIPE))
     return enlarged

@@ -107,8 +107,6 @@ class TrainConfig:
     """cpu, cuda, cuda:1 or mps; auto takes the fastest one available."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the network; auto is bf16 where the hardware supports it, else fp32."""
-    channels_last: bool = True
-    """Store the channels of a pixel next to each other in memory."""
     compile: bool = False
     """Compile the network: takes minutes at the start, then steps are faster on a GPU."""
     checkpointing: bool = False
@@ -178,10 +176,10 @@ class TrainConfig:
     def from_json(cls, text: str) -> Self:
         """The TrainConfig that `to_json` wrote, here or in 0.1.0; fields may be absent. Raises ValueError otherwise."""
         values = read_json(text, "configuration")
-        for name, default in _RETIRED.items() if isinstance(values, dict) else ():
-            if values.get(name, default) != default:
-                raise ValueError(f"not a configuration: {name} is no longer supported, got {values[name]!r}")
-            values.pop(name, None)
+        for name, harmless in _RETIRED.items() if isinstance(values, dict) else ():
+            value = values.pop(name, harmless[0])
+            if value not in harmless:
+                raise ValueError(f"not a configuration: {name} is no longer supported, got {value!r}")
         return read_fields(cls, values, "configuration")
 
     def differences(self, other: TrainConfig) -> list[str]:
@@ -200,8 +198,13 @@ _MAY_CHANGE = {"workers", "cache", "checkpoint_every", "sample_every", "keep", "
 _LENGTH = {"epochs", "max_steps"}
 """Fields that only set the length of a run if the learning rate is constant; with a cosine they change each step."""
 
-_RETIRED = {"sync_norm": False, "skip_nonfinite": 0, "positive_weight": 1.0}
-"""Fields of 0.1.0 that are gone, by the value at which they did nothing."""
+_RETIRED = {
+    "sync_norm": (False,),
+    "skip_nonfinite": (0,),
+    "positive_weight": (1.0,),
+    "channels_last": (True, False),
+}
+"""Fields of 0.1.0 that are gone, by the values at which they changed no result."""
 
 
 PAPER = TrainConfig(holdout=0.0, epochs=682.0, checkpoint_every=2000, sample_every=2000)

@@ -17,8 +17,11 @@ from u2net.net.weight_files import load_checkpoint
 from u2net.training.config import Look, TrainConfig
 from u2net.training.loss import Loss, LossValue
 from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels
+from u2net.training.parallel import find_layout
 
 Precision = Literal["fp32", "bf16", "fp16"]
+
+_CPU = torch.device("cpu")
 
 
 class Objective(nn.Module):
@@ -28,7 +31,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.loss = Loss(config)
-        self.teachers = Teachers(config) if config.teachers else None
+        self.teachers = Teachers(config, next(network.parameters()).device) if config.teachers else None
         self.normalise = Normalise(transform)
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
 
@@ -134,13 +137,12 @@ class Teachers(nn.Module):
     times is averaged over these. The mean is of logits.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device = _CPU) -> None:
         super().__init__()
         networks = {name: _load(name) for name in config.teachers}
         self.networks = nn.ModuleList(networks[name] for name in config.teachers)
         self.views = [_VIEWS[config.looks[index % len(config.looks)]] for index in range(len(config.teachers))]
-        if config.channels_last:
-            self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks.to(device, memory_format=find_layout(device))  # type: ignore[call-overload]
         self.eval().requires_grad_(False)
 
     @torch.no_grad()

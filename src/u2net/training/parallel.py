@@ -108,6 +108,15 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
+def find_layout(device: torch.device) -> torch.memory_format:
+    """How a network and its maps lie in memory: the channels of a pixel next to each other, where that is faster.
+
+    With AVX2 alone it is slower by far: oneDNN then takes five times as long for the gradients of weights.
+    """
+    slow = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return torch.contiguous_format if slow else torch.channels_last
+
+
 def evaluate_together(
     datasets: Sequence[Dataset], predict: Predict, name: str, ignore_index: int, world: World, signals: Signals
 ) -> list[Evaluation] | None:

@@ -24,7 +24,7 @@ from u2net.net.model import U2Net
 from u2net.system import folder_beside, parts, sha256_of, sync
 from u2net.training.config import TrainConfig
 from u2net.training.optimizer import Average, freeze, new_optimizer
-from u2net.training.parallel import World
+from u2net.training.parallel import World, find_layout
 
 _SUMS = "SHA256SUMS"
 _STATE = "state.safetensors"
@@ -187,8 +187,7 @@ class State:
 
     def __init__(self, network: U2Net, config: TrainConfig, world: World) -> None:
         freeze(network, config.freeze)
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.network = network.to(world.device, memory_format=layout)  # type: ignore[call-overload]
+        self.network = network.to(world.device, memory_format=find_layout(world.device))  # type: ignore[call-overload]
         self.average = Average(self.network, config.ema)
         self.optimizer = new_optimizer(self.network, config)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
