@@ -30,11 +30,12 @@ check: $(VENV)/.complete
 docs: .venv-docs/.installed
 	.venv-docs/bin/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
 
-# The package as users get it, without torch and web server, within its limits of number and size.
+# The package as users get it, without torch and web server, within its limits of number and size: what cuts out.
+LIGHT := tests/cli tests/cutout tests/inference tests/models tests/test_distribution.py tests/test_privacy.py
 light:
 	$(PYTHON) -m venv --clear .venv-light
 	.venv-light/bin/pip install -q . pytest pytest-xdist hypothesis
-	.venv-light/bin/python -m pytest $(PARALLEL) --ignore tests/net --ignore tests/engines --ignore tests/training --ignore tests/server
+	.venv-light/bin/python -m pytest $(PARALLEL) $(LIGHT)
 
 slow: $(VENV)/.complete
 	$(BIN)/python -m pytest -m slow

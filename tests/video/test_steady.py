@@ -3,13 +3,24 @@
 import numpy as np
 import pytest
 
-from u2net.video.steady import AHEAD, Look, motion, small_grey, steadied
+from u2net.video import steady
+from u2net.video.steady import AHEAD, Glance, motion, small_grey, steadied
 
 from .films import disc
 
 
-def looks(outputs: list[np.ndarray], greys: list[np.ndarray]) -> list[Look[int]]:
-    return [Look(i, output, grey) for i, (output, grey) in enumerate(zip(outputs, greys, strict=True))]
+def joined(outputs: list[np.ndarray], greys: list[np.ndarray], looked: list[int] | None = None) -> list[np.ndarray]:
+    """The outputs, steadied, sparingly if there is a list for the frames that the network looked at."""
+    sparing = looked is not None
+    looked = looked if sparing else []
+
+    def look(number: int):
+        looked.append(number)
+        return lambda: outputs[number]
+
+    found = list(steadied([Glance(i, grey) for i, grey in enumerate(greys)], 1.0, look, sparing=sparing))
+    assert [number for number, _ in found] == list(range(len(outputs)))
+    return [output for _, output in found]
 
 
 def texture(seed: int = 0) -> np.ndarray:
@@ -36,7 +47,7 @@ def test_flicker_of_a_still_film_goes():
     truth = np.zeros((1, 64, 64), np.float32)
     truth[:, 16:48, 16:48] = 1
     outputs = [np.clip(truth + random.normal(0, 0.2, truth.shape), 0, 1).astype(np.float32) for _ in range(12)]
-    found = [look.output for look in steadied(looks(outputs, [texture()[:160, :160]] * 12), 1.0)]
+    found = joined(outputs, [texture()[:160, :160]] * 12)
     before, after = (np.abs(np.diff(np.array(maps), axis=0)).mean() for maps in (outputs, found))
     assert after < 0.4 * before
 
@@ -51,16 +62,37 @@ def test_outlines_go_with_the_picture():
         output[0, 40:100, 20 + 6 * i : 80 + 6 * i] = 1
         outputs.append(output)
         greys.append(grey)
-    for look, output in zip(steadied(looks(outputs, greys), 1.0), outputs, strict=True):
-        assert ((look.output > 0.5) ^ (output > 0.5)).mean() < 0.01
+    for found, output in zip(joined(outputs, greys), outputs, strict=True):
+        assert ((found > 0.5) ^ (output > 0.5)).mean() < 0.01
 
 
 def test_nothing_is_joined_across_a_cut():
     dark, bright = np.zeros((160, 160), np.float32), np.ones((160, 160), np.float32)
     outputs = [np.full((1, 8, 8), value, np.float32) for value in (0, 0, 0, 1, 1, 1)]
-    found = list(steadied(looks(outputs, [dark] * 3 + [bright] * 3), 1.0))
-    assert [look.output.mean() for look in found] == [0, 0, 0, 1, 1, 1]
-    assert [look.item for look in found] == list(range(6))
+    found = joined(outputs, [dark] * 3 + [bright] * 3)
+    assert [output.mean() for output in found] == [0, 0, 0, 1, 1, 1]
+
+
+def test_the_network_looks_at_every_second_frame_where_it_can_be_followed_and_at_all_others():
+    still, looked = [texture()[:160, :160]] * 7, []
+    joined([np.zeros((1, 8, 8), np.float32)] * 7, still, looked)
+    assert looked == [0, 2, 4, 6]
+    changing, looked = [texture(seed)[:160, :160] for seed in range(5)], []
+    joined([np.zeros((1, 8, 8), np.float32)] * 5, changing, looked)
+    assert looked == [0, 1, 2, 3, 4]
+    cuts, looked = [np.full((160, 160), value, np.float32) for value in (0, 0, 1, 1, 0)], []
+    joined([np.zeros((1, 8, 8), np.float32)] * 5, cuts, looked)
+    assert looked == [0, 2, 4]
+
+
+def test_a_place_that_no_neighbour_knows_gets_a_number(monkeypatch):
+    monkeypatch.setattr(steady, "_FOLLOWED", -1.0)
+    outputs = [np.full((1, 8, 8), 0.5, np.float32)] * 3
+    greys = [np.full((160, 160), 0.5, np.float32) for _ in range(3)]
+    greys[1][60:100, 60:100] = 1  # nothing of this is in the others
+    looked = []
+    np.testing.assert_allclose(joined(outputs, greys, looked), outputs, rtol=1e-5)
+    assert looked == [0, 2]
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 4, 9])
@@ -69,12 +101,12 @@ def test_all_frames_come_and_a_few_are_waited_for(num):
 
     def source():
         nonlocal begun
-        for look in looks([np.zeros((1, 4, 4), np.float32)] * num, [small_grey(disc(0))] * num):
+        for number in range(num):
             begun += 1
-            yield look
+            yield Glance(number, small_grey(disc(0)))
 
-    found = steadied(source(), 0.5)
+    found = steadied(source(), 0.5, lambda _: lambda: np.zeros((1, 4, 4), np.float32))
     for i in range(num):
-        assert next(found).item == i
+        assert next(found)[0] == i
         assert begun <= i + 1 + AHEAD
     assert next(found, None) is None

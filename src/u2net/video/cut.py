@@ -23,11 +23,13 @@ from u2net.inference.session import Session
 from u2net.system import num_processors
 from u2net.video.film import Facts, Frame, open_film
 from u2net.video.sound import Sound
-from u2net.video.steady import Look, small_grey, steadied
+from u2net.video.steady import Glance, small_grey, steadied
 from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+_CAREFUL = ("balanced", "best")  # qualities at which the network looks at every frame
 
 STEADY = 1.0
 """The default strength; docs/video.md has what it does to six clips."""
@@ -63,21 +65,28 @@ def _cut(
     frames: Iterable[Frame], session: Session, config: CutoutConfig, finish: Finish, steady: float
 ) -> Iterator[CutFrame]:
     outline = config.outline
-
-    def look(frame: Frame) -> Look[Frame]:
-        output = session.look(frame.picture, outline.num_looks)
-        return Look(frame, output, small_grey(frame.picture.rgb))
-
-    def cut(look: Look[Frame]) -> CutFrame:
-        picture = look.item.picture.in_bits(config.bit_depth)
-        prediction = session.read(look.output, picture.size)
-        alpha = outline.alpha(picture, prediction)
-        return CutFrame(finish.apply(picture, alpha), look.item, prediction.confidence)
-
     num = num_processors()
     with ThreadPoolExecutor(num, "u2net-film") as pool:
-        looks = _ahead(pool, look, frames, num)
-        yield from _ahead(pool, cut, steadied(looks, steady) if steady else looks, num)
+
+        def look(frame: Frame) -> Callable[[], NDArray[np.float32]]:
+            return pool.submit(session.look, frame.picture, outline.num_looks).result
+
+        def glance(frame: Frame) -> Glance[Frame]:
+            return Glance(frame, small_grey(frame.picture.rgb))
+
+        def cut(seen: tuple[Frame, NDArray[np.float32]]) -> CutFrame:
+            frame, output = seen
+            picture = frame.picture.in_bits(config.bit_depth)
+            prediction = session.read(output, picture.size)
+            alpha = outline.alpha(picture, prediction)
+            return CutFrame(finish.apply(picture, alpha), frame, prediction.confidence)
+
+        if steady:
+            sparing = outline.quality not in _CAREFUL
+            seen = steadied(_ahead(pool, glance, frames, num), steady, look, sparing=sparing)
+        else:
+            seen = _ahead(pool, lambda frame: (frame, session.look(frame.picture, outline.num_looks)), frames, num)
+        yield from _ahead(pool, cut, seen, num)
 
 
 def cut_out_film(

@@ -4,12 +4,15 @@ The network sees each frame for itself, so an outline that it is not sure of fli
 the same place is as good. Where that place lies is found by comparing small grey pictures: blocks around each pixel
 are looked for nearby, coarse to fine. What does not look alike there, as behind something that moved away, counts for
 nothing, and nothing is joined across a cut.
+
+A frame that can be followed from the one before can do without a look of its own: its neighbours say nearly as much.
+Where speed counts, the network looks at every second frame then.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -29,81 +32,106 @@ _BLOCK = 3  # radius of what is compared, in pixels of the level
 _STILL = 1e-3  # difference of grey by which moving must be better, for each step: where all is alike nothing moves
 _ALIKE = 0.08  # difference of grey, 0 to 1, at which a place counts for 1/e
 _CUT = 0.18  # mean difference of grey from which on a frame belongs to another scene
+_FOLLOWED = 0.85  # mean likeness, 0 to 1, from which on a frame can do without a look of its own
+_LEAST = np.float32(1e-6)  # weight of what is not alike at all, for places of which no frame knows more
 
 
 @dataclass(frozen=True)
-class Look(Generic[Item]):
-    """What the network put out for a frame, and what is needed to follow its motion."""
+class Glance(Generic[Item]):
+    """A frame, and what is needed to follow its motion."""
 
     item: Item
     """What the caller knows of the frame."""
-    output: Floats
-    """(C, h, w)."""
     grey: Floats
     """(S, S) in [0, 1]."""
 
 
 def small_grey(image: Image.Image) -> Floats:
-    """A picture as `Look.grey`."""
+    """A picture as `Glance.grey`."""
     return np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32) / np.float32(255)
 
 
-def steadied(looks: Iterable[Look[Item]], strength: float) -> Iterator[Look[Item]]:
-    """The same looks in their order, with outputs that are means along the motion of up to 7 frames.
+def steadied(
+    glances: Iterable[Glance[Item]],
+    strength: float,
+    look: Callable[[Item], Callable[[], Floats]],
+    *,
+    sparing: bool = False,
+) -> Iterator[tuple[Item, Floats]]:
+    """Each frame, in their order, with the mean of the network's outputs along the motion of up to 7 frames, (C, h, w).
 
-    `strength`, 0 to 1, is the weight of each neighbour beside the frame's own 1.
+    `look` begins to look at a frame, and gives what returns its output. `strength`, 0 to 1, is the weight of each
+    neighbour beside the frame's own 1. With `sparing` there is no look at a frame that can be followed from one
+    that was looked at.
     """
-    window: deque[Look[Item]] = deque()
-    ways: deque[_Ways] = deque()  # from each of the window to the next
+    window: deque[_Seen[Item]] = deque()
     current = 0
-    for look in looks:
+    for glance in glances:
+        seen = _Seen(glance)
         if window:
-            ways.append(_Ways.between(window[-1].grey, look.grey))
-        window.append(look)
+            before = window[-1]
+            before.onward, seen.back = _ways(before.glance.grey, glance.grey)
+        followed = seen.back is not None and window[-1].output is not None and seen.back[1].mean() > _FOLLOWED
+        if not (sparing and followed):
+            seen.output = look(glance.item)
+        window.append(seen)
         if len(window) - current > AHEAD:
-            yield _joined(window, ways, current, strength)
+            yield _joined(window, current, strength)
             current += 1
         if current > AHEAD:
             window.popleft()
-            ways.popleft()
             current -= 1
     while current < len(window):
-        yield _joined(window, ways, current, strength)
+        yield _joined(window, current, strength)
         current += 1
 
 
-@dataclass(frozen=True)
-class _Ways:
-    """How the picture moves from one frame to the next, and back; None across a cut."""
-
-    onward: tuple[Floats, Floats] | None
-    back: tuple[Floats, Floats] | None
-
-    @classmethod
-    def between(cls, one: Floats, other: Floats) -> _Ways:
-        if np.abs(one - other).mean() > _CUT:
-            return cls(None, None)
-        return cls(motion(one, other), motion(other, one))
+_Way = tuple[Floats, Floats]
+"""How the picture moves from one frame to another, and how alike it is: what `motion` returns."""
 
 
-def _joined(window: deque[Look[Item]], ways: deque[_Ways], current: int, strength: float) -> Look[Item]:
+@dataclass
+class _Seen(Generic[Item]):
+    """A frame of the window."""
+
+    glance: Glance[Item]
+    output: Callable[[], Floats] | None = None
+    """Waits for the network's; None where it did not look."""
+    back: _Way | None = None
+    """To the frame before; None if there is none, or across a cut."""
+    onward: _Way | None = None
+    """To the next."""
+
+
+def _ways(one: Floats, other: Floats) -> tuple[_Way | None, _Way | None]:
+    """From one grey picture to the next, and back."""
+    if np.abs(one - other).mean() > _CUT:
+        return None, None
+    return motion(one, other), motion(other, one)
+
+
+def _joined(window: deque[_Seen[Item]], current: int, strength: float) -> tuple[Item, Floats]:
     own = window[current]
-    total, weights = own.output.copy(), np.ones(own.output.shape[1:], np.float32)
-    steps = (
-        [(i + 1, ways[i].onward) for i in range(current, min(current + AHEAD, len(ways)))],
-        [(i, ways[i].back) for i in range(current - 1, max(current - AHEAD, 0) - 1, -1)],
-    )
-    for direction in steps:
+    # Each neighbour's way leads to the one beyond it.
+    onward = [(window[i].onward, window[i + 1]) for i in range(current, min(current + AHEAD, len(window) - 1))]
+    back = [(window[i].back, window[i - 1]) for i in range(current, max(current - AHEAD, 0), -1)]
+    parts: list[tuple[Floats, Floats]] = []  # outputs, and their weights
+    if own.output is not None:
+        output = own.output()
+        parts.append((output, np.ones(output.shape[1:], np.float32)))
+    for steps in (onward, back):
         flow, alike = np.zeros((2, _SIDE, _SIDE), np.float32), np.ones((_SIDE, _SIDE), np.float32)
-        for index, way in direction:
+        for way, other in steps:
             if way is None:
                 break
             further, still_alike = (moved(part, flow) for part in (way[0], way[1][None]))
             flow, alike = flow + further, alike * still_alike[0]
-            weight = strength * _enlarged(alike, weights.shape)
-            total += weight * moved(window[index].output, flow)
-            weights += weight
-    return Look(own.item, total / weights, own.grey)
+            if other.output is not None:
+                output = other.output()
+                weight = np.float32(strength) * _enlarged(alike, output.shape[1:]) + _LEAST
+                parts.append((moved(output, flow), weight))
+    total = np.sum([weight * output for output, weight in parts], axis=0)
+    return own.glance.item, total / np.sum([weight for _, weight in parts], axis=0)
 
 
 def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
@@ -120,8 +148,8 @@ def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
         if level:
             flow = 2 * flow.repeat(2, 1).repeat(2, 2)
         tried = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1, 1, 1)
-        places = (np.mgrid[:size, :size][:, None] + flow[:, None] + tried).clip(0, size - 1)
-        costs = _boxed(np.abs(one - other[places[0], places[1]]), _BLOCK)
+        rows, columns = (np.mgrid[:size, :size][:, None] + flow[:, None] + tried).clip(0, size - 1)
+        costs = _boxed(np.abs(one - other.take(rows * size + columns)), _BLOCK)
         costs += np.float32(_STILL) * np.abs(tried).sum(axis=0)
         best = costs.argmin(axis=0)
         least = np.take_along_axis(costs, best[None], axis=0)[0]
@@ -147,12 +175,11 @@ def _reduced(grey: Floats, pixels: int) -> Floats:
 
 def _boxed(values: Floats, radius: int) -> Floats:
     """Means of maps (N, S, S) in squares of 2 × `radius` + 1, whose border repeats."""
-    for axis in (1, 2):
-        length = values.shape[axis]
-        padded = np.pad(values, [(radius + 1, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        sums = padded.cumsum(axis=axis, dtype=np.float32)
-        ends = [np.take(sums, range(start, start + length), axis) for start in (2 * radius + 1, 0)]
-        values = (ends[0] - ends[1]) / np.float32(2 * radius + 1)
+    side = 2 * radius + 1
+    for _ in range(2):
+        padded = np.pad(values, [(0, 0), (radius + 1, radius), (0, 0)], mode="edge")
+        sums = padded.cumsum(axis=1, dtype=np.float32)
+        values = ((sums[:, side:] - sums[:, :-side]) / np.float32(side)).swapaxes(1, 2)
     return values
 
 
