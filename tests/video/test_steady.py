@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from u2net.video import steady
-from u2net.video.steady import AHEAD, Glance, motion, small_grey, steadied
+from u2net.video.steady import AHEAD, Glance, looked_at, motion, small_grey, steadied
 
 from .films import disc
 
@@ -18,7 +18,8 @@ def joined(outputs: list[np.ndarray], greys: list[np.ndarray], looked: list[int]
         looked.append(number)
         return lambda: outputs[number]
 
-    found = list(steadied([Glance(i, grey) for i, grey in enumerate(greys)], 1.0, look, sparing=sparing))
+    glances = [Glance(i, grey) for i, grey in enumerate(greys)]
+    found = list(steadied(looked_at(glances, look, sparing=sparing), 1.0))
     assert [number for number, _ in found] == list(range(len(outputs)))
     return [output for _, output in found]
 
@@ -105,7 +106,7 @@ def test_all_frames_come_and_a_few_are_waited_for(num):
             begun += 1
             yield Glance(number, small_grey(disc(0)))
 
-    found = steadied(source(), 0.5, lambda _: lambda: np.zeros((1, 4, 4), np.float32))
+    found = steadied(looked_at(source(), lambda _: lambda: np.zeros((1, 4, 4), np.float32)), 0.5)
     for i in range(num):
         assert next(found)[0] == i
         assert begun <= i + 1 + AHEAD

@@ -23,7 +23,7 @@ from u2net.inference.session import Session
 from u2net.system import num_processors
 from u2net.video.film import Facts, Frame, open_film
 from u2net.video.sound import Sound
-from u2net.video.steady import Glance, small_grey, steadied
+from u2net.video.steady import Glance, looked_at, small_grey, steadied
 from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 
 T = TypeVar("T")
@@ -83,7 +83,8 @@ def _cut(
 
         if steady:
             sparing = outline.quality not in _CAREFUL
-            seen = steadied(_ahead(pool, glance, frames, num), steady, look, sparing=sparing)
+            begun = looked_at(_ahead(pool, glance, frames, num), look, sparing=sparing)
+            seen = steadied(_early(begun, num), steady)
         else:
             seen = _ahead(pool, lambda frame: (frame, session.look(frame.picture, outline.num_looks)), frames, num)
         yield from _ahead(pool, cut, seen, num)
@@ -151,6 +152,16 @@ def fitting(config: CutoutConfig, target: Path, facts: Facts) -> CutoutConfig:
     if facts.bits > 8 and (kind is None or kind.is_deep):
         return replace(config, format="tiff", bit_depth=16)
     return replace(config, format="png", bit_depth=8)
+
+
+def _early(items: Iterable[T], num: int) -> Iterator[T]:
+    """The items, each taken while `num` before it are still to be used."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > num:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], num: int) -> Iterator[U]:

@@ -51,30 +51,52 @@ def small_grey(image: Image.Image) -> Floats:
     return np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32) / np.float32(255)
 
 
-def steadied(
-    glances: Iterable[Glance[Item]],
-    strength: float,
-    look: Callable[[Item], Callable[[], Floats]],
-    *,
-    sparing: bool = False,
-) -> Iterator[tuple[Item, Floats]]:
+_Way = tuple[Floats, Floats]
+"""How the picture moves from one frame to another, and how alike it is: what `motion` returns."""
+
+
+@dataclass
+class Seen(Generic[Item]):
+    """A frame, what the network says of it, and how the picture moves to its neighbours."""
+
+    item: Item
+    """What the caller knows of the frame."""
+    output: Callable[[], Floats] | None = None
+    """Waits for the network's, (C, h, w); None where it did not look."""
+    back: _Way | None = None
+    """To the frame before; None if there is none, or across a cut."""
+    onward: _Way | None = None
+    """To the next, known when that is."""
+
+
+def looked_at(
+    glances: Iterable[Glance[Item]], look: Callable[[Item], Callable[[], Floats]], *, sparing: bool = False
+) -> Iterator[Seen[Item]]:
+    """Each frame, in their order, with the beginning of a look at it: `look` gives what waits for the output.
+
+    With `sparing` there is no look at a frame that can be followed from one that was looked at.
+    """
+    before, grey = None, None
+    for glance in glances:
+        seen = Seen(glance.item)
+        if before is not None and grey is not None:
+            before.onward, seen.back = _ways(grey, glance.grey)
+        followed = seen.back is not None and seen.back[1].mean() > _FOLLOWED
+        if not (sparing and followed and before is not None and before.output is not None):
+            seen.output = look(glance.item)
+        before, grey = seen, glance.grey
+        yield seen
+
+
+def steadied(frames: Iterable[Seen[Item]], strength: float) -> Iterator[tuple[Item, Floats]]:
     """Each frame, in their order, with the mean of the network's outputs along the motion of up to 7 frames, (C, h, w).
 
-    `look` begins to look at a frame, and gives what returns its output. `strength`, 0 to 1, is the weight of each
-    neighbour beside the frame's own 1. With `sparing` there is no look at a frame that can be followed from one
-    that was looked at.
+    `strength`, 0 to 1, is the weight of each neighbour beside the frame's own 1.
     """
-    window: deque[_Seen[Item]] = deque()
+    window: deque[Seen[Item]] = deque()
     current = 0
-    for glance in glances:
-        seen = _Seen(glance)
-        if window:
-            before = window[-1]
-            before.onward, seen.back = _ways(before.glance.grey, glance.grey)
-        followed = seen.back is not None and window[-1].output is not None and seen.back[1].mean() > _FOLLOWED
-        if not (sparing and followed):
-            seen.output = look(glance.item)
-        window.append(seen)
+    for frame in frames:
+        window.append(frame)
         if len(window) - current > AHEAD:
             yield _joined(window, current, strength)
             current += 1
@@ -86,23 +108,6 @@ def steadied(
         current += 1
 
 
-_Way = tuple[Floats, Floats]
-"""How the picture moves from one frame to another, and how alike it is: what `motion` returns."""
-
-
-@dataclass
-class _Seen(Generic[Item]):
-    """A frame of the window."""
-
-    glance: Glance[Item]
-    output: Callable[[], Floats] | None = None
-    """Waits for the network's; None where it did not look."""
-    back: _Way | None = None
-    """To the frame before; None if there is none, or across a cut."""
-    onward: _Way | None = None
-    """To the next."""
-
-
 def _ways(one: Floats, other: Floats) -> tuple[_Way | None, _Way | None]:
     """From one grey picture to the next, and back."""
     if np.abs(one - other).mean() > _CUT:
@@ -110,7 +115,7 @@ def _ways(one: Floats, other: Floats) -> tuple[_Way | None, _Way | None]:
     return motion(one, other), motion(other, one)
 
 
-def _joined(window: deque[_Seen[Item]], current: int, strength: float) -> tuple[Item, Floats]:
+def _joined(window: deque[Seen[Item]], current: int, strength: float) -> tuple[Item, Floats]:
     own = window[current]
     # Each neighbour's way leads to the one beyond it.
     onward = [(window[i].onward, window[i + 1]) for i in range(current, min(current + AHEAD, len(window) - 1))]
@@ -131,7 +136,7 @@ def _joined(window: deque[_Seen[Item]], current: int, strength: float) -> tuple[
                 weight = np.float32(strength) * _enlarged(alike, output.shape[1:]) + _LEAST
                 parts.append((moved(output, flow), weight))
     total = np.sum([weight * output for output, weight in parts], axis=0)
-    return own.glance.item, total / np.sum([weight for _, weight in parts], axis=0)
+    return own.item, total / np.sum([weight for _, weight in parts], axis=0)
 
 
 def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
