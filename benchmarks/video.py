@@ -43,13 +43,7 @@ from u2net.video.container import load_av
 from u2net.video.cut import STEADY
 
 VERSION = "2.0.86"
-WAYS = {
-    "frame by frame": (CutoutConfig(only_mask=True), 0.0),
-    "steadied": (CutoutConfig(only_mask=True), STEADY),
-    "frame by frame, balanced": (CutoutConfig(only_mask=True, quality="balanced"), 0.0),
-    "steadied, balanced": (CutoutConfig(only_mask=True, quality="balanced"), STEADY),
-}
-"""How films are cut out; with "balanced" the network looks at every frame of a film that is steadied too."""
+WAYS = {"frame by frame": 0.0, "steadied": STEADY}
 SIDE = 480  # longer side at which flow is found
 Floats = NDArray[np.float32]
 
@@ -74,7 +68,7 @@ def main() -> None:
     rows = []
     for model in models:
         with new_session(model) as session:
-            found = {way: [score(path, session, *how, most) for path in paths] for way, how in WAYS.items()}
+            found = {way: [score(path, session, steady, most) for path in paths] for way, steady in WAYS.items()}
         for way, clips in found.items():
             row = {key: float(np.mean([clip[key] for clip in clips])) for key in clips[0]}
             rows.append(
@@ -88,11 +82,11 @@ def main() -> None:
     publish(arguments, {"rows": rows, "speed": speed}, text, f"{len(paths)} clips; {named(packages)}")
 
 
-def score(path: Path, session: Session, config: CutoutConfig, steady: float, most: int | None) -> dict[str, float]:
+def score(path: Path, session: Session, steady: float, most: int | None) -> dict[str, float]:
     """The scores of one clip."""
     with open_film(path) as film:
         frames = list(film.frames())[:most]
-    cuts = cut_out_frames(iter(frames), session, config, steady)
+    cuts = cut_out_frames(iter(frames), session, CutoutConfig(only_mask=True), steady)
     alphas = [np.asarray(cut.image) for cut in cuts]
     masks = [
         np.asarray(Image.open(path.with_suffix(".masks") / f"{i:05}.png").convert("L")) for i in range(len(frames))

@@ -10,16 +10,15 @@ from .films import disc
 
 
 def joined(outputs: list[np.ndarray], greys: list[np.ndarray], looked: list[int] | None = None) -> list[np.ndarray]:
-    """The outputs, steadied, sparingly if there is a list for the frames that the network looked at."""
-    sparing = looked is not None
-    looked = looked if sparing else []
+    """The outputs, steadied; `looked` gets the frames that the network looked at."""
+    looked = [] if looked is None else looked
 
     def look(number: int):
         looked.append(number)
         return lambda: outputs[number]
 
     glances = [Glance(i, grey) for i, grey in enumerate(greys)]
-    found = list(steadied(looked_at(glances, look, sparing=sparing), 1.0))
+    found = list(steadied(looked_at(glances, look), 1.0))
     assert [number for number, _ in found] == list(range(len(outputs)))
     return [output for _, output in found]
 
@@ -87,7 +86,7 @@ def test_the_network_looks_at_every_second_frame_where_it_can_be_followed_and_at
 
 
 def test_a_place_that_no_neighbour_knows_gets_a_number(monkeypatch):
-    monkeypatch.setattr(steady, "_FOLLOWED", -1.0)
+    monkeypatch.setattr(steady, "_FOLLOWED", 1.0)
     outputs = [np.full((1, 8, 8), 0.5, np.float32)] * 3
     greys = [np.full((160, 160), 0.5, np.float32) for _ in range(3)]
     greys[1][60:100, 60:100] = 1  # nothing of this is in the others

@@ -29,8 +29,6 @@ from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 T = TypeVar("T")
 U = TypeVar("U")
 
-_CAREFUL = ("balanced", "best")  # qualities at which the network looks at every frame
-
 STEADY = 1.0
 """The default strength; docs/video.md has what it does to six clips."""
 
@@ -82,8 +80,7 @@ def _cut(
             return CutFrame(finish.apply(picture, alpha), frame, prediction.confidence)
 
         if steady:
-            sparing = outline.quality not in _CAREFUL
-            begun = looked_at(_ahead(pool, glance, frames, num), look, sparing=sparing)
+            begun = looked_at(_ahead(pool, glance, frames, num), look)
             seen = steadied(_early(begun, num), steady)
         else:
             seen = _ahead(pool, lambda frame: (frame, session.look(frame.picture, outline.num_looks)), frames, num)

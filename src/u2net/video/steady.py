@@ -5,8 +5,8 @@ the same place is as good. Where that place lies is found by comparing small gre
 are looked for nearby, coarse to fine. What does not look alike there, as behind something that moved away, counts for
 nothing, and nothing is joined across a cut.
 
-A frame that can be followed from the one before can do without a look of its own: its neighbours say nearly as much.
-Where speed counts, the network looks at every second frame then.
+A frame that can be followed from the one before, nearly everywhere, needs no look of its own: its neighbours say as
+much. So where little is new the network looks at every second frame.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _BLOCK = 3  # radius of what is compared, in pixels of the level
 _STILL = 1e-3  # difference of grey by which moving must be better, for each step: where all is alike nothing moves
 _ALIKE = 0.08  # difference of grey, 0 to 1, at which a place counts for 1/e
 _CUT = 0.18  # mean difference of grey from which on a frame belongs to another scene
-_FOLLOWED = 0.85  # mean likeness, 0 to 1, from which on a frame can do without a look of its own
+_STRANGE = 0.3  # likeness, 0 to 1, below which a place is another
+_FOLLOWED = 0.03  # share of such places up to which a frame can do without a look of its own
 _LEAST = np.float32(1e-6)  # weight of what is not alike at all, for places of which no frame knows more
 
 
@@ -69,20 +70,18 @@ class Seen(Generic[Item]):
     """To the next, known when that is."""
 
 
-def looked_at(
-    glances: Iterable[Glance[Item]], look: Callable[[Item], Callable[[], Floats]], *, sparing: bool = False
-) -> Iterator[Seen[Item]]:
+def looked_at(glances: Iterable[Glance[Item]], look: Callable[[Item], Callable[[], Floats]]) -> Iterator[Seen[Item]]:
     """Each frame, in their order, with the beginning of a look at it: `look` gives what waits for the output.
 
-    With `sparing` there is no look at a frame that can be followed from one that was looked at.
+    There is none at a frame that can be followed from one that was looked at.
     """
     before, grey = None, None
     for glance in glances:
         seen = Seen(glance.item)
         if before is not None and grey is not None:
             before.onward, seen.back = _ways(grey, glance.grey)
-        followed = seen.back is not None and seen.back[1].mean() > _FOLLOWED
-        if not (sparing and followed and before is not None and before.output is not None):
+        followed = seen.back is not None and (seen.back[1] < _STRANGE).mean() <= _FOLLOWED
+        if not (followed and before is not None and before.output is not None):
             seen.output = look(glance.item)
         before, grey = seen, glance.grey
         yield seen
