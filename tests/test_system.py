@@ -353,3 +353,20 @@ def test_freed_memory_is_kept_until_the_end_and_then_given_back():
     within, after = map(int, ran.stdout.split())
     assert within >= 250
     assert after <= 60
+
+
+AFTER_THE_END = """
+import threading, time
+from u2net.system import in_threads
+
+def late():
+    threading.main_thread().join()
+    print(in_threads(str, range(4)))
+
+threading.Thread(target=late).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_does_the_work_alone():
+    ran = subprocess.run([sys.executable, "-c", AFTER_THE_END], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["['0',", "'1',", "'2',", "'3']"]

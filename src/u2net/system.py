@@ -221,7 +221,8 @@ def in_threads(work: Callable[[T], U], items: Iterable[T]) -> list[U]:
     """
     items = list(items)
     num = min(num_processors(), _MAX_THREADS, len(items))
-    if num < 2:
+    ends = not threading.main_thread().is_alive()  # the interpreter waits for this thread, and starts no more
+    if num < 2 or ends:
         return [work(item) for item in items]
     with ThreadPoolExecutor(num) as pool:
         return list(pool.map(work, items))
@@ -260,7 +261,7 @@ def allow_open_files(num: int) -> int | None:
 
 # glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
-_USUAL = 128 * 1024  # bytes; what glibc begins with for the first three
+_HIGHEST = 32 * 1024 * 1024  # bytes; up to here glibc raises the second by itself
 _LARGE = 4 * 1024 * 1024  # bytes; to map every buffer of 256 KiB anew took a tenth of a small picture's time
 
 
@@ -288,13 +289,17 @@ def kept_heaps() -> Iterator[None]:
     if library is None:
         yield
         return
-    for option, value in ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28)):
-        library.mallopt(option, value)
+    # Older ones refuse more than their own measure's highest.
+    _ = library.mallopt(_M_MMAP_THRESHOLD, 2**30) or library.mallopt(_M_MMAP_THRESHOLD, _HIGHEST)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_TOP_PAD, 2**28)
     try:
         yield
     finally:
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
-            library.mallopt(option, _USUAL)
+        # Its own measure, once set, grows no more: so it gets what large pictures would have made of it.
+        library.mallopt(_M_MMAP_THRESHOLD, _HIGHEST)
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * _HIGHEST)
+        library.mallopt(_M_TOP_PAD, 128 * 1024)
         library.malloc_trim(0)
 
 

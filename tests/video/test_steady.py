@@ -85,6 +85,13 @@ def test_the_network_looks_at_every_second_frame_where_it_can_be_followed_and_at
     assert looked == [0, 2, 4]
 
 
+def test_a_frame_in_which_a_small_thing_appears_is_looked_at():
+    greys, looked = [np.full((160, 160), 0.5, np.float32) for _ in range(6)], []
+    greys[3][72:88, 72:88] = 1  # across four parts
+    joined([np.zeros((1, 8, 8), np.float32)] * 6, greys, looked)
+    assert 3 in looked
+
+
 def test_a_place_that_no_neighbour_knows_gets_a_number(monkeypatch):
     monkeypatch.setattr(steady, "_FOLLOWED", 1.0)
     outputs = [np.full((1, 8, 8), 0.5, np.float32)] * 3

@@ -5,7 +5,7 @@ the same place is as good. Where that place lies is found by comparing small gre
 are looked for nearby, coarse to fine. What does not look alike there, as behind something that moved away, counts for
 nothing, and nothing is joined across a cut.
 
-A frame that can be followed from the one before, nearly everywhere, needs no look of its own: its neighbours say as
+A frame that can be followed from the one before in all its parts needs no look of its own: its neighbours say nearly as
 much. So where little is new the network looks at every second frame.
 """
 
@@ -33,7 +33,8 @@ _STILL = 1e-3  # difference of grey by which moving must be better, for each ste
 _ALIKE = 0.08  # difference of grey, 0 to 1, at which a place counts for 1/e
 _CUT = 0.18  # mean difference of grey from which on a frame belongs to another scene
 _STRANGE = 0.3  # likeness, 0 to 1, below which a place is another
-_FOLLOWED = 0.03  # share of such places up to which a frame can do without a look of its own
+_PART = 16  # pixels of the square parts of a picture in which nothing may be new
+_FOLLOWED = 0.25  # share of such places in a part up to which a frame can do without a look of its own
 _LEAST = np.float32(1e-6)  # weight of what is not alike at all, for places of which no frame knows more
 
 
@@ -80,8 +81,7 @@ def looked_at(glances: Iterable[Glance[Item]], look: Callable[[Item], Callable[[
         seen = Seen(glance.item)
         if before is not None and grey is not None:
             before.onward, seen.back = _ways(grey, glance.grey)
-        followed = seen.back is not None and (seen.back[1] < _STRANGE).mean() <= _FOLLOWED
-        if not (followed and before is not None and before.output is not None):
+        if before is None or before.output is None or _news(before.onward) > _FOLLOWED or _news(seen.back) > _FOLLOWED:
             seen.output = look(glance.item)
         before, grey = seen, glance.grey
         yield seen
@@ -112,6 +112,14 @@ def _ways(one: Floats, other: Floats) -> tuple[_Way | None, _Way | None]:
     if np.abs(one - other).mean() > _CUT:
         return None, None
     return motion(one, other), motion(other, one)
+
+
+def _news(way: _Way | None) -> float:
+    """The share of places, in the part of a picture that has most of them, that are another in the other frame."""
+    if way is None:
+        return 1.0
+    num = _SIDE // _PART
+    return float((way[1] < _STRANGE).reshape(num, _PART, num, _PART).mean(axis=(1, 3)).max())
 
 
 def _joined(window: deque[Seen[Item]], current: int, strength: float) -> tuple[Item, Floats]:
