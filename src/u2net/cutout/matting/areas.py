@@ -48,7 +48,7 @@ class Area:
             for run in np.split(held, np.flatnonzero(np.diff(held) > _GAP) + 1) if len(held) else ():
                 for left in range(int(run[0]), int(run[-1]) + 1, _COLUMNS):
                     columns = slice(left, min(left + _COLUMNS, int(run[-1]) + 1))
-                    yield cls(shape, (rows, columns), strip[:, columns].copy())  # the strip's memory is free then
+                    yield cls(shape, (rows, columns), strip[:, columns])
 
     def smooth(self, maps: Floats) -> Floats:
         """Maps of a small picture, float32 (K, m, n), between its pixels, bilinearly: (K, h, w)."""

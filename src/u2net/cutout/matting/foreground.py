@@ -19,7 +19,6 @@ from PIL import Image
 from u2net.cutout.matting.areas import Area
 from u2net.cutout.matting.small import reduced
 from u2net.images.picture import Levels, to_floats, to_levels
-from u2net.system import in_threads
 
 Floats = NDArray[np.float32]
 Colors = TypeVar("Colors", Image.Image, NDArray[np.uint8], NDArray[np.uint16], Image.Image | NDArray[np.uint16])
@@ -43,13 +42,11 @@ def foreground(image: Colors, alpha: Levels, *, in_place: bool = False) -> Color
     result = image if in_place else image.copy()
     one = alpha.dtype.type(1)
     peak = alpha.dtype.type(np.iinfo(alpha.dtype).max)
-    areas = list(Area.of(alpha.shape, lambda box: alpha[box] - one < peak - one))  # 0 becomes the highest
-    if not areas:
-        return result
-    pair = _both(reduced(image, _SAMPLES).transpose(2, 0, 1), reduced(alpha, _SAMPLES))
-    pair[3:] -= pair[:3]
-
-    def clean(area: Area) -> None:
+    pair = None
+    for area in Area.of(alpha.shape, lambda box: alpha[box] - one < peak - one):  # 0 becomes the highest
+        if pair is None:
+            pair = _both(reduced(image, _SAMPLES).transpose(2, 0, 1), reduced(alpha, _SAMPLES))
+            pair[3:] -= pair[:3]
         own = to_floats(area.picked(alpha[area.box]))
         colors = area.picked(area.colors(image))
         subject, rest = np.split(area.picked(area.smooth(pair)), 2)
@@ -60,8 +57,6 @@ def foreground(image: Colors, alpha: Levels, *, in_place: bool = False) -> Color
         rest *= own / (1 - 2 * _TRUST * own * (1 - own))
         subject += rest
         area.put_colors(result, to_levels(subject, colors.dtype))
-
-    in_threads(clean, areas)
     return result
 
 

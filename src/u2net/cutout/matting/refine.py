@@ -19,7 +19,6 @@ from u2net.cutout.matting.guided import LinearAlpha, explained
 from u2net.cutout.matting.small import enlarged, reduced
 from u2net.images.morphology import Parts
 from u2net.images.picture import Levels, to_8_bits, to_levels
-from u2net.system import in_threads
 
 Quality = Literal["fast", "balanced"]
 
@@ -65,14 +64,11 @@ def refine(
     peak = np.uint8(255) if colors is None else np.uint16(65_535)
     full = image.height, image.width
     alpha: Levels = enlarged(mask >= 128, (slice(0, full[0]), slice(0, full[1])), full) * peak
-
-    def decide(area: Area) -> None:
+    for area in Area.of(alpha.shape, lambda box: enlarged(band, box, full)):
         found = function(area, image if colors is None else colors)
         found -= np.float32(_FOG)
         found *= np.float32(1 / (1 - 2 * _FOG))
         area.put(alpha, to_levels(found, alpha.dtype))
-
-    in_threads(decide, Area.of(alpha.shape, lambda box: enlarged(band, box, full)))
     _clear_specks(alpha)
     return alpha
 
