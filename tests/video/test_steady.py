@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from u2net.video import steady
-from u2net.video.steady import AHEAD, Glance, looked_at, motion, small_grey, steadied
+from u2net.video.steady import AHEAD, Seen, looked_at, motion, small_grey, steadied
 
 from .films import disc
 
@@ -17,7 +17,7 @@ def joined(outputs: list[np.ndarray], greys: list[np.ndarray], looked: list[int]
         looked.append(number)
         return lambda: outputs[number]
 
-    glances = [Glance(i, grey) for i, grey in enumerate(greys)]
+    glances = [Seen(i, grey) for i, grey in enumerate(greys)]
     found = list(steadied(looked_at(glances, look), 1.0))
     assert [number for number, _ in found] == list(range(len(outputs)))
     return [output for _, output in found]
@@ -110,7 +110,7 @@ def test_all_frames_come_and_a_few_are_waited_for(num):
         nonlocal begun
         for number in range(num):
             begun += 1
-            yield Glance(number, small_grey(disc(0)))
+            yield Seen(number, small_grey(disc(0)))
 
     found = steadied(looked_at(source(), lambda _: lambda: np.zeros((1, 4, 4), np.float32)), 0.5)
     for i in range(num):

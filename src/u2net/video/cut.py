@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from u2net.inference.session import Session
 from u2net.system import num_processors
 from u2net.video.film import Facts, Frame, open_film
 from u2net.video.sound import Sound
-from u2net.video.steady import Glance, looked_at, small_grey, steadied
+from u2net.video.steady import Seen, looked_at, small_grey, steadied
 from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 
 T = TypeVar("T")
@@ -64,13 +64,13 @@ def _cut(
 ) -> Iterator[CutFrame]:
     outline = config.outline
     num = num_processors()
-    with ThreadPoolExecutor(num, "u2net-film") as pool:
+    with _pool(num) as pool:
 
         def look(frame: Frame) -> Callable[[], NDArray[np.float32]]:
             return pool.submit(session.look, frame.picture, outline.num_looks).result
 
-        def glance(frame: Frame) -> Glance[Frame]:
-            return Glance(frame, small_grey(frame.picture.rgb))
+        def glance(frame: Frame) -> Seen[Frame]:
+            return Seen(frame, small_grey(frame.picture.rgb))
 
         def cut(seen: tuple[Frame, NDArray[np.float32]]) -> CutFrame:
             frame, output = seen
@@ -133,7 +133,7 @@ def cut_out_film(
 
 def _seen(frames: Iterable[Frame], session: Session, outline: Outline) -> NDArray[np.uint8]:
     """The subject's alpha in all frames at once, uint8 (H, W): the largest of each pixel."""
-    with ThreadPoolExecutor(num_processors(), "u2net-film") as pool:
+    with _pool(num_processors()) as pool:
         masks = _ahead(pool, lambda frame: outline.predict(frame.picture, session).mask, frames, num_processors())
         seen = next(masks)
         for mask in masks:
@@ -151,6 +151,22 @@ def fitting(config: CutoutConfig, target: Path, facts: Facts) -> CutoutConfig:
     return replace(config, format="png", bit_depth=8)
 
 
+@contextmanager
+def _pool(num: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what they have not begun at the end is left."""
+    pool = ThreadPoolExecutor(num, "u2net-film")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], num: int) -> Iterator[U]:
+    """What `work` makes of each item, in their order; `num` beyond the one that is waited for are in work."""
+    for future in _early((pool.submit(work, item) for item in items), num):
+        yield future.result()
+
+
 def _early(items: Iterable[T], num: int) -> Iterator[T]:
     """The items, each taken while `num` before it are still to be used."""
     waiting: deque[T] = deque()
@@ -159,18 +175,3 @@ def _early(items: Iterable[T], num: int) -> Iterator[T]:
         if len(waiting) > num:
             yield waiting.popleft()
     yield from waiting
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], num: int) -> Iterator[U]:
-    """What `work` makes of each item, in their order; `num` beyond the one that is waited for are in work."""
-    pending: deque[Future[U]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > num:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()

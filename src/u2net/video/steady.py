@@ -38,31 +38,18 @@ _FOLLOWED = 0.25  # share of such places in a part up to which a frame can do wi
 _LEAST = np.float32(1e-6)  # weight of what is not alike at all, for places of which no frame knows more
 
 
-@dataclass(frozen=True)
-class Glance(Generic[Item]):
-    """A frame, and what is needed to follow its motion."""
-
-    item: Item
-    """What the caller knows of the frame."""
-    grey: Floats
-    """(S, S) in [0, 1]."""
-
-
-def small_grey(image: Image.Image) -> Floats:
-    """A picture as `Glance.grey`."""
-    return np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32) / np.float32(255)
-
-
 _Way = tuple[Floats, Floats]
 """How the picture moves from one frame to another, and how alike it is: what `motion` returns."""
 
 
 @dataclass
 class Seen(Generic[Item]):
-    """A frame, what the network says of it, and how the picture moves to its neighbours."""
+    """A frame, and what `looked_at` finds out about it."""
 
     item: Item
     """What the caller knows of the frame."""
+    grey: Floats
+    """Its `small_grey`."""
     output: Callable[[], Floats] | None = None
     """Waits for the network's, (C, h, w); None where it did not look."""
     back: _Way | None = None
@@ -71,20 +58,24 @@ class Seen(Generic[Item]):
     """To the next, known when that is."""
 
 
-def looked_at(glances: Iterable[Glance[Item]], look: Callable[[Item], Callable[[], Floats]]) -> Iterator[Seen[Item]]:
-    """Each frame, in their order, with the beginning of a look at it: `look` gives what waits for the output.
+def small_grey(image: Image.Image) -> Floats:
+    """A picture as motion is looked for in it: (S, S) in [0, 1]."""
+    return np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32) / np.float32(255)
+
+
+def looked_at(frames: Iterable[Seen[Item]], look: Callable[[Item], Callable[[], Floats]]) -> Iterator[Seen[Item]]:
+    """The frames, in their order, with their motion, and looks at them begun: `look` gives what waits for the output.
 
     There is none at a frame that can be followed from one that was looked at.
     """
-    before, grey = None, None
-    for glance in glances:
-        seen = Seen(glance.item)
-        if before is not None and grey is not None:
-            before.onward, seen.back = _ways(grey, glance.grey)
-        if before is None or before.output is None or _news(before.onward) > _FOLLOWED or _news(seen.back) > _FOLLOWED:
-            seen.output = look(glance.item)
-        before, grey = seen, glance.grey
-        yield seen
+    before = None
+    for frame in frames:
+        if before is not None:
+            before.onward, frame.back = _ways(before.grey, frame.grey)
+        if before is None or before.output is None or max(_news(before.onward), _news(frame.back)) > _FOLLOWED:
+            frame.output = look(frame.item)
+        before = frame
+        yield frame
 
 
 def steadied(frames: Iterable[Seen[Item]], strength: float) -> Iterator[tuple[Item, Floats]]:
