@@ -29,7 +29,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from u2net.net import U2NET, U2NETP, U2Net
-from u2net.system import kept_heaps
+from u2net.system.process import kept_heaps
 from u2net.training import MODERN, PAPER, TrainConfig
 from u2net.training.augment import augment, find_subjects
 from u2net.training.objective import Normalise, Objective, find_precision, new_network

@@ -10,7 +10,7 @@ import pytest
 from networks import let_go_of_runtimes, remembered_session
 from pictures import PHOTOGRAPH
 
-from u2net.system import bound_heaps, num_processors, trim_heaps
+from u2net.system.process import bound_heaps, num_processors, trim_heaps
 
 
 def pytest_configure():

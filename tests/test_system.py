@@ -19,17 +19,9 @@ from needs import (
     needs_signals,
 )
 
-from u2net import system
-from u2net.system import (
-    Signals,
-    atomic_write,
-    first_link,
-    in_threads,
-    leads_back,
-    new_folder,
-    sweep,
-    walk,
-)
+from u2net.system import process
+from u2net.system.files import atomic_write, first_link, leads_back, new_folder, sweep, walk
+from u2net.system.process import Signals, in_threads
 
 
 @pytest.fixture
@@ -103,7 +95,7 @@ def test_a_failing_disk_leaves_the_old_file_and_no_other(path, monkeypatch, step
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as Unix does")
 def test_a_full_disk_leaves_the_old_file_and_no_other(path):
     script = (
-        "import resource, sys; from u2net.system import atomic_write\n"
+        "import resource, sys; from u2net.system.files import atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "with atomic_write(sys.argv[1]) as file: file.write(bytes(10_000))"
     )
@@ -115,7 +107,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(path):
 @needs_signals
 def test_a_killed_process_leaves_the_old_file_whole(path):
     script = (
-        "import os, signal, sys; from u2net.system import atomic_write\n"
+        "import os, signal, sys; from u2net.system.files import atomic_write\n"
         "with atomic_write(sys.argv[1]) as file: file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     run = subprocess.run([sys.executable, "-c", script, path], check=False)
@@ -257,7 +249,7 @@ def test_what_killed_writers_left_is_swept_away_and_nothing_else(tmp_path):
 
 
 def test_what_another_process_writes_is_not_swept_away(tmp_path):
-    code = "from u2net.system import sweep; from pathlib import Path; import sys; sweep(Path(sys.argv[1]))"
+    code = "from u2net.system.files import sweep; from pathlib import Path; import sys; sweep(Path(sys.argv[1]))"
     with atomic_write(tmp_path / "a.bin") as file:
         file.write(b"new")
         subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
@@ -311,7 +303,7 @@ def test_the_first_link_on_the_way_is_found(tmp_path):
 
 @pytest.mark.parametrize("num", [0, 1, 2, 9])
 def test_threads_do_each_item_and_keep_their_order(monkeypatch, num):
-    monkeypatch.setattr(system, "num_processors", lambda: 3)
+    monkeypatch.setattr(process, "num_processors", lambda: 3)
     threads = set()
 
     def work(item: int) -> int:
@@ -324,14 +316,14 @@ def test_threads_do_each_item_and_keep_their_order(monkeypatch, num):
 
 
 def test_the_first_error_of_a_thread_is_raised(monkeypatch):
-    monkeypatch.setattr(system, "num_processors", lambda: 2)
+    monkeypatch.setattr(process, "num_processors", lambda: 2)
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda item: 1 / item, [3, 0, 2])
 
 
 HEAPS = """
 import numpy
-from u2net.system import kept_heaps
+from u2net.system.process import kept_heaps
 
 def resident():
     lines = open("/proc/self/status").read().splitlines()
@@ -357,7 +349,7 @@ def test_freed_memory_is_kept_until_the_end_and_then_given_back():
 
 AFTER_THE_END = """
 import threading, time
-from u2net.system import in_threads
+from u2net.system.process import in_threads
 
 def late():
     threading.main_thread().join()

@@ -125,8 +125,9 @@ FAULTS = (
     Fault("files that are too long are 400", "server/api.py",
           'Problem(413, f"a picture may have', 'Problem(400, f"a picture may have', "server/test_middleware.py"),
     # system, cli
-    Fault("half a file is left behind", "system.py", "temporary.unlink(missing_ok=True)", "pass"),
-    Fault("the last signal counts", "system.py", "self.received = self.received or number", "self.received = number"),
+    Fault("half a file is left behind", "system/files.py", "temporary.unlink(missing_ok=True)", "pass"),
+    Fault("the last signal counts", "system/process.py",
+          "self.received = self.received or number", "self.received = number"),
     Fault("a picture may replace itself", "cli/places.py",
           "if source != PIPE and os.path.isfile(target) and os.path.samefile(target, source):", "if False:",
           "cli/test_remove.py"),

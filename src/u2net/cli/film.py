@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from u2net.cutout.batch.tasks import Engine
     from u2net.cutout.config import CutoutConfig
     from u2net.cutout.cutter import Cutter
-    from u2net.system import Signals
+    from u2net.system.process import Signals
     from u2net.video.film import Facts
 
 
@@ -162,7 +162,7 @@ def _outcome(
     """What comes of a film. Raises OSError for one that cannot be read."""
     from u2net.cutout.batch.tasks import what_stands
     from u2net.errors import U2NetError, reason
-    from u2net.system import new_folder, sha256_of
+    from u2net.system.files import new_folder, sha256_of
     from u2net.video.cut import cut_out_film
 
     status = task.source.stat()

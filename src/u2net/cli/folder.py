@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from u2net.cutout.batch.tasks import Engine
     from u2net.cutout.config import CutoutConfig
     from u2net.images.limits import Limits
-    from u2net.system import Signals
+    from u2net.system.process import Signals
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def remove_folder(source: Path, target: Path, config: CutoutConfig, options: Fol
     from u2net.cutout.batch.tasks import do_tasks, look_up
     from u2net.cutout.batch.watch import Arrivals
     from u2net.errors import ConfigMismatch
-    from u2net.system import Signals, first_link, sweep
+    from u2net.system.files import first_link, sweep
+    from u2net.system.process import Signals
 
     if options.report and not options.report.parent.is_dir():
         raise Refusal(f"there is no folder {options.report.parent} for the report")
@@ -146,7 +147,7 @@ def remove_several(
 ) -> int:
     """Cut out pictures and films that were named, into a folder or each beside itself; gives the exit code."""
     from u2net.cutout.batch.plan import Outcome, plan_files
-    from u2net.system import Signals
+    from u2net.system.process import Signals
 
     named: dict[bool, list[Path]] = {False: [], True: []}
     for source in sources:
@@ -180,7 +181,7 @@ def remove_several(
 def model_digest(model: str) -> str:
     """The SHA-256 of a model's file, which is downloaded if need be."""
     from u2net.models.zoo import resolve
-    from u2net.system import sha256_of
+    from u2net.system.files import sha256_of
 
     return sha256_of(resolve(model, progress=is_terminal()))
 
@@ -204,7 +205,7 @@ def _engine(stack: ExitStack, config: CutoutConfig, options: FolderOptions, num_
     """Processes that share the processors, until the stack's end."""
     from u2net.cutout.batch.pool import Pool, num_workers
     from u2net.cutout.cutter import Cutter
-    from u2net.system import num_processors
+    from u2net.system.process import num_processors
 
     num = options.workers or num_workers(num_tasks)
     threads = config.threads or (None if "OMP_NUM_THREADS" in os.environ else max(1, num_processors() // num))
@@ -223,7 +224,7 @@ def remove_by_cluster(source: str, target: str | None, config: CutoutConfig, opt
     """Cut out the pictures of a folder or of Parquet files; gives the exit code. Raises Refusal, and what Ray does."""
     from u2net.cutout.batch.ray_cluster import begin, cut_out_by_ray, end, open_storage
     from u2net.cutout.cutter import Cutter
-    from u2net.system import num_processors
+    from u2net.system.process import num_processors
 
     if options.watch or options.report:
         raise Refusal("--watch and --report are for --engine pool")

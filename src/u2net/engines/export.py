@@ -18,7 +18,7 @@ from u2net.net.backend import torch_backend
 from u2net.net.checkpoint import describe
 from u2net.net.export import TOLERANCE, to_onnx
 from u2net.net.model import U2Net
-from u2net.system import folder_beside
+from u2net.system.files import folder_beside
 
 
 class Written(NamedTuple):

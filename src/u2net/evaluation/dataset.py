@@ -18,7 +18,7 @@ from u2net.errors import InvalidDataset
 from u2net.evaluation.layout import advise, name_before, split_by_role
 from u2net.images.formats import SUFFIXES
 from u2net.images.load import load_image, load_stored
-from u2net.system import leads_back, walk
+from u2net.system.files import leads_back, walk
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from u2net.evaluation.evaluate import Evaluation, Predict, classes_of
 from u2net.evaluation.metrics import MATTING, SALIENCY, ClassIoU, Measure
 from u2net.images.load import load_image
 from u2net.images.save import save_image
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 CURVE_KINDS = ("png", "pdf", "svg")
 """Kinds of files for curves, by suffix."""

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Protocol, runtime_checkable
 
 from u2net.errors import ImageTooLarge, InvalidImage, InvalidSetting
-from u2net.system import available_memory
+from u2net.system.process import available_memory
 
 _PART = 2**20  # bytes of an open file that are read at a time
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from u2net.system import in_threads
+from u2net.system.process import in_threads
 
 isal: ModuleType
 try:

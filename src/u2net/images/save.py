@@ -16,7 +16,7 @@ from u2net.images.exif import with_resolution
 from u2net.images.limits import Stream
 from u2net.images.png import to_png
 from u2net.images.tiff import to_tiff
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 # The longest side a format holds, and how it is written. JPEG's own limit is 65,535; libjpeg stops at 65,500.
 _WRITERS: dict[Format, tuple[str, int, dict[str, Any]]] = {

@@ -32,7 +32,7 @@ from u2net.errors import ImageTooLarge, InvalidImage, MissingExtra, NotEnoughRoo
 from u2net.images.color import stated_white, to_srgb
 from u2net.images.limits import Limits
 from u2net.images.png import isal
-from u2net.system import in_threads
+from u2net.system.process import in_threads
 
 if TYPE_CHECKING:
     from tifffile import TiffPage

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from u2net.system import atomic_write, sha256_of
+from u2net.system.files import atomic_write, sha256_of
 
 if TYPE_CHECKING:
     import openvino

@@ -17,7 +17,7 @@ from u2net.inference.runtimes import RUNTIMES, Options
 from u2net.inference.session import Session
 from u2net.models.card import Card
 from u2net.models.transform import Backend
-from u2net.system import sha256_of
+from u2net.system.files import sha256_of
 
 _KEPT = 4  # sessions that arrived in this process, for those that arrive again
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from u2net.errors import InvalidModel, reason
 from u2net.models.table import Model
 from u2net.models.zoo import WEIGHTS, cache_folder, integers_beside, known_checksum
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 
 def has_checksum(path: Path, checksum: str) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.config import check_fields, read_fields, read_json
-from u2net.system import in_threads
+from u2net.system.process import in_threads
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (B, 3, H, W) in, float32 (B, C, H, W) out: C is 1 for saliency, else the number of classes."""

@@ -30,7 +30,7 @@ from u2net.net.constant_channels import find_levels, subtract_levels
 from u2net.net.feeding import compare_masks, with_preprocessing
 from u2net.net.model import ConvBlock, U2Net
 from u2net.net.static import with_fixed_size
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 OPSET = 18
 """The first in which `Resize` takes the size of chosen axes, which spares four nodes per resize."""

@@ -20,7 +20,7 @@ from torch import nn
 from u2net.errors import DownloadError, MissingExtra, reason
 from u2net.models.card import Card
 from u2net.models.zoo import is_offline
-from u2net.system import atomic_write, new_folder
+from u2net.system.files import atomic_write, new_folder
 
 if TYPE_CHECKING:
     from u2net.net.model import U2Net

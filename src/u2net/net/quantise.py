@@ -29,7 +29,7 @@ from u2net.net.calibration import LEVELS, Map, Values, best_scale, observe
 from u2net.net.export import to_onnx
 from u2net.net.model import U2Net
 from u2net.net.static import run_tensors, with_fixed_size
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 TOLERANCE = 0.01
 """Largest mean difference of the probabilities from float32 that is accepted. U²-Net†, at half of it, loses .0006 of

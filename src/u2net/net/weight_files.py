@@ -39,7 +39,7 @@ from u2net.net.checkpoint import (
 )
 from u2net.net.model import VARIANTS, Stage, U2Net
 from u2net.net.onnx_import import load_onnx
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 TABLE_KEY = "u2net.table"
 """Metadata key of our safetensors files: the network's stages and number of classes, as JSON."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from u2net import __version__
 from u2net.page import page_files
-from u2net.system import folder_beside
+from u2net.system.files import folder_beside
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "

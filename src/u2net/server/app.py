@@ -33,7 +33,7 @@ from u2net.server.monitoring import CONTENT_TYPE
 from u2net.server.origins import share
 from u2net.server.problems import Problem, answer_problem
 from u2net.server.service import Service
-from u2net.system import trim_heaps
+from u2net.system.process import trim_heaps
 
 _EXPECTED = (U2NetError, MemoryError, HTTPException, RequestValidationError)
 _PROBE_S = 0.1  # between two measurements of how late the event loop is

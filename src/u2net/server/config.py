@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_origin
 from u2net.config import check_fields, field_types, option
 from u2net.inference.runtimes import Runtime
 from u2net.models import DEFAULT
-from u2net.system import num_processors
+from u2net.system.process import num_processors
 
 if TYPE_CHECKING:
     from u2net.images.limits import Limits

@@ -17,7 +17,7 @@ from u2net.server.middleware import SAFE_HEADERS
 from u2net.server.monitoring import LOGGER, Metrics
 from u2net.server.problems import Problem
 from u2net.server.room import too_many_parts
-from u2net.system import allow_open_files
+from u2net.system.process import allow_open_files
 
 ACCEPTED_AT_ONCE = 16
 """Connections that are taken from the system in one turn of the event loop: asyncio's `backlog`.

@@ -24,7 +24,7 @@ from u2net.server.config import ServerConfig
 from u2net.server.connections import ACCEPTED_AT_ONCE, bounded_protocol
 from u2net.server.monitoring import LOGGER, SHARED, configure_logs, name_metrics, renew_metrics
 from u2net.server.service import Service
-from u2net.system import bound_heaps
+from u2net.system.process import bound_heaps
 
 _ENDING_S = 2  # for the rest of answers that are being sent; requests are waited for before
 _YOUNG_S = 5.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from u2net.errors import NotEnoughRoom
-from u2net.system import available_memory
+from u2net.system.process import available_memory
 from u2net.training.config import TrainConfig
 from u2net.training.objective import Objective, find_precision, new_network
 from u2net.training.optimizer import set_training

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from u2net.evaluation.dataset import Example, Source
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 from u2net.training.examples import Progress, in_threads
 from u2net.training.loader import Data
 

@@ -26,7 +26,7 @@ from u2net.evaluation.report import save_examples, save_text
 from u2net.inference.session import Session
 from u2net.net.backend import torch_backend
 from u2net.net.weight_files import save_checkpoint
-from u2net.system import Signals, kept_heaps
+from u2net.system.process import Signals, kept_heaps
 from u2net.training.config import TrainConfig
 from u2net.training.examples import Progress
 from u2net.training.inventory import note_data

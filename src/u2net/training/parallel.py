@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from u2net.errors import U2NetError, reason
 from u2net.evaluation.dataset import Dataset, Example
 from u2net.evaluation.evaluate import Evaluation, Predict, measure
-from u2net.system import Signals
+from u2net.system.process import Signals
 
 T = TypeVar("T")
 

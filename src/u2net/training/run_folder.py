@@ -21,7 +21,7 @@ from u2net.models.transform import Transform
 from u2net.net.export import export_onnx
 from u2net.net.model import U2Net
 from u2net.net.weight_files import load_checkpoint, save_checkpoint
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 from u2net.training.config import TrainConfig
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from u2net.errors import InvalidModel
 from u2net.net.model import U2Net
-from u2net.system import folder_beside, parts, sha256_of, sync
+from u2net.system.files import folder_beside, parts, sha256_of, sync
 from u2net.training.config import TrainConfig
 from u2net.training.optimizer import Average, freeze, new_optimizer
 from u2net.training.parallel import World, find_layout

@@ -22,7 +22,8 @@ import u2net
 from u2net.errors import BadPictures, NotEnoughRoom, reason
 from u2net.evaluation.dataset import Source
 from u2net.models.transform import Transform
-from u2net.system import atomic_write, available_memory, sync
+from u2net.system.files import atomic_write, sync
+from u2net.system.process import available_memory
 from u2net.training.augment import find_subjects
 from u2net.training.config import TrainConfig
 from u2net.training.examples import UNUSABLE, Examples, Failures, Progress

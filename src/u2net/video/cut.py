@@ -20,7 +20,7 @@ from u2net.cutout.finish import Finish
 from u2net.cutout.outline import Outline
 from u2net.images.limits import Limits
 from u2net.inference.session import Session
-from u2net.system import num_processors
+from u2net.system.process import num_processors
 from u2net.video.film import Facts, Frame, open_film
 from u2net.video.sound import Sound
 from u2net.video.steady import Seen, looked_at, small_grey, steadied

@@ -16,7 +16,7 @@ from PIL import Image
 
 from u2net.errors import ImageTooLarge, InvalidFilm
 from u2net.images.save import encode
-from u2net.system import atomic_write, folder_beside
+from u2net.system.files import atomic_write, folder_beside
 from u2net.video.container import load_av
 from u2net.video.film import Facts
 from u2net.video.sound import Sound

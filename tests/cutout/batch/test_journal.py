@@ -167,7 +167,7 @@ def test_two_runs_do_not_write_to_one_folder(places):
 
 
 def test_two_runs_do_not_write_to_one_folder_where_there_is_no_fcntl_either(places, monkeypatch):
-    monkeypatch.setattr("u2net.system.fcntl", None)
+    monkeypatch.setattr("u2net.system.files.fcntl", None)
     output, folder = places
     for _ in range(2):  # what ended can be gone on with
         with Journal(output, folder, ASKED), pytest.raises(FolderInUse, match="another run"):

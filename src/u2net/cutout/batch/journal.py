@@ -13,7 +13,7 @@ from typing import Any, Self, get_args
 from u2net.cutout.batch.plan import Outcome
 from u2net.cutout.cutter import Status
 from u2net.errors import ConfigMismatch, FolderInUse, U2NetError
-from u2net.system import can_lock, lock, new_folder, sync
+from u2net.system.files import can_lock, lock, new_folder, sync
 
 NAME = "u2net-journal.jsonl"
 """The journal's file in an output folder."""

@@ -14,7 +14,7 @@ from tempfile import NamedTemporaryFile
 from u2net.cutout.cutter import Status
 from u2net.errors import reason
 from u2net.images.formats import HEAD, SUFFIXES, kind_of
-from u2net.system import leads_back, walk
+from u2net.system.files import leads_back, walk
 
 
 @dataclass(frozen=True, slots=True)

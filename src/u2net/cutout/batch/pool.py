@@ -19,7 +19,7 @@ from u2net.cutout.batch.plan import Outcome, Task
 from u2net.cutout.batch.tasks import make
 from u2net.cutout.cutter import Cutter
 from u2net.errors import WorkersDied
-from u2net.system import available_memory, bound_heaps, num_processors
+from u2net.system.process import available_memory, bound_heaps, num_processors
 
 _TICK_S = 0.2  # between two questions whether there is more to do
 _MEMORY = 2**30  # bytes of a process: runtime and network take a third of it, a picture of 50 megapixels the rest

@@ -24,7 +24,7 @@ from u2net.images.formats import SUFFIXES
 from u2net.images.limits import LIMITS, Limits, check_num_bytes, read_at_most, read_encoded
 from u2net.images.save import save_bytes
 from u2net.inference.choose import has_gpu
-from u2net.system import bound_heaps, num_processors
+from u2net.system.process import bound_heaps, num_processors
 
 try:
     import ray

@@ -18,7 +18,7 @@ from u2net.cutout.batch.plan import Outcome
 from u2net.cutout.config import CutoutConfig
 from u2net.errors import InvalidImage
 from u2net.images.load import load_image
-from u2net.system import atomic_write
+from u2net.system.files import atomic_write
 
 _MOST = 240  # pictures on a page, and failures; the others are only counted
 _SIDE = 360  # pixels of a thumbnail's longer side, on screens of two pixels each

@@ -15,7 +15,7 @@ from u2net.cutout.cutter import Cutter
 from u2net.errors import InvalidImage, reason
 from u2net.images.limits import read_encoded
 from u2net.images.save import save_bytes
-from u2net.system import first_link, new_folder, sha256_of
+from u2net.system.files import first_link, new_folder, sha256_of
 
 Engine = Callable[[Iterable[Task | None]], Iterator[Outcome]]
 """Does tasks, in any order, and gives their outcomes. A task None means that there is nothing to do for the moment."""

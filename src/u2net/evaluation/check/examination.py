@@ -15,7 +15,7 @@ from u2net.evaluation.check.example import check_example, load_labels
 from u2net.evaluation.check.findings import KINDS, Examined, Finding, Report
 from u2net.evaluation.check.lookalikes import find_lookalikes
 from u2net.evaluation.dataset import Dataset, Example, Source, named_uniquely
-from u2net.system import num_processors
+from u2net.system.process import num_processors
 
 _ADDED = re.compile(
     r"(?i)[-_. ](masks?|gt|ground_?truth|labels?|matte|alpha|seg|segmentation|image|img|picture|photo|rgb)$"

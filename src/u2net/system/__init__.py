@@ -1,0 +1,1 @@
+"""What the operating system keeps: files and folders, and the process itself."""
