@@ -1,6 +1,7 @@
 """Films: how near outlines are to the truth and how steady, and frames a second beside rembg's.
 
-    python benchmarks/video.py CLIPS [--model NAME …] [--speed] [--rounds N] [--quick] [--json FILE] [--peer PYTHON]
+    python benchmarks/video.py CLIPS [--model NAME …] [--speed [--backgroundremover]] [--rounds N] [--quick]
+        [--json FILE] [--peer PYTHON]
 
 CLIPS holds NAME.mp4 and NAME.masks/NNNNN.png, one mask a frame. Each film is cut out frame by frame, and steadied. IoU
 and boundary IoU are means over the frames of a clip, and then over clips. "flicker" is the warping error of Lai et al.,
@@ -11,6 +12,8 @@ of the alpha in time beside those of the true masks. For both less is better, an
 
 With --speed the first clip, at 854 × 480 and at 1920 × 1080, goes through `u2net remove` to a transparent WebM and
 through `rembg b`, which gets raw frames from a pipe and writes PNG files; both take turns, with the weights of u2netp.
+--backgroundremover has a third side: that package's transparent WebM. It gets an environment of its own, of 5 GB, and
+needs the programs ffmpeg and ffprobe.
 """
 
 import os
@@ -18,8 +21,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
@@ -29,7 +33,8 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from bench import named, new_parser, publish, ratio_row, ratio_table, table, versions
+import torch
+from bench import in_turns, named, new_parser, publish, ratio_row, ratio_table, table, versions
 from numpy.typing import NDArray
 from PIL import Image
 from sides import install_peer
@@ -38,14 +43,18 @@ from u2net import Session, new_session
 from u2net.cutout.config import CutoutConfig
 from u2net.evaluation.metrics import BoundaryIoU, Pair
 from u2net.models.zoo import resolve
+from u2net.net.checkpoint import to_authors_key
+from u2net.net.weight_files import load_checkpoint
 from u2net.video import cut_out_frames, open_film
 from u2net.video.container import load_av
 from u2net.video.cut import STEADY
 
 VERSION = "2.0.86"
+BACKGROUNDREMOVER = "0.4.5"
 WAYS = {"frame by frame": 0.0, "steadied": STEADY}
 SIDE = 480  # longer side at which flow is found
 Floats = NDArray[np.float32]
+Timed = Callable[[], tuple[float, float]]
 
 
 def main() -> None:
@@ -54,6 +63,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path, metavar="CLIPS")
     parser.add_argument("--model", action="append", metavar="NAME", help="[default: u2netp_tuned and u2net]")
     parser.add_argument("--speed", action="store_true", help="measure the speed too")
+    parser.add_argument("--backgroundremover", action="store_true", help="measure its speed too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has rembg  [default: one in .peers]")
     arguments = parser.parse_args()
@@ -63,8 +73,10 @@ def main() -> None:
     most = 12 if arguments.quick else None
     speed = []
     if arguments.speed:
-        peer = arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")
-        speed = speeds(paths[0], peer, 2 if arguments.quick else arguments.rounds)
+        peers = {"rembg b": arguments.peer or install_peer("rembg", VERSION, "[cpu,cli]")}
+        if arguments.backgroundremover:
+            peers["backgroundremover"] = install_peer("backgroundremover", BACKGROUNDREMOVER)
+        speed = speeds(paths[0], peers, 2 if arguments.quick else arguments.rounds)
     rows = []
     for model in models:
         with new_session(model) as session:
@@ -76,8 +88,8 @@ def main() -> None:
             )
     text = to_markdown(rows)
     if speed:
-        shares = ", ".join(f"{row['share_of_processors']:.0%}" for row in speed)
-        text += "\n" + ratio_table(speed, "u2net", "rembg b") + f"\nu2net used {shares} of the processors.\n"
+        shares = ", ".join(sorted({f"{row['share_of_processors']:.0%}" for row in speed}))
+        text += "\n" + ratio_table(speed, "u2net", "the peer") + f"\nu2net used {shares} of the processors.\n"
     packages = versions("u2net", "openvino", "onnxruntime", "av", "opencv-python-headless")
     publish(arguments, {"rows": rows, "speed": speed}, text, f"{len(paths)} clips; {named(packages)}")
 
@@ -146,24 +158,44 @@ def flicker(maps: list[Floats], flows: list[Any]) -> float:
 # ---- Speed -----------------------------------------------------------------------------------------------------
 
 
-def speeds(clip: Path, peer: str, num_rounds: int) -> list[dict[str, Any]]:
-    """Frames a second of both sides at two sizes, and the share of the processors that ours used."""
+def speeds(clip: Path, peers: dict[str, str], num_rounds: int) -> list[dict[str, Any]]:
+    """Frames a second of all sides at two sizes, and the share of the processors that ours used."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(resolve("u2netp"), folder / "u2netp.onnx")
-        known = os.environ | {"U2NET_HOME": name, "MODEL_CHECKSUM_DISABLED": "1"}
+        network = load_checkpoint(folder / "u2netp.onnx").network
+        state = {to_authors_key(key): value for key, value in network.state_dict().items()}
+        torch.save(state, folder / "u2netp.pth")
         for size in ((854, 480), (1920, 1080)):
             film, raw, num = prepare(clip, size, folder)
             remove = [sys.executable, "-m", "u2net", "remove", film, "-o", folder / "out.webm", "--overwrite"]
-            frames = [Path(peer).with_name("rembg"), "b", "-m", "u2netp", *map(str, size), "-o", folder / "r%04d.png"]
-            rounds = [(timed([*remove, "-m", "u2netp"]), timed(frames, raw, known)) for _ in range(num_rounds + 1)]
-            ours, theirs = zip(*rounds[1:], strict=True)  # the first warms up
-            rates = [[num / seconds for seconds, _ in side] for side in (ours, theirs)]
+            sides: dict[str, Timed] = {"u2net": partial(timed, [*remove, "-m", "u2netp"])}
+            for peer, python in peers.items():
+                sides[peer] = THEIRS[peer](Path(python).parent, folder, film, raw, size)
+            ours, *others = zip(*in_turns(list(sides.values()), num_rounds), strict=True)
             share = np.median([cpu / seconds for seconds, cpu in ours]) / (os.cpu_count() or 1)
-            row = ratio_row(f"{size[0]} × {size[1]}", "frames/s", *rates, rate=True, digits=2)
-            rows.append(row | {"share_of_processors": round(float(share), 2)})
+            for peer, theirs in zip(peers, others, strict=True):
+                rates = [[num / seconds for seconds, _ in side] for side in (ours, theirs)]
+                row = ratio_row(f"{size[0]} × {size[1]}, {peer}", "frames/s", *rates, rate=True, digits=2)
+                rows.append(row | {"share_of_processors": round(float(share), 2)})
     return rows
+
+
+def rembg(programs: Path, folder: Path, _film: Path, raw: Path, size: tuple[int, int]) -> Timed:
+    """Raw frames from a pipe to PNG files."""
+    command = [programs / "rembg", "b", "-m", "u2netp", *map(str, size), "-o", folder / "r%04d.png"]
+    known = os.environ | {"U2NET_HOME": str(folder), "MODEL_CHECKSUM_DISABLED": "1"}
+    return partial(timed, command, raw, known)
+
+
+def backgroundremover(programs: Path, folder: Path, film: Path, _raw: Path, _size: tuple[int, int]) -> Timed:
+    """A film to a transparent WebM."""
+    command = [programs / "backgroundremover", "-i", film, "-tv", "-m", "u2netp", "-o", folder / "theirs.webm"]
+    return partial(timed, command, env=os.environ | {"U2NETP_PATH": str(folder / "u2netp.pth")})
+
+
+THEIRS = {"rembg b": rembg, "backgroundremover": backgroundremover}
 
 
 def timed(command: list[Any], piped: Path | None = None, env: dict[str, str] | None = None) -> tuple[float, float]:

@@ -1,0 +1,256 @@
+"""Distillation where it is cheap: the deep stages alone learn a teacher's maps, from features that are computed once.
+
+    python experiments/deep_stages.py maps PHOTOS MAPS [--teacher u2net]
+    python experiments/deep_stages.py features PHOTOS MAPS FEATURES [--mirrored] [--names FILE]
+    python experiments/deep_stages.py train OUT.safetensors FEATURES … --kept-back FEATURES [--init MODEL] [--lr X] …
+
+`maps` writes what the teacher says of each photograph, in integers and not stretched. `features` keeps what the third
+encoder stage of u2netp gives for them, 0.8 MB each, and the maps at its size, 80 × 80; NAMES lists photographs, one a
+line. `train` trains what lies between there and the third decoder stage, and prints, every so many steps, how far the
+averaged weights are from the teacher on features that were kept back: cross-entropy above that of the maps themselves,
+mean absolute error, soft IoU, and IoU at a half. Its weights are the whole network's, with those parts in it.
+"""
+
+import argparse
+import copy
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from u2net import new_session
+from u2net.images.load import load_image
+from u2net.models.transform import Transform
+from u2net.models.zoo import resolve
+from u2net.net import U2NETP, U2Net, load_checkpoint, save_checkpoint
+from u2net.system.process import kept_heaps
+from u2net.training import MODERN
+from u2net.training.norms import leave_out_norms, lower_levels
+from u2net.training.objective import new_network
+
+SIDE, CHANNELS = 80, 64
+SIDE_WEIGHTS = (1, 0.5, 0.25, 0.125)  # of side outputs 3 to 6
+WARMUP_STEPS = 30
+LARGEST_NORM = 1.0
+FROM = 3  # the first encoder stage that learns
+
+
+def write_maps(arguments: argparse.Namespace) -> None:
+    """`maps`: grey PNG files of the photographs' names and sizes; those that exist stay."""
+    arguments.maps.mkdir(parents=True, exist_ok=True)
+    teacher = new_session(arguments.teacher, runtime="openvino", precision="int8")
+    for photo in sorted(arguments.photos.iterdir()):
+        path = arguments.maps / f"{photo.stem}.png"
+        if not path.exists():
+            prediction = teacher.predict(load_image(photo))
+            levels = np.rint(prediction.output[0] * 255).clip(0, 255).astype(np.uint8)
+            part = path.with_suffix(".part")
+            Image.fromarray(levels).resize(prediction.size, Image.Resampling.BILINEAR).save(part, "PNG")
+            part.rename(path)
+
+
+@torch.inference_mode()
+def write_features(arguments: argparse.Namespace) -> None:
+    """`features`: features.npy, float16 (N, 64, 80, 80), and maps.npy, uint8 (N, 80, 80)."""
+    stems = arguments.names.read_text().split() if arguments.names else [p.stem for p in arguments.maps.glob("*.png")]
+    photos = {path.stem: path for path in arguments.photos.iterdir()}
+    network, transform = student("u2netp")
+    shallow = network.encoder[:FROM].eval()
+    arguments.features.mkdir(parents=True)
+    features = new_array(arguments.features / "features.npy", np.float16, (len(stems), CHANNELS, SIDE, SIDE))
+    maps = new_array(arguments.features / "maps.npy", np.uint8, (len(stems), SIDE, SIDE))
+    for index, stem in enumerate(sorted(stems)):
+        photo, levels = Image.open(photos[stem]).convert("RGB"), Image.open(arguments.maps / f"{stem}.png").convert("L")
+        if arguments.mirrored:
+            photo, levels = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (photo, levels))
+        x = torch.from_numpy(transform.preprocess(photo))[None]
+        for stage in shallow:
+            x = stage(x if stage is shallow[0] else functional.max_pool2d(x, 2))
+        features[index] = x[0].numpy()
+        maps[index] = np.asarray(levels.resize((320, 320), Image.Resampling.BILINEAR).resize((SIDE, SIDE), 4))
+
+
+def new_array(path: Path, kind: type, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """An array in a file."""
+    return np.lib.format.open_memmap(path, "w+", kind, shape)
+
+
+class Deep(nn.Module):
+    """What learns: features (B, 64, 80, 80) in, logits of side outputs 3 to 6 out, in their size."""
+
+    def __init__(self, network: U2Net) -> None:
+        super().__init__()
+        self.encoder, self.decoder = network.encoder[FROM:], network.decoder[FROM - 1 :]
+        self.sides = network.sides[FROM - 1 :]
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """The logits, (B, 1, 80, 80) each."""
+        skips = [features]
+        for stage in self.encoder:
+            skips.append(stage(functional.max_pool2d(skips[-1], 2)))
+        maps = [skips[-1]]
+        for stage, skip in zip(reversed(self.decoder), reversed(skips[:-1]), strict=True):
+            maps.insert(0, stage(torch.cat((resized(maps[0], skip), skip), dim=1)))
+        return [resized(side(x), features) for side, x in zip(self.sides, maps, strict=True)]
+
+
+def resized(x: Tensor, target: Tensor) -> Tensor:
+    """In the target's height and width."""
+    return functional.interpolate(x, size=target.shape[-2:], mode="bilinear", align_corners=False)
+
+
+@dataclass
+class Views:
+    """Features and maps of several folders, as one list."""
+
+    folders: list[Path]
+
+    def __post_init__(self) -> None:
+        self.features = [np.load(folder / "features.npy", mmap_mode="r") for folder in self.folders]
+        self.maps = [np.load(folder / "maps.npy", mmap_mode="r") for folder in self.folders]
+        self.ends = list(accumulate(len(maps) for maps in self.maps))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def batch(self, indices: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Features (B, 64, 80, 80) and maps (B, 1, 80, 80), 0 to 1."""
+        parts = np.searchsorted(self.ends, indices, side="right")
+        places = [(part, index - self.ends[part]) for part, index in zip(parts, indices, strict=True)]
+        features = np.stack([self.features[part][place] for part, place in places])
+        maps = np.stack([self.maps[part][place] for part, place in places])
+        return torch.from_numpy(features).float(), torch.from_numpy(maps).float()[:, None] / 255
+
+
+def student(init: str) -> tuple[U2Net, Transform]:
+    """The network with these weights, ready for training, and its Transform."""
+    network, transform = new_network(
+        replace(MODERN, init=init, model="u2netp", feeding="antialiased", freeze_norm=True)
+    )
+    lower_levels(network)
+    leave_out_norms(network)
+    return network, transform
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """`train`."""
+    torch.manual_seed(arguments.seed)
+    network, transform = student(arguments.init)
+    deep = Deep(network)
+    average = copy.deepcopy(deep)
+    views, kept = Views(arguments.features), Views([arguments.kept_back])
+    optimizer = torch.optim.AdamW(deep.parameters(), lr=arguments.lr, weight_decay=0)
+    draw, order = np.random.default_rng(arguments.seed), np.empty(0, np.intp)
+    began, total = monotonic(), 0.0
+    report(0, average, kept)
+    for step in range(1, arguments.steps + 1):
+        if len(order) < arguments.batch:
+            order = draw.permutation(len(views))
+        features, maps = views.batch(np.sort(order[: arguments.batch]))
+        order = order[arguments.batch :]
+        falling = (1 + np.cos(np.pi * step / arguments.steps)) / 2 if arguments.cosine else 1
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.lr * min(1, step / WARMUP_STEPS) * falling
+        loss = loss_of(deep(features), maps, arguments.iou)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(deep.parameters(), LARGEST_NORM)
+        optimizer.step()
+        total += float(loss.detach())
+        decay = min(arguments.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, new in zip(average.parameters(), deep.parameters(), strict=True):
+                mean.lerp_(new, 1 - decay)
+        if step % arguments.every == 0 or step == arguments.steps:
+            seconds = (monotonic() - began) / step / arguments.batch
+            report(step, average, kept, f"loss {total / arguments.every:.4f}, {seconds:.3f} s a view")
+            total = 0.0
+            with torch.no_grad():
+                save(network, deep, average, arguments, transform)
+
+
+def save(network: U2Net, deep: Deep, average: Deep, arguments: argparse.Namespace, transform: Transform) -> None:
+    """Write the whole network with the averaged weights in it."""
+    current = copy.deepcopy(deep.state_dict())
+    deep.load_state_dict(average.state_dict())
+    card = replace(load_checkpoint(resolve("u2netp"), U2NETP).card, transform=replace(transform, upsample="bicubic"))
+    save_checkpoint(network, arguments.out, card)
+    deep.load_state_dict(current)
+
+
+def loss_of(logits: list[Tensor], maps: Tensor, iou: float) -> Tensor:
+    """Cross-entropy, and `iou` times what is missing of the soft IoU, over all side outputs."""
+    terms = []
+    for weight, side in zip(SIDE_WEIGHTS, logits, strict=True):
+        missing = 1 - soft_iou(side.sigmoid(), maps).mean() if iou else 0
+        terms.append(weight * (functional.binary_cross_entropy_with_logits(side, maps) + iou * missing))
+    return sum(terms[1:], terms[0])
+
+
+def soft_iou(first: Tensor, second: Tensor) -> Tensor:
+    """(B,)."""
+    both = (first * second).sum((1, 2, 3))
+    return (both + 1) / ((first + second).sum((1, 2, 3)) - both + 1)
+
+
+@torch.inference_mode()
+def report(step: int, deep: Deep, kept: Views, more: str = "") -> None:
+    """Print how far a network is from the teacher, on every second view that was kept back."""
+    found = []
+    for indices in np.array_split(np.arange(0, len(kept), 2), max(1, len(kept) // 32)):
+        features, maps = kept.batch(indices)
+        guess = deep(features)[0].sigmoid()
+        own, theirs = guess > 0.5, maps > 0.5
+        union = (own | theirs).sum((1, 2, 3)).clamp(min=1)
+        measures = (
+            (functional.binary_cross_entropy(x, maps, reduction="none").mean((1, 2, 3)) for x in (guess, maps)),
+            ((guess - maps).abs().mean((1, 2, 3)), soft_iou(guess, maps), (own & theirs).sum((1, 2, 3)) / union),
+        )
+        entropies = list(measures[0])
+        found.append(torch.stack([entropies[0] - entropies[1], *measures[1]], dim=1))
+    print(step, *(f"{mean:.4f}" for mean in torch.cat(found).mean(0)), more, flush=True)
+
+
+def main() -> None:
+    """Write maps or features, or train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True)
+    verb = verbs.add_parser("maps")
+    verb.set_defaults(do=write_maps)
+    verb.add_argument("photos", type=Path)
+    verb.add_argument("maps", type=Path)
+    verb.add_argument("--teacher", default="u2net")
+    verb = verbs.add_parser("features")
+    verb.set_defaults(do=write_features)
+    for name in ("photos", "maps", "features"):
+        verb.add_argument(name, type=Path)
+    verb.add_argument("--mirrored", action="store_true")
+    verb.add_argument("--names", type=Path, help="a file of names without suffix; all that have a map by default")
+    verb = verbs.add_parser("train")
+    verb.set_defaults(do=train)
+    verb.add_argument("out", type=Path)
+    verb.add_argument("features", type=Path, nargs="+")
+    verb.add_argument("--kept-back", type=Path, required=True)
+    verb.add_argument("--init", default="u2netp")
+    verb.add_argument("--lr", type=float, default=1e-4)
+    verb.add_argument("--batch", type=int, default=16)
+    verb.add_argument("--steps", type=int, default=640)
+    verb.add_argument("--cosine", action="store_true", help="let the rate fall to nothing along a cosine")
+    verb.add_argument("--iou", type=float, default=0.0)
+    verb.add_argument("--ema", type=float, default=0.99)
+    verb.add_argument("--every", type=int, default=50)
+    verb.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with kept_heaps():
+        arguments.do(arguments)
+
+
+if __name__ == "__main__":
+    main()
