@@ -31,7 +31,7 @@ docs: .venv-docs/.installed
 	.venv-docs/bin/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
 
 # The package as users get it, without torch and web server, within its limits of number and size: what cuts out.
-LIGHT := tests/cli tests/inference tests/models tests/cutout/test_remove.py tests/test_distribution.py tests/test_privacy.py
+LIGHT := tests/cli tests/cutout tests/inference tests/models tests/test_distribution.py tests/test_privacy.py
 light:
 	$(PYTHON) -m venv --clear .venv-light
 	.venv-light/bin/pip install -q . pytest pytest-xdist hypothesis

@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -54,7 +54,6 @@ BACKGROUNDREMOVER = "0.4.5"
 WAYS = {"frame by frame": 0.0, "steadied": STEADY}
 SIDE = 480  # longer side at which flow is found
 Floats = NDArray[np.float32]
-Timed = Callable[[], tuple[float, float]]
 
 
 def main() -> None:
@@ -159,43 +158,33 @@ def flicker(maps: list[Floats], flows: list[Any]) -> float:
 
 
 def speeds(clip: Path, peers: dict[str, str], num_rounds: int) -> list[dict[str, Any]]:
-    """Frames a second of all sides at two sizes, and the share of the processors that ours used."""
+    """Frames a second beside each peer, by name and interpreter, at two sizes; the share of the processors is ours."""
     rows = []
+    programs = {peer: Path(python).with_name(peer.split()[0]) for peer, python in peers.items()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(resolve("u2netp"), folder / "u2netp.onnx")
         network = load_checkpoint(folder / "u2netp.onnx").network
-        state = {to_authors_key(key): value for key, value in network.state_dict().items()}
-        torch.save(state, folder / "u2netp.pth")
+        torch.save({to_authors_key(key): value for key, value in network.state_dict().items()}, folder / "u2netp.pth")
+        known = {"U2NET_HOME": name, "MODEL_CHECKSUM_DISABLED": "1", "U2NETP_PATH": str(folder / "u2netp.pth")}
         for size in ((854, 480), (1920, 1080)):
             film, raw, num = prepare(clip, size, folder)
             remove = [sys.executable, "-m", "u2net", "remove", film, "-o", folder / "out.webm", "--overwrite"]
-            sides: dict[str, Timed] = {"u2net": partial(timed, [*remove, "-m", "u2netp"])}
-            for peer, python in peers.items():
-                sides[peer] = THEIRS[peer](Path(python).parent, folder, film, raw, size)
-            ours, *others = zip(*in_turns(list(sides.values()), num_rounds), strict=True)
+            asked = {
+                "rembg b": (["b", *map(str, size), "-o", folder / "r%04d.png"], raw),
+                "backgroundremover": (["-i", film, "-tv", "-o", folder / "theirs.webm"], None),
+            }
+            sides = [partial(timed, [*remove, "-m", "u2netp"])]
+            for peer, program in programs.items():
+                options, piped = asked[peer]
+                sides.append(partial(timed, [program, *options, "-m", "u2netp"], piped, os.environ | known))
+            ours, *others = zip(*in_turns(sides, num_rounds), strict=True)
             share = np.median([cpu / seconds for seconds, cpu in ours]) / (os.cpu_count() or 1)
             for peer, theirs in zip(peers, others, strict=True):
                 rates = [[num / seconds for seconds, _ in side] for side in (ours, theirs)]
                 row = ratio_row(f"{size[0]} × {size[1]}, {peer}", "frames/s", *rates, rate=True, digits=2)
                 rows.append(row | {"share_of_processors": round(float(share), 2)})
     return rows
-
-
-def rembg(programs: Path, folder: Path, _film: Path, raw: Path, size: tuple[int, int]) -> Timed:
-    """Raw frames from a pipe to PNG files."""
-    command = [programs / "rembg", "b", "-m", "u2netp", *map(str, size), "-o", folder / "r%04d.png"]
-    known = os.environ | {"U2NET_HOME": str(folder), "MODEL_CHECKSUM_DISABLED": "1"}
-    return partial(timed, command, raw, known)
-
-
-def backgroundremover(programs: Path, folder: Path, film: Path, _raw: Path, _size: tuple[int, int]) -> Timed:
-    """A film to a transparent WebM."""
-    command = [programs / "backgroundremover", "-i", film, "-tv", "-m", "u2netp", "-o", folder / "theirs.webm"]
-    return partial(timed, command, env=os.environ | {"U2NETP_PATH": str(folder / "u2netp.pth")})
-
-
-THEIRS = {"rembg b": rembg, "backgroundremover": backgroundremover}
 
 
 def timed(command: list[Any], piped: Path | None = None, env: dict[str, str] | None = None) -> tuple[float, float]:

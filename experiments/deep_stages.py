@@ -12,11 +12,9 @@ mean absolute error, soft IoU, and IoU at a half. Its weights are the whole netw
 """
 
 import argparse
-import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import torch
@@ -30,16 +28,22 @@ from u2net.images.load import load_image
 from u2net.models.transform import Transform
 from u2net.models.zoo import resolve
 from u2net.net import U2NETP, U2Net, load_checkpoint, save_checkpoint
+from u2net.system.files import atomic_write
 from u2net.system.process import kept_heaps
-from u2net.training import MODERN
+from u2net.training import MODERN, TrainConfig
+from u2net.training.loss import Loss
 from u2net.training.norms import leave_out_norms, lower_levels
 from u2net.training.objective import new_network
+from u2net.training.optimizer import Average, freeze, learning_rate, new_optimizer
 
 SIDE, CHANNELS = 80, 64
-SIDE_WEIGHTS = (1, 0.5, 0.25, 0.125)  # of side outputs 3 to 6
-WARMUP_STEPS = 30
-LARGEST_NORM = 1.0
 FROM = 3  # the first encoder stage that learns
+CONFIG = replace(
+    MODERN, model="u2netp", feeding="antialiased", freeze_norm=True, edge=0.0, weight_decay=0.0, warmup_steps=30,
+    clip_norm=1.0, side_weights=(0.0, 0.0, 0.0, 1.0, 0.5, 0.25, 0.125),
+    freeze=("encoder.0", "encoder.1", "encoder.2", "decoder.0", "decoder.1", "sides.0", "sides.1", "fuse"),
+)  # fmt: skip
+MEASURE = TrainConfig(bce=0.0, iou=1.0, side_weights=(1.0,) + (0.0,) * 6)
 
 
 def write_maps(arguments: argparse.Namespace) -> None:
@@ -51,9 +55,8 @@ def write_maps(arguments: argparse.Namespace) -> None:
         if not path.exists():
             prediction = teacher.predict(load_image(photo))
             levels = np.rint(prediction.output[0] * 255).clip(0, 255).astype(np.uint8)
-            part = path.with_suffix(".part")
-            Image.fromarray(levels).resize(prediction.size, Image.Resampling.BILINEAR).save(part, "PNG")
-            part.rename(path)
+            with atomic_write(path) as file:
+                Image.fromarray(levels).resize(prediction.size, Image.Resampling.BILINEAR).save(file, "PNG")
 
 
 @torch.inference_mode()
@@ -61,7 +64,7 @@ def write_features(arguments: argparse.Namespace) -> None:
     """`features`: features.npy, float16 (N, 64, 80, 80), and maps.npy, uint8 (N, 80, 80)."""
     stems = arguments.names.read_text().split() if arguments.names else [p.stem for p in arguments.maps.glob("*.png")]
     photos = {path.stem: path for path in arguments.photos.iterdir()}
-    network, transform = student("u2netp")
+    network, transform = student(replace(CONFIG, init="u2netp"))
     shallow = network.encoder[:FROM].eval()
     arguments.features.mkdir(parents=True)
     features = new_array(arguments.features / "features.npy", np.float16, (len(stems), CHANNELS, SIDE, SIDE))
@@ -72,9 +75,11 @@ def write_features(arguments: argparse.Namespace) -> None:
             photo, levels = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (photo, levels))
         x = torch.from_numpy(transform.preprocess(photo))[None]
         for stage in shallow:
-            x = stage(x if stage is shallow[0] else functional.max_pool2d(x, 2))
+            x = stage(x) if stage is shallow[0] else stage(functional.max_pool2d(x, 2))
         features[index] = x[0].numpy()
-        maps[index] = np.asarray(levels.resize((320, 320), Image.Resampling.BILINEAR).resize((SIDE, SIDE), 4))
+        maps[index] = np.asarray(
+            levels.resize((320, 320), Image.Resampling.BILINEAR).resize((SIDE, SIDE), Image.Resampling.BOX)
+        )
 
 
 def new_array(path: Path, kind: type, shape: tuple[int, ...]) -> NDArray[np.generic]:
@@ -121,101 +126,72 @@ class Views:
         return self.ends[-1]
 
     def batch(self, indices: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Features (B, 64, 80, 80) and maps (B, 1, 80, 80), 0 to 1."""
+        """Features (B, 64, 80, 80) and maps (B, 1, 80, 80), 0 to 255."""
         parts = np.searchsorted(self.ends, indices, side="right")
         places = [(part, index - self.ends[part]) for part, index in zip(parts, indices, strict=True)]
         features = np.stack([self.features[part][place] for part, place in places])
         maps = np.stack([self.maps[part][place] for part, place in places])
-        return torch.from_numpy(features).float(), torch.from_numpy(maps).float()[:, None] / 255
+        return torch.from_numpy(features).float(), torch.from_numpy(maps).float()[:, None]
 
 
-def student(init: str) -> tuple[U2Net, Transform]:
-    """The network with these weights, ready for training, and its Transform."""
-    network, transform = new_network(
-        replace(MODERN, init=init, model="u2netp", feeding="antialiased", freeze_norm=True)
-    )
+def student(config: TrainConfig) -> tuple[U2Net, Transform]:
+    """The network with the weights of `init`, ready for training, and its Transform."""
+    network, transform = new_network(config)
     lower_levels(network)
     leave_out_norms(network)
+    freeze(network, config.freeze)
     return network, transform
 
 
 def train(arguments: argparse.Namespace) -> None:
     """`train`."""
-    torch.manual_seed(arguments.seed)
-    network, transform = student(arguments.init)
-    deep = Deep(network)
-    average = copy.deepcopy(deep)
+    config = replace(
+        CONFIG, init=arguments.init, lr=arguments.lr, schedule="cosine" if arguments.cosine else "constant",
+        iou=arguments.iou, ema=arguments.ema, seed=arguments.seed,
+    )  # fmt: skip
+    network, transform = student(config)
+    card = replace(load_checkpoint(resolve("u2netp"), U2NETP).card, transform=replace(transform, upsample="bicubic"))
+    deep, loss_of, optimizer = Deep(network), Loss(config), new_optimizer(network, config)
+    average = Average(network, config.ema)
     views, kept = Views(arguments.features), Views([arguments.kept_back])
-    optimizer = torch.optim.AdamW(deep.parameters(), lr=arguments.lr, weight_decay=0)
-    draw, order = np.random.default_rng(arguments.seed), np.empty(0, np.intp)
-    began, total = monotonic(), 0.0
-    report(0, average, kept)
-    for step in range(1, arguments.steps + 1):
+    draw, order = np.random.default_rng(config.seed), np.empty(0, np.intp)
+    report(0, average.network, kept)
+    for step in range(arguments.steps):
         if len(order) < arguments.batch:
             order = draw.permutation(len(views))
         features, maps = views.batch(np.sort(order[: arguments.batch]))
         order = order[arguments.batch :]
-        falling = (1 + np.cos(np.pi * step / arguments.steps)) / 2 if arguments.cosine else 1
         for group in optimizer.param_groups:
-            group["lr"] = arguments.lr * min(1, step / WARMUP_STEPS) * falling
-        loss = loss_of(deep(features), maps, arguments.iou)
+            group["lr"] = learning_rate(config, step, arguments.steps)
+        third, *deeper = deep(features)
+        loss = loss_of((third,) * 4 + tuple(deeper), maps).total
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(deep.parameters(), LARGEST_NORM)
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         optimizer.step()
-        total += float(loss.detach())
-        decay = min(arguments.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, new in zip(average.parameters(), deep.parameters(), strict=True):
-                mean.lerp_(new, 1 - decay)
-        if step % arguments.every == 0 or step == arguments.steps:
-            seconds = (monotonic() - began) / step / arguments.batch
-            report(step, average, kept, f"loss {total / arguments.every:.4f}, {seconds:.3f} s a view")
-            total = 0.0
-            with torch.no_grad():
-                save(network, deep, average, arguments, transform)
-
-
-def save(network: U2Net, deep: Deep, average: Deep, arguments: argparse.Namespace, transform: Transform) -> None:
-    """Write the whole network with the averaged weights in it."""
-    current = copy.deepcopy(deep.state_dict())
-    deep.load_state_dict(average.state_dict())
-    card = replace(load_checkpoint(resolve("u2netp"), U2NETP).card, transform=replace(transform, upsample="bicubic"))
-    save_checkpoint(network, arguments.out, card)
-    deep.load_state_dict(current)
-
-
-def loss_of(logits: list[Tensor], maps: Tensor, iou: float) -> Tensor:
-    """Cross-entropy, and `iou` times what is missing of the soft IoU, over all side outputs."""
-    terms = []
-    for weight, side in zip(SIDE_WEIGHTS, logits, strict=True):
-        missing = 1 - soft_iou(side.sigmoid(), maps).mean() if iou else 0
-        terms.append(weight * (functional.binary_cross_entropy_with_logits(side, maps) + iou * missing))
-    return sum(terms[1:], terms[0])
-
-
-def soft_iou(first: Tensor, second: Tensor) -> Tensor:
-    """(B,)."""
-    both = (first * second).sum((1, 2, 3))
-    return (both + 1) / ((first + second).sum((1, 2, 3)) - both + 1)
+        average.update(step)
+        if (step + 1) % arguments.every == 0 or step + 1 == arguments.steps:
+            report(step + 1, average.network, kept)
+            save_checkpoint(average.network, arguments.out, card)
 
 
 @torch.inference_mode()
-def report(step: int, deep: Deep, kept: Views, more: str = "") -> None:
+def report(step: int, network: U2Net, kept: Views) -> None:
     """Print how far a network is from the teacher, on every second view that was kept back."""
-    found = []
+    deep, measure, found = Deep(network), Loss(MEASURE), []
     for indices in np.array_split(np.arange(0, len(kept), 2), max(1, len(kept) // 32)):
-        features, maps = kept.batch(indices)
-        guess = deep(features)[0].sigmoid()
+        features, levels = kept.batch(indices)
+        maps, logits = levels / 255, deep(features)[0]
+        guess = logits.sigmoid()
         own, theirs = guess > 0.5, maps > 0.5
         union = (own | theirs).sum((1, 2, 3)).clamp(min=1)
-        measures = (
-            (functional.binary_cross_entropy(x, maps, reduction="none").mean((1, 2, 3)) for x in (guess, maps)),
-            ((guess - maps).abs().mean((1, 2, 3)), soft_iou(guess, maps), (own & theirs).sum((1, 2, 3)) / union),
-        )
-        entropies = list(measures[0])
-        found.append(torch.stack([entropies[0] - entropies[1], *measures[1]], dim=1))
-    print(step, *(f"{mean:.4f}" for mean in torch.cat(found).mean(0)), more, flush=True)
+        values = measure((logits,) * 7, levels)
+        entropy = nn.functional.binary_cross_entropy(maps, maps)
+        overlap = ((own & theirs).sum((1, 2, 3)) / union).mean()
+        means = (values.fused - entropy, (guess - maps).abs().mean(), 1 - values.total, overlap)
+        found.append(torch.stack(means) * len(indices))
+    total = torch.stack(found).sum(0) / len(range(0, len(kept), 2))
+    print(step, *(f"{mean:.4f}" for mean in total), flush=True)
 
 
 def main() -> None:

@@ -95,7 +95,8 @@ def _change_a_pixel(path) -> None:
     assert (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-@pytest.mark.parametrize(("cache", "holdout"), [("none", 0.9), ("disk", 0.0), ("memory", 0.9)])
+@pytest.mark.parametrize("cache", ["none", "disk", "memory"])
+@pytest.mark.parametrize("holdout", [0.0, 0.9])
 def test_other_content_of_the_same_size_and_time_is_told(told, root, cache, holdout):
     path = root / "images/picture-07.png"
     Image.open(path).save(path.with_suffix(".bmp"))

@@ -66,8 +66,9 @@ def test_a_step_waits_for_nothing(configured, tmp_path, monkeypatch, fields):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_the_objective_is_one_graph_to_a_compiler(configured):
-    config = configured(iou=1.0, ssim=1.0, edge=2.0)
+@pytest.mark.parametrize("fields", [{}, {"iou": 1.0, "ssim": 1.0, "edge": 2.0}])
+def test_the_objective_is_one_graph_to_a_compiler(configured, fields):
+    config = configured(**fields)
     network, transform = new_network(config)
     objective = torch.compile(Objective(network, config, transform), backend="eager", fullgraph=True)
     masks = torch.full((2, 1, 32, 32), 255, dtype=torch.uint8)
