@@ -90,6 +90,19 @@ def test_threads_share_a_session(any_small):
             assert np.abs(mask.astype(int) - alone).max() <= 1
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_session_for_many_at_a_time_gives_the_same_maps(runtime, photograph):
+    pytest.importorskip(runtime)
+    with new_session(WEIGHTS, runtime=runtime, precision="fp32") as one:
+        expected = one.mask(photograph)
+    with (
+        new_session(WEIGHTS, runtime=runtime, precision="fp32", throughput=True) as many,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        for mask in pool.map(many.mask, [photograph] * 6):
+            assert np.abs(mask.astype(int) - expected).max() <= 1
+
+
 def test_a_closed_session_takes_no_more_pictures(any_small):
     with Session(any_small.backend, any_small.card) as session:
         assert session.mask(_noise(8, 9)).shape == (9, 8)

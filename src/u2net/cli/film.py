@@ -148,7 +148,7 @@ def _cut_out(
     from u2net.cutout.cutter import Cutter
     from u2net.errors import U2NetError, reason
 
-    with closing(Cutter(config, progress=is_terminal())) as cutter:
+    with closing(Cutter(config, progress=is_terminal(), throughput=True)) as cutter:
         for task in tasks:
             try:
                 yield _outcome(task, cutter, options, film, progress)

@@ -73,7 +73,7 @@ def _cut(
     from u2net.video import cut_out_frames
 
     left_over: list[int] = []
-    session = Cutter(config).open()
+    session = Cutter(config, throughput=True).open()
     with open(1, "wb", closefd=False) as stdout:
         cuts = cut_out_frames(_frames(sys.stdin.buffer, width, height, left_over), session, config, film.steady)
         for num, cut in enumerate(cuts):

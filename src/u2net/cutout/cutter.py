@@ -40,14 +40,17 @@ class Cutter:
     """Makes an encoded cut-out of a path or of an encoded picture's bytes.
 
     Its session is opened with the first picture and serves all that come; it may be pickled, and then is opened anew.
-    `limits` are of the pictures, by default `own_limits()`; `progress` shows a download of the model on stderr.
+    `limits` are of the pictures, by default `own_limits()`; `progress` shows a download of the model on stderr;
+    `throughput` is for a session that several threads use at a time.
     """
 
-    def __init__(self, config: CutoutConfig, limits: Limits | None = None, *, progress: bool = False) -> None:
+    def __init__(
+        self, config: CutoutConfig, limits: Limits | None = None, *, progress: bool = False, throughput: bool = False
+    ) -> None:
         self.config = config
         self.limits = limits or own_limits()
         _ = config.finish  # reads a picture behind: other machines may not have its file, and get it pickled
-        self._progress = progress
+        self._progress, self._throughput = progress, throughput
         self._session: Session | None = None
 
     def __reduce__(self) -> tuple[type[Cutter], tuple[CutoutConfig, Limits]]:
@@ -84,6 +87,7 @@ class Cutter:
                 runtime=asked.runtime,
                 precision=asked.precision,
                 threads=asked.threads,
+                throughput=self._throughput,
                 progress=self._progress,
             )
         return self._session

@@ -39,6 +39,7 @@ def new_session(
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
+    throughput: bool = False,
     transform: Transform | None = None,
     progress: bool = False,
 ) -> Session:
@@ -48,10 +49,11 @@ def new_session(
     `.pth` and `.safetensors`, which torch runs itself. With "auto" for both `runtime` and `precision` the session uses
     what is fastest on this machine, and its maps may differ by some grey levels from those in "fp32", which are the
     same on every runtime; docs/precision.md has the choices. `threads` of None leaves their number to
-    `OMP_NUM_THREADS`, or else to the runtime. `transform` replaces the model's own. `sess_opts` and `providers` are
-    ONNX Runtime's; options are used as they are, threads included, and providers have short names in
-    `u2net.inference.runtimes.PROVIDERS` too. `model_path` is rembg's way to name a file, with the model name
-    "u2net_custom". `progress` shows a download on stderr.
+    `OMP_NUM_THREADS`, or else to the runtime. `throughput` is for a session that several threads use at a time, as for
+    the frames of a film: together they get more pictures a second, and each waits longer. `transform` replaces the
+    model's own. `sess_opts` and `providers` are ONNX Runtime's; options are used as they are, threads included, and
+    providers have short names in `u2net.inference.runtimes.PROVIDERS` too. `model_path` is rembg's way to name a file,
+    with the model name "u2net_custom". `progress` shows a download on stderr.
 
     The session may be pickled, but for one with `sess_opts`.
 
@@ -88,7 +90,14 @@ def new_session(
     if model is None or (path != file.path and not is_proven(path, model)):
         check_sizes(path, card.transform.size)
     _log.debug("%s runs %s in %s", chosen, path.name, number)
-    options = Options(number, threads or _threads_from_environment(), cache_folder() / chosen, providers, sess_opts)
+    options = Options(
+        number,
+        threads or _threads_from_environment(),
+        throughput=throughput,
+        cache=cache_folder() / chosen,
+        providers=providers,
+        session_options=sess_opts,
+    )
     origin = Origin.of(path, card, chosen, options)
     return Session(origin.backend(), card, origin)
 

@@ -113,7 +113,7 @@ def cut_out_film(
     with ExitStack() as stack:
         film = stack.enter_context(open_film(source, limits))
         config = fitting(config, target, film.facts)
-        opened = session or stack.enter_context(Cutter(config).open())
+        opened = session or stack.enter_context(Cutter(config, throughput=True).open())
         kind, sound = KINDS.get(target.suffix.lower()), None
         if kind is not None and kind.has_sound and film.facts.has_sound:
             sound = stack.enter_context(closing(Sound(source, start, end)))

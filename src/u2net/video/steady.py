@@ -5,7 +5,7 @@ the same place is as good. Where that place lies is found by comparing small gre
 are looked for nearby, coarse to fine. What does not look alike there, as behind something that moved away, counts for
 nothing, and nothing is joined across a cut.
 
-A frame that can be followed from the one before in all its parts needs no look of its own: its neighbours say nearly as
+A frame that can be followed from the one before, wherever one looks, needs no look of its own: its neighbours say nearly as
 much. So where little is new the network looks at every second frame.
 """
 
@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from u2net.cutout.matting.guided import box_mean
+
 Floats = NDArray[np.float32]
 Item = TypeVar("Item")
 
@@ -33,8 +35,8 @@ _STILL = 1e-3  # difference of grey by which moving must be better, for each ste
 _ALIKE = 0.08  # difference of grey, 0 to 1, at which a place counts for 1/e
 _CUT = 0.18  # mean difference of grey from which on a frame belongs to another scene
 _STRANGE = 0.3  # likeness, 0 to 1, below which a place is another
-_PART = 16  # pixels of the square parts of a picture in which nothing may be new
-_FOLLOWED = 0.25  # share of such places in a part up to which a frame can do without a look of its own
+_AROUND = 8  # radius of the squares, everywhere in a picture, in which little may be new
+_FOLLOWED = 0.7  # share of such places in a square up to which a frame can do without a look of its own
 _LEAST = np.float32(1e-6)  # weight of what is not alike at all, for places of which no frame knows more
 
 
@@ -106,11 +108,10 @@ def _ways(one: Floats, other: Floats) -> tuple[_Way | None, _Way | None]:
 
 
 def _news(way: _Way | None) -> float:
-    """The share of places, in the part of a picture that has most of them, that are another in the other frame."""
+    """The share of places, in the square of a picture that has most of them, that are another in the other frame."""
     if way is None:
         return 1.0
-    num = _SIDE // _PART
-    return float((way[1] < _STRANGE).reshape(num, _PART, num, _PART).mean(axis=(1, 3)).max())
+    return float(box_mean((way[1] < _STRANGE).astype(np.float32), _AROUND).max())
 
 
 def _joined(window: deque[Seen[Item]], current: int, strength: float) -> tuple[Item, Floats]:
@@ -150,13 +151,17 @@ def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
         size = len(one)
         if level:
             flow = 2 * flow.repeat(2, 1).repeat(2, 2)
-        tried = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1, 1, 1)
-        rows, columns = (np.mgrid[:size, :size][:, None] + flow[:, None] + tried).clip(0, size - 1)
-        costs = _boxed(np.abs(one - other.take(rows * size + columns)), _BLOCK)
-        costs += np.float32(_STILL) * np.abs(tried).sum(axis=0)
+        tried = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+        wide = np.pad(other, reach, mode="edge")
+        rows, columns = (np.mgrid[:size, :size] + flow).clip(0, size - 1) + reach
+        places = rows * len(wide) + columns
+        costs = np.stack([wide.take(places + (down * len(wide) + right)) for down, right in tried.T])
+        costs -= one
+        costs = box_mean(np.abs(costs, out=costs), _BLOCK)
+        costs += np.float32(_STILL) * np.abs(tried).sum(axis=0, dtype=np.float32)[:, None, None]
         best = costs.argmin(axis=0)
         least = np.take_along_axis(costs, best[None], axis=0)[0]
-        flow = flow + tried[:, best, 0, 0]
+        flow = flow + tried[:, best]
     return flow.astype(np.float32), np.exp(-((least / _ALIKE) ** 2))
 
 
@@ -165,25 +170,15 @@ def moved(output: Floats, flow: Floats) -> Floats:
     height, width = output.shape[1:]
     scale = np.array([height / flow.shape[1], width / flow.shape[2]], np.float32)
     down, right = (_enlarged(part, (height, width)) * factor for part, factor in zip(flow, scale, strict=True))
-    rows, columns = np.mgrid[:height, :width]
-    y = np.rint(rows + down).clip(0, height - 1).astype(np.intp)
-    x = np.rint(columns + right).clip(0, width - 1).astype(np.intp)
-    return np.ascontiguousarray(output[:, y, x])
+    down += np.arange(height, dtype=np.float32)[:, None]
+    right += np.arange(width, dtype=np.float32)
+    places = np.rint(down).clip(0, height - 1) * width + np.rint(right).clip(0, width - 1)
+    return np.asarray(output.reshape(len(output), -1).take(places.astype(np.intp), axis=1))
 
 
 def _reduced(grey: Floats, pixels: int) -> Floats:
     size = len(grey) // pixels
     return grey.reshape(size, pixels, size, pixels).mean(axis=(1, 3)) if pixels > 1 else grey
-
-
-def _boxed(values: Floats, radius: int) -> Floats:
-    """Means of maps (N, S, S) in squares of 2 × `radius` + 1, whose border repeats."""
-    side = 2 * radius + 1
-    for _ in range(2):
-        padded = np.pad(values, [(0, 0), (radius + 1, radius), (0, 0)], mode="edge")
-        sums = padded.cumsum(axis=1, dtype=np.float32)
-        values = ((sums[:, side:] - sums[:, :-side]) / np.float32(side)).swapaxes(1, 2)
-    return values
 
 
 def _enlarged(values: Floats, shape: tuple[int, ...]) -> Floats:

@@ -37,7 +37,7 @@ class LinearAlpha:
         `epsilon` is the variance of colour below which a window counts as flat: its alpha is then its mean.
         """
         windows = _Windows(image, alpha, radius, epsilon)
-        return cls._from_grey([_mean(part, radius) for part in (*windows.slopes, windows.rest())])
+        return cls._from_grey([box_mean(part, radius) for part in (*windows.slopes, windows.rest())])
 
     @classmethod
     def fit_as_told(cls, image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> LinearAlpha:
@@ -47,8 +47,8 @@ class LinearAlpha:
         """
         windows = _Windows(image, alpha, radius, epsilon)
         told = windows.explained()
-        slopes = [_mean(part, radius) * told for part in windows.slopes]
-        return cls._from_grey([*slopes, _mean(windows.rest(), radius) * told + alpha * (1 - told)])
+        slopes = [box_mean(part, radius) * told for part in windows.slopes]
+        return cls._from_grey([*slopes, box_mean(windows.rest(), radius) * told + alpha * (1 - told)])
 
     @classmethod
     def _from_grey(cls, parts: list[Floats]) -> LinearAlpha:
@@ -80,7 +80,7 @@ class _Windows:
     def __init__(self, image: Floats, alpha: Floats, radius: int, epsilon: float) -> None:
         self._radius = radius
         self._channels = [*(image.transpose(2, 0, 1) - _GREY), alpha]
-        self._means = [_mean(channel, radius) for channel in self._channels]
+        self._means = [box_mean(channel, radius) for channel in self._channels]
         self._with_alpha = [self._covariance(i, 3) for i in range(3)]
         ridge = np.float32(epsilon)
         lower = [self._covariance(i, j) + ridge * (i == j) for i in range(3) for j in range(i + 1)]
@@ -97,28 +97,28 @@ class _Windows:
         return np.asarray((sums / np.maximum(self._covariance(3, 3), np.float32(_LEAST_VARIANCE))).clip(0, 1))
 
     def _covariance(self, i: int, j: int) -> Floats:
-        product = _mean(self._channels[i] * self._channels[j], self._radius)
+        product = box_mean(self._channels[i] * self._channels[j], self._radius)
         return np.asarray(product - self._means[i] * self._means[j])
 
 
-def _mean(values: Floats, radius: int) -> Floats:
-    """Mean over each window; beyond the border, its pixels are repeated."""
+def box_mean(values: Floats, radius: int) -> Floats:
+    """Means over windows of 2 × `radius` + 1 along the last two axes; beyond the border, its pixels are repeated."""
     side = 2 * radius + 1
-    values = np.pad(values, radius, mode="edge")
-    for axis in (0, 1):
-        values = _sums(values.swapaxes(0, axis), side).swapaxes(0, axis)
+    values = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(radius, radius)] * 2, mode="edge")
+    for axis in (-2, -1):
+        values = _sums(values.swapaxes(-2, axis), side).swapaxes(-2, axis)
     values *= np.float32(1 / side**2)
     return values
 
 
-def _sums(rows: Floats, num: int) -> Floats:
-    """Sums of so many rows, from each on."""
+def _sums(values: Floats, num: int) -> Floats:
+    """Sums of so many rows, from each on, along the last axis but one."""
     if num == 1:
-        return rows
+        return values
     half = num // 2
-    halves = _sums(rows, half)
-    sums = np.asarray(halves[:-half] + halves[half:])
-    return sums if num % 2 == 0 else sums[:-1] + rows[num - 1 :]
+    halves = _sums(values, half)
+    sums = np.asarray(halves[..., :-half, :] + halves[..., half:, :])
+    return sums if num % 2 == 0 else sums[..., :-1, :] + values[..., num - 1 :, :]
 
 
 Values = TypeVar("Values", bound=NDArray[np.floating[Any]])
