@@ -12,6 +12,7 @@ of the alpha in time beside those of the true masks. For both less is better, an
 
 With --speed the first clip, at 854 × 480 and at 1920 × 1080, goes through `u2net remove` to a transparent WebM and
 through `rembg b`, which gets raw frames from a pipe and writes PNG files; both take turns, with the weights of u2netp.
+Ours goes as it comes, and with `--quality coarse`: masks as the network gives them, which is all that the others make.
 --backgroundremover has a third side: that package's transparent WebM. It gets an environment of its own, of 5 GB, and
 needs the programs ffmpeg and ffprobe.
 """
@@ -24,7 +25,7 @@ import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from time import perf_counter
@@ -52,6 +53,7 @@ from u2net.video.cut import STEADY
 VERSION = "2.0.86"
 BACKGROUNDREMOVER = "0.4.5"
 WAYS = {"frame by frame": 0.0, "steadied": STEADY}
+OUTLINES = {"": [], ", coarse": ["--quality", "coarse"]}
 SIDE = 480  # longer side at which flow is found
 Floats = NDArray[np.float32]
 
@@ -174,15 +176,17 @@ def speeds(clip: Path, peers: dict[str, str], num_rounds: int) -> list[dict[str,
                 "rembg b": (["b", *map(str, size), "-o", folder / "r%04d.png"], raw),
                 "backgroundremover": (["-i", film, "-tv", "-o", folder / "theirs.webm"], None),
             }
-            sides = [partial(timed, [*remove, "-m", "u2netp"])]
+            sides = [partial(timed, [*remove, "-m", "u2netp", *options]) for options in OUTLINES.values()]
             for peer, program in programs.items():
                 options, piped = asked[peer]
                 sides.append(partial(timed, [program, *options, "-m", "u2netp"], piped, os.environ | known))
-            ours, *others = zip(*in_turns(sides, num_rounds), strict=True)
-            share = np.median([cpu / seconds for seconds, cpu in ours]) / (os.cpu_count() or 1)
-            for peer, theirs in zip(peers, others, strict=True):
-                rates = [[num / seconds for seconds, _ in side] for side in (ours, theirs)]
-                row = ratio_row(f"{size[0]} × {size[1]}, {peer}", "frames/s", *rates, rate=True, digits=2)
+            took = list(zip(*in_turns(sides, num_rounds), strict=True))
+            rates = [[num / seconds for seconds, _ in side] for side in took]
+            for (outline, ours), (peer, theirs) in product(zip(OUTLINES, rates), zip(peers, rates[len(OUTLINES) :])):
+                row = ratio_row(
+                    f"{size[0]} × {size[1]}{outline}, {peer}", "frames/s", ours, theirs, rate=True, digits=2
+                )
+                share = np.median([cpu / seconds for seconds, cpu in took[0]]) / (os.cpu_count() or 1)
                 rows.append(row | {"share_of_processors": round(float(share), 2)})
     return rows
 

@@ -81,7 +81,7 @@ def _cut(
 
         if steady:
             begun = looked_at(_ahead(pool, glance, frames, num), look)
-            seen = steadied(_early(begun, num), steady)
+            seen = steadied(_early(begun, 2 * num), steady)
         else:
             seen = _ahead(pool, lambda frame: (frame, session.look(frame.picture, outline.num_looks)), frames, num)
         yield from _ahead(pool, cut, seen, num)

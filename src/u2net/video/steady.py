@@ -5,8 +5,8 @@ the same place is as good. Where that place lies is found by comparing small gre
 are looked for nearby, coarse to fine. What does not look alike there, as behind something that moved away, counts for
 nothing, and nothing is joined across a cut.
 
-A frame that can be followed from the one before, wherever one looks, needs no look of its own: its neighbours say nearly as
-much. So where little is new the network looks at every second frame.
+A frame that can be followed from the one before needs no look of its own: its neighbours say nearly as much. So where
+little is new the network looks at every second frame.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def _joined(window: deque[Seen[Item]], current: int, strength: float) -> tuple[I
         for way, other in steps:
             if way is None:
                 break
-            further, still_alike = (moved(part, flow) for part in (way[0], way[1][None]))
-            flow, alike = flow + further, alike * still_alike[0]
+            *further, still_alike = moved(np.stack([*way[0], way[1]]), flow)
+            flow, alike = flow + further, alike * still_alike
             if other.output is not None:
                 output = other.output()
                 weight = np.float32(strength) * _enlarged(alike, output.shape[1:]) + _LEAST
