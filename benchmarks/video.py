@@ -182,7 +182,9 @@ def speeds(clip: Path, peers: dict[str, str], num_rounds: int) -> list[dict[str,
                 sides.append(partial(timed, [program, *options, "-m", "u2netp"], piped, os.environ | known))
             took = list(zip(*in_turns(sides, num_rounds), strict=True))
             rates = [[num / seconds for seconds, _ in side] for side in took]
-            for (outline, ours), (peer, theirs) in product(zip(OUTLINES, rates), zip(peers, rates[len(OUTLINES) :])):
+            own, others = rates[: len(OUTLINES)], rates[len(OUTLINES) :]
+            pairs_of_sides = product(zip(OUTLINES, own, strict=True), zip(peers, others, strict=True))
+            for (outline, ours), (peer, theirs) in pairs_of_sides:
                 row = ratio_row(
                     f"{size[0]} × {size[1]}{outline}, {peer}", "frames/s", ours, theirs, rate=True, digits=2
                 )
