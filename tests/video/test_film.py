@@ -86,6 +86,19 @@ def test_a_part_of_a_film_that_is_cut_off(tmp_path):
             list(film.frames(0.6))
 
 
+def test_a_second_frame_of_one_time_is_named_and_the_film_is_not_cut_off(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        packets = [packet for i in range(8) for packet in stream.encode(av.VideoFrame.from_image(disc(i)))]
+        for i, packet in enumerate(packets + stream.encode()):
+            packet.dts, packet.pts = i, 4 if i == 3 else i
+            container.mux(packet)
+    with open_film(tmp_path / "a.mp4") as film:
+        assert [float(frame.time * 25) for frame in film.frames()] == [0, 1, 2, 4, 5, 6, 7]
+        assert film.broken == ["a second frame at 0.16 s is left out"]
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
 def test_animated_pictures(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"

@@ -158,9 +158,11 @@ class Container(Film):
                 continue
             for frame in frames:
                 ticks = last + 1 if frame.pts is None else frame.pts
-                if ticks > last or last < 0:  # times that stand still or go back belong to damaged files
+                if ticks > last or last < 0:
                     last = ticks
                     yield ticks * tick, frame
+                else:
+                    self.broken.append(f"a second frame at {float((ticks - begins) * tick):.2f} s is left out")
 
     def _check_end(self, num: int | None, end: float | None) -> None:
         """Raise InvalidFilm if a film that was read to its last frame, or to `end`, lacks some.
