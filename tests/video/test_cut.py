@@ -1,6 +1,7 @@
 """From a film to its cut-out: frames, times, sound, crop, and nothing that is half done."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,10 +57,60 @@ def test_sound_is_kept(tmp_path, suffix, expected):
         assert (stream.codec_context.name, stream.codec_context.layout.name) == (expected, "stereo")
         packets = [[bytes(p) for p in c.demux(audio=0) if p.size] for c in (before, after)]
     assert (packets[0] == packets[1]) is (expected == "aac")
-    with av.open(str(tmp_path / f"b.{suffix}")) as after:
-        frames = list(after.decode(audio=0))
-    length = sum(frame.samples for frame in frames) / frames[0].sample_rate
-    assert length == pytest.approx(49 / 25, abs=0.1)
+    times = heard_at(tmp_path / f"b.{suffix}")
+    assert times[0] == pytest.approx(0, abs=0.03)
+    assert times[-1] == pytest.approx(49 / 25, abs=0.1)
+    assert max(np.diff(times)) < 0.03  # no gap
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "end"),
+    [("webm", "pcm_s16le", None), ("webm", "pcm_s16le", 1.2), ("mp4", "pcm_u8", None), ("mov", "libopus", 1.2)],
+)
+def test_sound_that_is_encoded_is_in_step(tmp_path, suffix, codec, end):
+    """Here it begins 0.3 s after the pictures, with a click at 1 s, of a kind that the container does not take."""
+    source = make_film(tmp_path / "a.mkv", num=50)
+    with av.open(str(source)) as film, av.open(str(tmp_path / "b.mkv"), "w") as both:
+        pictures = both.add_stream_from_template(film.streams.video[0])
+        sound = both.add_stream(codec, rate=48_000, layout="mono")
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                both.mux(packet)
+        wave = np.zeros((1, 48_000), np.int16)
+        wave[0, 33_600:33_840] = 20_000
+        frame = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, 14_400, Fraction(1, 48_000)
+        both.mux([*sound.encode(frame), *sound.encode(None)])
+    cut_out_film(tmp_path / "b.mkv", tmp_path / f"c.{suffix}", start=0.2, end=end, session=red_session())
+    with av.open(str(tmp_path / f"c.{suffix}")) as film:
+        loudest, when = max((np.abs(f.to_ndarray().astype(float)).max(), f.time) for f in film.decode(audio=0))
+    assert loudest > 0
+    assert when == pytest.approx(0.8, abs=0.04)
+
+
+@pytest.mark.parametrize("pixels", ["yuvj444p", "gray", "bgr0"])
+@pytest.mark.parametrize("suffix", ["mov", "webm"])
+def test_full_range_grey_and_rgb_keep_their_levels(tmp_path, pixels, suffix):
+    tones = np.zeros((64, 96, 3), np.uint8)
+    tones[:, :32], tones[:, 32:64], tones[:, 64:] = 40, 128, 215
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1" if pixels != "yuvj444p" else "mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        if pixels == "yuvj444p":
+            stream.codec_context.color_range = 2
+        frame = av.VideoFrame.from_ndarray(tones, "rgb24").reformat(format=pixels, dst_color_range=2)
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    cut_out_film(tmp_path / "a.mkv", tmp_path / f"b.{suffix}", CutoutConfig(invert=True), session=red_session())
+    ((_, found),) = frames_of(tmp_path / f"b.{suffix}")
+    for x in (16, 48, 80):
+        assert np.abs(found[32, x].astype(int) - [*tones[32, x], 255]).max() <= 3
+
+
+def heard_at(path: Path) -> list[float]:
+    """When each frame of a film's sound begins."""
+    with av.open(str(path)) as film:
+        return [frame.time for frame in film.decode(audio=0)]
 
 
 def test_a_part_of_a_film_with_its_sound(tmp_path):

@@ -1,5 +1,7 @@
 """Films that are written, read again by other programs' code."""
 
+import errno
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +10,7 @@ from PIL import Image
 
 from u2net.errors import InvalidFilm
 from u2net.video.film import Colors, Facts
-from u2net.video.writer import KINDS, new_writer
+from u2net.video.writer import KINDS, _Target, new_writer
 
 from .films import BLUE, BT709, SIZE, av, disc, frames_of
 
@@ -74,6 +76,47 @@ def test_the_shape_of_pixels_is_kept(tmp_path):
         writer.write(disc(0), Fraction(0))
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".gif", ".webp", ".png"])
+def test_pixels_become_square_where_their_shape_cannot_be_said(tmp_path, suffix):
+    facts = Facts(SIZE, Fraction(25), None, None, aspect=Fraction(4, 3))
+    with new_writer(tmp_path / f"a{suffix}", facts, has_alpha=True) as writer:
+        writer.write(cut(0), Fraction(0))
+        writer.write(cut(1), Fraction(1, 25))
+    for _, pixels in frames_of(tmp_path / f"a{suffix}"):
+        assert pixels.shape[:2] == (SIZE[1], SIZE[0] * 4 // 3)
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mov", ".mp4", ".gif", ".webp", ".png"])
+@pytest.mark.parametrize("num_written", [0, 1])
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, monkeypatch, suffix, num_written):
+    written = []
+
+    def write(target, content):
+        if len(written) == num_written:
+            target.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise target.error
+        written.append(content)
+        return target._write(content)
+
+    def make(path):
+        with new_writer(path, FACTS, has_alpha=False) as writer:
+            for i in range(20):
+                writer.write(Image.effect_noise((640, 480), 90).convert("RGB"), Fraction(i, 25))
+
+    monkeypatch.setattr(_Target, "write", write)
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(OSError, match="No space left") as raised:
+        make(path)
+    assert raised.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_shorter_than_a_tick_of_the_film(tmp_path):
+    with new_writer(tmp_path / "a.webm", Facts(SIZE, Fraction(12_800), None, None), has_alpha=True) as writer:
+        writer.write(cut(0), Fraction(0))
+    assert len(frames_of(tmp_path / "a.webm")) == 1
 
 
 def test_sixteen_bits_go_into_prores(tmp_path):

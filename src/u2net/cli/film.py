@@ -160,8 +160,8 @@ def _outcome(
     task: Task, cutter: Cutter, options: FolderOptions, film: FilmOptions, progress: Callable[[int, Facts], None]
 ) -> Outcome:
     """What comes of a film. Raises OSError for one that cannot be read."""
-    from u2net.cutout.batch.tasks import what_stands
-    from u2net.errors import U2NetError, reason
+    from u2net.cutout.batch.tasks import what_stands, why
+    from u2net.errors import U2NetError
     from u2net.system.files import new_folder, sha256_of
     from u2net.video.cut import cut_out_film
 
@@ -169,8 +169,8 @@ def _outcome(
     known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256_of(task.source))
     if standing := what_stands(task, known):
         return standing
-    new_folder(task.target.parent)
     try:
+        new_folder(task.target.parent)
         broken = cut_out_film(
             task.source,
             task.target,
@@ -181,6 +181,6 @@ def _outcome(
             **asdict(film),
         )
     except (U2NetError, OSError, ValueError, MemoryError) as error:
-        return replace(known, reason=reason(error))
+        return replace(known, reason=why(error, task.source))
     made = sha256_of(task.target) if task.target.is_file() else ""
     return replace(known, status="done", reason="; ".join(broken), target_sha256=made)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+BT709 = 1  # FFmpeg's number of its matrix, which RGB gets where it is stored as luma and chroma
 _CUT_OFF = 3  # frames that may lack at the end of a film that states its length
 
 
@@ -82,10 +83,10 @@ class Container(Film):
             bits=max(component.bits for component in frame.format.components),
             aspect=1 / aspect if turned else aspect,
             colors=Colors(
-                frame.colorspace,
-                frame.color_range == 2,
+                BT709 if frame.format.is_rgb else frame.colorspace,
+                frame.color_range == 2 and not frame.format.is_rgb,  # 2 is full range
                 frame.color_primaries,
-                frame.color_trc,  # 2 is full range
+                frame.color_trc,
             ),
             has_sound=bool(self._container.streams.audio),
             tick=stream.time_base or MILLISECOND,
@@ -136,7 +137,7 @@ class Container(Film):
 
         stream, tick = self._stream, self._stream.time_base or MILLISECOND
         begins = stream.start_time or 0
-        self._ends = 0.0
+        self._ends, self._hidden = 0.0, 0  # seconds; packets that are decoded for others, and not shown
         last = -1
         packets = self._container.demux(stream)
         while True:
@@ -146,6 +147,7 @@ class Container(Film):
                 return
             except av.FFmpegError:
                 continue
+            self._hidden += packet.is_discard
             if packet.pts is not None:
                 self._ends = max(self._ends, float((packet.pts - begins + (packet.duration or 0)) * tick))
             try:
@@ -176,7 +178,7 @@ class Container(Film):
             return
         known, length, lacking = self.facts.num_frames, self._length(), None
         if num is not None and known is not None:
-            if num + len(self.broken) < known:
+            if num + self._hidden + len(self.broken) < known:
                 lacking = f"{num} of its {known} frames are there"
         elif length is not None and self._ends < length - slack:
             lacking = f"{self._ends:.1f} of its {length:.1f} seconds are there"
@@ -187,7 +189,7 @@ class Container(Film):
         """How many seconds of pictures the film says that it has; its sound may be longer."""
         if clock := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", self._stream.metadata.get("DURATION", "")):
             hours, minutes, seconds = map(float, clock.groups())
-            return 3600 * hours + 60 * minutes + seconds
+            return 3600 * hours + 60 * minutes + seconds - max(0.0, float(self._begins))  # Matroska's: of its end
         if self.facts.num_frames and self._stream.duration:  # what counts its frames knows their length, too
             return float(self._stream.duration * self.facts.tick)
         return None if self.facts.has_sound else self.facts.duration

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _INSTEAD = {"webm": "libopus"}
 """What a container gets whose own codecs the sound is not of; the others take AAC."""
+_REFUSED = {"mov": ("opus", "flac", "truehd")}
+"""What FFmpeg's containers do not take although their lists have it."""
 
 
 class Sound:
@@ -25,7 +27,6 @@ class Sound:
         self._start, self._end = start, end
         self._container: Any = None
         self._target: Any = None
-        self._encodes = False
         self._packets: Iterator[tuple[float, Any]] = iter(())
         self._held: tuple[float, Any] | None = None
 
@@ -33,15 +34,20 @@ class Sound:
         """Add a stream to a film that is about to be written."""
         name = self._stream.codec_context.name
         self._container = container
-        self._encodes = name not in container.supported_codecs
-        if self._encodes:
-            codec = _INSTEAD.get(container.format.name, "aac")
+        kind = container.format.name
+        if name not in container.supported_codecs or name in _REFUSED.get(kind, ()):
+            codec = _INSTEAD.get(kind, "aac")
             rate = 48_000 if codec == "libopus" else self._stream.codec_context.sample_rate
-            self._target = container.add_stream(codec, rate=rate, layout=self._stream.codec_context.layout)
+            self._target = container.add_stream(codec, rate=rate, layout=self._layout())
             self._packets = self._encoded()
         else:
             self._target = container.add_stream_from_template(self._stream)
             self._packets = self._copied()
+
+    def _layout(self) -> Any:
+        """Of its channels; what is not known of one or two is the usual."""
+        layout = self._stream.codec_context.layout
+        return {"1 channels": "mono", "2 channels": "stereo"}.get(layout.name, layout)
 
     def write_until(self, time: Fraction | None) -> None:
         """Write what is heard before `time`, or all that is left."""
@@ -87,25 +93,15 @@ class Sound:
             yield time, packet
 
     def _encoded(self) -> Iterator[tuple[float, Any]]:
-        import av
-
-        context = self._target.codec_context
-        resampler = av.AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
-        first = None
-        for time, packet in self._heard():
+        before = self._begins() + self._start
+        for _, packet in self._heard():
             for frame in packet.decode():
-                first = time if first is None else first
-                for ready in resampler.resample(frame):
-                    ready.pts = None
-                    for made in self._target.encode(ready):
-                        yield self._placed(made, first)
-        for made in self._target.encode(None):
-            yield self._placed(made, first or 0.0)
+                if frame.pts is not None and frame.time_base:
+                    frame.pts -= round(before / frame.time_base)
+                yield from self._made_of(frame)
+        yield from self._made_of(None)
 
-    def _placed(self, packet: Any, first: float) -> tuple[float, Any]:
-        """A packet whose time counts from where the sound begins."""
-        tick = packet.time_base or Fraction(1, 48_000)
-        shift = round(first / tick)
-        packet.pts = (packet.pts or 0) + shift
-        packet.dts = (packet.dts or 0) + shift
-        return float(packet.pts * tick), packet
+    def _made_of(self, frame: Any) -> Iterator[tuple[float, Any]]:
+        """The packets that the encoder gives for a frame, or at its end."""
+        for packet in self._target.encode(frame):
+            yield float(packet.pts * packet.time_base), packet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -38,6 +38,10 @@ class Kind(NamedTuple):
     options: dict[str, str]
     of_container: dict[str, str]
     has_sound: bool = False
+    has_aspect: bool = False
+    """Whether it says what shape pixels have; else they become square."""
+    has_range: bool = True
+    """Whether it says that levels are in the full range; else they are in the narrow one."""
     is_deep: bool = False
     """Whether it holds more than 8 bits a channel."""
     tick: Fraction | None = None
@@ -62,9 +66,19 @@ KINDS = {
         {"profile": "4444"},
         {},
         has_sound=True,
+        has_aspect=True,
+        has_range=False,
         is_deep=True,
     ),
-    ".mp4": Kind("mp4", "libx264", {False: "yuv420p"}, {"crf": "16", "preset": "veryfast"}, {}, has_sound=True),
+    ".mp4": Kind(
+        "mp4",
+        "libx264",
+        {False: "yuv420p"},
+        {"crf": "16", "preset": "veryfast"},
+        {},
+        has_sound=True,
+        has_aspect=True,
+    ),
     ".gif": Kind("gif", "gif", {True: "rgba", False: "rgba"}, {}, _FOREVER, tick=Fraction(1, 100)),
     ".webp": Kind(
         "webp", "libwebp_anim", {True: "bgra", False: "bgra"}, {"quality": "90"}, _FOREVER, tick=Fraction(1, 1000)
@@ -104,13 +118,39 @@ def new_writer(path: Path, facts: Facts, *, has_alpha: bool, sound: Sound | None
             folder.replace(path)
         return
     load_av()
+    import av
+
     with atomic_write(path) as file:
-        container = _Container(file, KINDS[path.suffix.lower()], facts, has_alpha=has_alpha, sound=sound)
+        target = _Target(file)
+        container = _Container(target, KINDS[path.suffix.lower()], facts, has_alpha=has_alpha, sound=sound)
         try:
             yield container
             container.finish()
-        finally:
             container.close()
+        except (av.FFmpegError, OSError):
+            if target.error is None:
+                raise
+            raise OSError(target.error.errno, target.error.strerror, str(path)) from None
+        finally:
+            with suppress(av.FFmpegError):  # the end of a film cannot be written where its middle could not
+                container.close()
+
+
+class _Target:
+    """A file that FFmpeg writes. It loses the reasons why it cannot: `error` is the first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name, self.seek, self.tell = file.name, file.seek, file.tell
+        self._write = file.write
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """See `BinaryIO`."""
+        try:
+            return self._write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
 
 class _Folder(Writer):
@@ -128,9 +168,10 @@ class _Folder(Writer):
 class _Container(Writer):
     """A film in one file, by PyAV."""
 
-    def __init__(self, file: BinaryIO, kind: Kind, facts: Facts, *, has_alpha: bool, sound: Sound | None) -> None:
+    def __init__(self, file: _Target, kind: Kind, facts: Facts, *, has_alpha: bool, sound: Sound | None) -> None:
         self._file, self._kind, self._facts, self._has_alpha = file, kind, facts, has_alpha
         self._tick = kind.tick or facts.tick
+        self._range = 2 if facts.colors.full_range and kind.has_range else 1  # FFmpeg's full and narrow one
         self._sound = sound if kind.has_sound else None
         self._last = -1
         self._container: Any = None
@@ -152,13 +193,15 @@ class _Container(Writer):
         name = {(3, False): "rgb24", (4, False): "rgba", (3, True): f"rgb48{order}", (4, True): f"rgba64{order}"}
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), name[pixels.shape[2], deep])
         wanted = self._stream.pix_fmt if self._palette is None else "rgba"
-        if wanted != frame.format.name:
+        if (wanted, self._stream.width) != (frame.format.name, frame.width):
             colors = self._facts.colors
             in_yuv = wanted.startswith("yuv")
             frame = frame.reformat(
+                width=self._stream.width,
+                height=self._stream.height,
                 format=wanted,
                 dst_colorspace=colors.matrix if in_yuv else None,
-                dst_color_range=(2 if colors.full_range else 1) if in_yuv else None,
+                dst_color_range=self._range if in_yuv else None,
             )
         self._last = max(self._last + 1, round(time / self._tick))
         frame.pts, frame.time_base = self._last, self._tick
@@ -181,9 +224,10 @@ class _Container(Writer):
             self._sound.write_until(None)
 
     def close(self) -> None:
-        """Let go of encoder and file."""
-        if self._container is not None:
-            self._container.close()
+        """Write the end, and let go of encoder and file, once."""
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
 
     def _begin(self, width: int, height: int) -> None:
         import av
@@ -191,7 +235,10 @@ class _Container(Writer):
         kind, facts = self._kind, self._facts
         pixels = kind.pixels[self._has_alpha]
         self._container = av.open(self._file, "w", format=kind.container, options=kind.of_container)
-        stream = self._container.add_stream(kind.codec, rate=facts.rate, options=dict(kind.options))
+        rate = min(facts.rate, 1 / self._tick)  # VP9 takes no frame that lasts less than a tick
+        stream = self._container.add_stream(kind.codec, rate=rate, options=dict(kind.options))
+        if not kind.has_aspect:
+            width = max(1, round(width * facts.aspect))
         stream.width, stream.height = width, height
         stream.pix_fmt = "pal8" if kind.codec == "gif" else pixels
         stream.codec_context.time_base = self._tick
@@ -199,9 +246,9 @@ class _Container(Writer):
         stream.codec_context.thread_type = "AUTO"
         if pixels.startswith("yuv"):
             context, colors = stream.codec_context, facts.colors
-            context.colorspace, context.color_range = colors.matrix, 2 if colors.full_range else 1
+            context.colorspace, context.color_range = colors.matrix, self._range
             context.color_primaries, context.color_trc = colors.primaries, colors.curve
-        stream.codec_context.sample_aspect_ratio = facts.aspect
+        stream.codec_context.sample_aspect_ratio = facts.aspect if kind.has_aspect else Fraction(1)
         if kind.codec == "gif":
             self._palette = _Palette(width, height, self._tick)
         self._stream = stream

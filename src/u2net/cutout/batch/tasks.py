@@ -76,7 +76,7 @@ def make(cutter: Cutter, task: Task) -> Outcome:
         if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
             return task.fail("changed while it was read")
     except (InvalidImage, OSError, MemoryError) as error:
-        return task.fail(_reason(error, task.source))
+        return task.fail(why(error, task.source))
     sha256 = hashlib.sha256(content).hexdigest()
     known = replace(task.fail(""), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
     try:
@@ -88,7 +88,7 @@ def make(cutter: Cutter, task: Task) -> Outcome:
             save_bytes(cut.content, task.target, follow=False)
             known = replace(known, target_sha256=hashlib.sha256(cut.content).hexdigest())
     except OSError as error:
-        return replace(known, reason=_reason(error, task.source))
+        return replace(known, reason=why(error, task.source))
     return replace(known, status=cut.status, reason=cut.reason, confidence=cut.confidence)
 
 
@@ -116,7 +116,7 @@ def _is_unchanged(before: Outcome) -> bool:
     return (status.st_size, status.st_mtime_ns) == (before.size, before.mtime_ns)
 
 
-def _reason(error: Exception, source: Path) -> str:
+def why(error: Exception, source: Path) -> str:
     """What went wrong, and with which file, unless that is the picture itself."""
     file = getattr(error, "filename", None)
     return reason(error) + ("" if file in (None, str(source)) else f": {file}")
