@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from u2net.video import steady
-from u2net.video.steady import AHEAD, Seen, looked_at, motion, small_grey, steadied
+from u2net.video.steady import AHEAD, Seen, looked_at, motion, small_picture, steadied
 
 from .films import disc
+
+
+def colored(grey: np.ndarray) -> np.ndarray:
+    """A grey picture, (S, S), as Y, Cb and Cr."""
+    return np.stack([grey, np.full_like(grey, 0.5), np.full_like(grey, 0.5)])
 
 
 def joined(outputs: list[np.ndarray], greys: list[np.ndarray], looked: list[int] | None = None) -> list[np.ndarray]:
@@ -17,7 +23,7 @@ def joined(outputs: list[np.ndarray], greys: list[np.ndarray], looked: list[int]
         looked.append(number)
         return lambda: outputs[number]
 
-    glances = [Seen(i, grey) for i, grey in enumerate(greys)]
+    glances = [Seen(i, colored(grey)) for i, grey in enumerate(greys)]
     found = list(steadied(looked_at(glances, look), 1.0))
     assert [number for number, _ in found] == list(range(len(outputs)))
     return [output for _, output in found]
@@ -31,14 +37,16 @@ def texture(seed: int = 0) -> np.ndarray:
 
 def test_motion_is_found():
     whole = texture()
-    flow, alike = motion(whole[50:210, 50:210], whole[44:204, 58:218])  # it moved 6 down and 8 to the left
+    flow, alike = motion(
+        colored(whole[50:210, 50:210]), colored(whole[44:204, 58:218])
+    )  # it moved 6 down and 8 to the left
     assert np.median(flow[0]) == 6
     assert np.median(flow[1]) == -8
     assert np.median(alike) > 0.9
 
 
 def test_what_does_not_look_alike_counts_for_nothing():
-    _, alike = motion(texture(0)[:160, :160], texture(1)[:160, :160])
+    _, alike = motion(colored(texture(0)[:160, :160]), colored(texture(1)[:160, :160]))
     assert alike.mean() < 0.3
 
 
@@ -92,6 +100,18 @@ def test_a_frame_in_which_a_small_thing_appears_is_looked_at():
     assert 3 in looked
 
 
+@pytest.mark.parametrize("nums", [(3,), (4,), (3, 4, 5)])
+def test_a_thing_of_the_greys_around_it_is_seen_by_its_colour(nums):
+    """As red on a lawn, for a frame or three."""
+    lawn, disc_on_lawn = Image.new("RGB", (213, 160), (90, 120, 90)), Image.new("RGB", (213, 160), (90, 120, 90))
+    ImageDraw.Draw(disc_on_lawn).ellipse((88, 62, 124, 98), (220, 40, 40))
+    shown = [disc_on_lawn if i in nums else lawn for i in range(9)]
+    outputs = [(np.asarray(image.resize((80, 80)))[None, :, :, 0] > 127).astype(np.float32) for image in shown]
+    glances = [Seen(i, small_picture(image)) for i, image in enumerate(shown)]
+    for i, found in steadied(looked_at(glances, lambda i: lambda: outputs[i]), 1.0):
+        assert ((found > 0.5) ^ (outputs[i] > 0.5)).mean() < 0.01
+
+
 def test_a_place_that_no_neighbour_knows_gets_a_number(monkeypatch):
     monkeypatch.setattr(steady, "_FOLLOWED", 1.0)
     outputs = [np.full((1, 8, 8), 0.5, np.float32)] * 3
@@ -110,7 +130,7 @@ def test_all_frames_come_and_a_few_are_waited_for(num):
         nonlocal begun
         for number in range(num):
             begun += 1
-            yield Seen(number, small_grey(disc(0)))
+            yield Seen(number, small_picture(disc(0)))
 
     found = steadied(looked_at(source(), lambda _: lambda: np.zeros((1, 4, 4), np.float32)), 0.5)
     for i in range(num):

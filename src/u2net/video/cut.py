@@ -23,7 +23,7 @@ from u2net.inference.session import Session
 from u2net.system.process import num_processors
 from u2net.video.film import Facts, Frame, open_film
 from u2net.video.sound import Sound
-from u2net.video.steady import Seen, looked_at, small_grey, steadied
+from u2net.video.steady import Seen, looked_at, small_picture, steadied
 from u2net.video.writer import KINDS, FrameImage, is_opaque, new_writer
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def _cut(
             return pool.submit(session.look, frame.picture, outline.num_looks).result
 
         def glance(frame: Frame) -> Seen[Frame]:
-            return Seen(frame, small_grey(frame.picture.rgb))
+            return Seen(frame, small_picture(frame.picture.rgb))
 
         def cut(seen: tuple[Frame, NDArray[np.float32]]) -> CutFrame:
             frame, output = seen

@@ -2,8 +2,8 @@
 
 The network sees each frame for itself, so an outline that it is not sure of flickers. What a neighbouring frame says of
 the same place is as good. Where that place lies is found by comparing small grey pictures: blocks around each pixel
-are looked for nearby, coarse to fine. What does not look alike there, as behind something that moved away, counts for
-nothing, and nothing is joined across a cut.
+are looked for nearby, coarse to fine. What does not look alike there, in grey or in colour, as behind something that
+moved away, counts for nothing, and nothing is joined across a cut.
 
 A frame that can be followed from the one before needs no look of its own: its neighbours say nearly as much. So where
 little is new the network looks at every second frame.
@@ -28,11 +28,11 @@ Item = TypeVar("Item")
 AHEAD = 3
 """Frames that are waited for."""
 
-_SIDE = 160  # pixels of the square grey pictures
+_SIDE = 160  # pixels of the square small pictures
 _LEVELS = ((4, 4), (2, 1), (1, 1))  # of the search: pixels to one of the level, and how many of these it goes each way
 _BLOCK = 3  # radius of what is compared, in pixels of the level
 _STILL = 1e-3  # difference of grey by which moving must be better, for each step: where all is alike nothing moves
-_ALIKE = 0.08  # difference of grey, 0 to 1, at which a place counts for 1/e
+_ALIKE = 0.08  # difference of grey, or of both colours, 0 to 1, at which a place counts for 1/e
 _CUT = 0.18  # mean difference of grey from which on a frame belongs to another scene
 _STRANGE = 0.3  # likeness, 0 to 1, below which a place is another
 _AROUND = 8  # radius of the squares, everywhere in a picture, in which little may be new
@@ -50,8 +50,8 @@ class Seen(Generic[Item]):
 
     item: Item
     """What the caller knows of the frame."""
-    grey: Floats
-    """Its `small_grey`."""
+    small: Floats
+    """Its `small_picture`."""
     output: Callable[[], Floats] | None = None
     """Waits for the network's, (C, h, w); None where it did not look."""
     back: _Way | None = None
@@ -60,9 +60,10 @@ class Seen(Generic[Item]):
     """To the next, known when that is."""
 
 
-def small_grey(image: Image.Image) -> Floats:
-    """A picture as motion is looked for in it: (S, S) in [0, 1]."""
-    return np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32) / np.float32(255)
+def small_picture(image: Image.Image) -> Floats:
+    """A picture as motion is looked for in it: Y, Cb and Cr, (3, S, S) in [0, 1]."""
+    small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX).convert("YCbCr")
+    return np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(255)
 
 
 def looked_at(frames: Iterable[Seen[Item]], look: Callable[[Item], Callable[[], Floats]]) -> Iterator[Seen[Item]]:
@@ -73,7 +74,7 @@ def looked_at(frames: Iterable[Seen[Item]], look: Callable[[Item], Callable[[], 
     before = None
     for frame in frames:
         if before is not None:
-            before.onward, frame.back = _ways(before.grey, frame.grey)
+            before.onward, frame.back = _ways(before.small, frame.small)
         if before is None or before.output is None or max(_news(before.onward), _news(frame.back)) > _FOLLOWED:
             frame.output = look(frame.item)
         before = frame
@@ -101,8 +102,8 @@ def steadied(frames: Iterable[Seen[Item]], strength: float) -> Iterator[tuple[It
 
 
 def _ways(one: Floats, other: Floats) -> tuple[_Way | None, _Way | None]:
-    """From one grey picture to the next, and back."""
-    if np.abs(one - other).mean() > _CUT:
+    """From one small picture to the next, and back."""
+    if np.abs(one[0] - other[0]).mean() > _CUT:
         return None, None
     return motion(one, other), motion(other, one)
 
@@ -139,15 +140,15 @@ def _joined(window: deque[Seen[Item]], current: int, strength: float) -> tuple[I
 
 
 def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
-    """Where each pixel of one grey picture, (S, S), lies in another, and how alike both places are.
+    """Where each pixel of a small picture, (3, S, S), lies in another, and how alike both places are.
 
     The first is (2, S, S), how far down and to the right, in pixels; the second (S, S), 0 to 1.
     """
-    size = len(here) // _LEVELS[0][0]
+    size = len(here[0]) // _LEVELS[0][0]
     flow = np.zeros((2, size, size), np.intp)
-    least = here
+    least = here[0]
     for level, (pixels, reach) in enumerate(_LEVELS):
-        one, other = _reduced(here, pixels), _reduced(there, pixels)
+        one, other = _reduced(here[0], pixels), _reduced(there[0], pixels)
         size = len(one)
         if level:
             flow = 2 * flow.repeat(2, 1).repeat(2, 2)
@@ -162,6 +163,9 @@ def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
         best = costs.argmin(axis=0)
         least = np.take_along_axis(costs, best[None], axis=0)[0]
         flow = flow + tried[:, best]
+    rows, columns = (np.mgrid[:size, :size] + flow).clip(0, size - 1)
+    colors = there[1:].reshape(2, -1).take(rows * size + columns, axis=1) - here[1:]
+    least = np.maximum(least, box_mean(np.abs(colors).sum(axis=0), _BLOCK))
     return flow.astype(np.float32), np.exp(-((least / _ALIKE) ** 2))
 
 
