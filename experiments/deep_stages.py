@@ -2,16 +2,19 @@
 
     python experiments/deep_stages.py maps PHOTOS MAPS [--teacher u2net]
     python experiments/deep_stages.py features PHOTOS MAPS FEATURES [--mirrored] [--names FILE]
-    python experiments/deep_stages.py train OUT.safetensors FEATURES … --kept-back FEATURES [--init MODEL] [--lr X] …
+    python experiments/deep_stages.py train OUT.safetensors FEATURES … --kept-back FEATURES [--keep X] [--lr X] …
 
 `maps` writes what the teacher says of each photograph, in integers and not stretched. `features` keeps what the third
-encoder stage of u2netp gives for them, 0.8 MB each, and the maps at its size, 80 × 80; NAMES lists photographs, one a
-line. `train` trains what lies between there and the third decoder stage, and prints, every so many steps, how far the
-averaged weights are from the teacher on features that were kept back: cross-entropy above that of the maps themselves,
-mean absolute error, soft IoU, and IoU at a half. Its weights are the whole network's, with those parts in it.
+encoder stage of u2netp gives for them, 0.8 MB each, and the maps, or true masks, at its size, 80 × 80; NAMES lists
+photographs, one a line. `train` trains what lies between there and the third decoder stage, and prints, every so many
+steps, how far the averaged weights are from the teacher on features that were kept back: cross-entropy above that of
+the maps themselves, mean absolute error, soft IoU, and IoU at a half. With --keep, what the third decoder stage gives
+to the next, which was trained for it, may not change much: its mean absolute change is added to the loss, times that.
+The weights are the whole network's, with those parts in it.
 """
 
 import argparse
+import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -62,15 +65,15 @@ def write_maps(arguments: argparse.Namespace) -> None:
 @torch.inference_mode()
 def write_features(arguments: argparse.Namespace) -> None:
     """`features`: features.npy, float16 (N, 64, 80, 80), and maps.npy, uint8 (N, 80, 80)."""
-    stems = arguments.names.read_text().split() if arguments.names else [p.stem for p in arguments.maps.glob("*.png")]
-    photos = {path.stem: path for path in arguments.photos.iterdir()}
+    photos, found = ({path.stem: path for path in folder.iterdir()} for folder in (arguments.photos, arguments.maps))
+    stems = arguments.names.read_text().split() if arguments.names else list(found)
     network, transform = student(replace(CONFIG, init="u2netp"))
     shallow = network.encoder[:FROM].eval()
     arguments.features.mkdir(parents=True)
     features = new_array(arguments.features / "features.npy", np.float16, (len(stems), CHANNELS, SIDE, SIDE))
     maps = new_array(arguments.features / "maps.npy", np.uint8, (len(stems), SIDE, SIDE))
     for index, stem in enumerate(sorted(stems)):
-        photo, levels = Image.open(photos[stem]).convert("RGB"), Image.open(arguments.maps / f"{stem}.png").convert("L")
+        photo, levels = Image.open(photos[stem]).convert("RGB"), Image.open(found[stem]).convert("L")
         if arguments.mirrored:
             photo, levels = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (photo, levels))
         x = torch.from_numpy(transform.preprocess(photo))[None]
@@ -88,22 +91,22 @@ def new_array(path: Path, kind: type, shape: tuple[int, ...]) -> NDArray[np.gene
 
 
 class Deep(nn.Module):
-    """What learns: features (B, 64, 80, 80) in, logits of side outputs 3 to 6 out, in their size."""
+    """What learns: features (B, 64, 80, 80) in; out, in their size, logits of side outputs 3 to 6, and features."""
 
     def __init__(self, network: U2Net) -> None:
         super().__init__()
         self.encoder, self.decoder = network.encoder[FROM:], network.decoder[FROM - 1 :]
         self.sides = network.sides[FROM - 1 :]
 
-    def forward(self, features: Tensor) -> list[Tensor]:
-        """The logits, (B, 1, 80, 80) each."""
+    def forward(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The logits, (B, 1, 80, 80) each, and what the third decoder stage gives, (B, 64, 80, 80)."""
         skips = [features]
         for stage in self.encoder:
             skips.append(stage(functional.max_pool2d(skips[-1], 2)))
         maps = [skips[-1]]
         for stage, skip in zip(reversed(self.decoder), reversed(skips[:-1]), strict=True):
             maps.insert(0, stage(torch.cat((resized(maps[0], skip), skip), dim=1)))
-        return [resized(side(x), features) for side, x in zip(self.sides, maps, strict=True)]
+        return [resized(side(x), features) for side, x in zip(self.sides, maps, strict=True)], maps[0]
 
 
 def resized(x: Tensor, target: Tensor) -> Tensor:
@@ -152,6 +155,7 @@ def train(arguments: argparse.Namespace) -> None:
     network, transform = student(config)
     card = replace(load_checkpoint(resolve("u2netp"), U2NETP).card, transform=replace(transform, upsample="bicubic"))
     deep, loss_of, optimizer = Deep(network), Loss(config), new_optimizer(network, config)
+    before = copy.deepcopy(deep) if arguments.keep else None
     average = Average(network, config.ema)
     views, kept = Views(arguments.features), Views([arguments.kept_back])
     draw, order = np.random.default_rng(config.seed), np.empty(0, np.intp)
@@ -163,8 +167,12 @@ def train(arguments: argparse.Namespace) -> None:
         order = order[arguments.batch :]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, arguments.steps)
-        third, *deeper = deep(features)
+        (third, *deeper), last = deep(features)
         loss = loss_of((third,) * 4 + tuple(deeper), maps).total
+        if before:
+            with torch.no_grad():
+                last_before = before(features)[1]
+            loss = loss + arguments.keep * (last - last_before).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -181,7 +189,7 @@ def report(step: int, network: U2Net, kept: Views) -> None:
     deep, measure, found = Deep(network), Loss(MEASURE), []
     for indices in np.array_split(np.arange(0, len(kept), 2), max(1, len(kept) // 32)):
         features, levels = kept.batch(indices)
-        maps, logits = levels / 255, deep(features)[0]
+        maps, logits = levels / 255, deep(features)[0][0]
         guess = logits.sigmoid()
         own, theirs = guess > 0.5, maps > 0.5
         union = (own | theirs).sum((1, 2, 3)).clamp(min=1)
@@ -220,6 +228,7 @@ def main() -> None:
     verb.add_argument("--steps", type=int, default=640)
     verb.add_argument("--cosine", action="store_true", help="let the rate fall to nothing along a cosine")
     verb.add_argument("--iou", type=float, default=0.0)
+    verb.add_argument("--keep", type=float, default=0.0, help="weight of what changes for the stages that do not learn")
     verb.add_argument("--ema", type=float, default=0.99)
     verb.add_argument("--every", type=int, default=50)
     verb.add_argument("--seed", type=int, default=0)

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,15 +87,20 @@ def test_a_part_of_a_film_that_is_cut_off(tmp_path):
             list(film.frames(0.6))
 
 
-def test_frames_that_an_edit_list_hides_do_not_lack(tmp_path):
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+def _timed(path: Path, times: list[int]) -> Path:
+    """A film whose frames have these times, in twenty-fifths of a second."""
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        packets = [packet for i in range(12) for packet in stream.encode(av.VideoFrame.from_image(disc(i)))]
-        for i, packet in enumerate(packets + stream.encode()):
-            packet.dts = packet.pts = i - 5
+        packets = [packet for i in range(len(times)) for packet in stream.encode(av.VideoFrame.from_image(disc(i)))]
+        for i, (packet, time) in enumerate(zip(packets + stream.encode(), times, strict=True)):
+            packet.dts, packet.pts = min(i, time), time
             container.mux(packet)
-    with open_film(tmp_path / "a.mp4") as film:
+    return path
+
+
+def test_frames_that_an_edit_list_hides_do_not_lack(tmp_path):
+    with open_film(_timed(tmp_path / "a.mp4", [i - 5 for i in range(12)])) as film:
         assert film.facts.num_frames == 12
         assert len(list(film.frames())) in (7, 12)  # players, and FFmpeg's versions, hide the first five or do not
 
@@ -106,14 +112,7 @@ def test_a_film_that_begins_late_is_whole(tmp_path):
 
 
 def test_a_second_frame_of_one_time_is_named_and_the_film_is_not_cut_off(tmp_path):
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        packets = [packet for i in range(8) for packet in stream.encode(av.VideoFrame.from_image(disc(i)))]
-        for i, packet in enumerate(packets + stream.encode()):
-            packet.dts, packet.pts = i, 4 if i == 3 else i
-            container.mux(packet)
-    with open_film(tmp_path / "a.mp4") as film:
+    with open_film(_timed(tmp_path / "a.mp4", [0, 1, 2, 4, 4, 5, 6, 7])) as film:
         assert [float(frame.time * 25) for frame in film.frames()] == [0, 1, 2, 4, 5, 6, 7]
         assert film.broken == ["a second frame at 0.16 s is left out"]
 
