@@ -183,12 +183,12 @@ def speeds(clip: Path, peers: dict[str, str], num_rounds: int) -> list[dict[str,
             took = list(zip(*in_turns(sides, num_rounds), strict=True))
             rates = [[num / seconds for seconds, _ in side] for side in took]
             own, others = rates[: len(OUTLINES)], rates[len(OUTLINES) :]
+            share = np.median([cpu / seconds for seconds, cpu in took[0]]) / (os.cpu_count() or 1)
             pairs_of_sides = product(zip(OUTLINES, own, strict=True), zip(peers, others, strict=True))
             for (outline, ours), (peer, theirs) in pairs_of_sides:
                 row = ratio_row(
                     f"{size[0]} × {size[1]}{outline}, {peer}", "frames/s", ours, theirs, rate=True, digits=2
                 )
-                share = np.median([cpu / seconds for seconds, cpu in took[0]]) / (os.cpu_count() or 1)
                 rows.append(row | {"share_of_processors": round(float(share), 2)})
     return rows
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-BT709 = 1  # FFmpeg's number of its matrix, which RGB gets where it is stored as luma and chroma
 _CUT_OFF = 3  # frames that may lack at the end of a film that states its length
 
 
@@ -83,8 +82,8 @@ class Container(Film):
             bits=max(component.bits for component in frame.format.components),
             aspect=1 / aspect if turned else aspect,
             colors=Colors(
-                BT709 if frame.format.is_rgb else frame.colorspace,
-                frame.color_range == 2 and not frame.format.is_rgb,  # 2 is full range
+                frame.colorspace,
+                frame.color_range == 2,  # 2 is full range
                 frame.color_primaries,
                 frame.color_trc,
             ),

@@ -19,7 +19,8 @@ from u2net.images import ANIMATED
 from u2net.images.limits import Limits, check_size, own_limits
 from u2net.images.picture import Picture
 
-UNSPECIFIED = 2
+RGB, BT709, UNSPECIFIED = 0, 1, 2
+"""Matrices, by FFmpeg's numbers."""
 MILLISECOND = Fraction(1, 1000)
 
 

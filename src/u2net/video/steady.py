@@ -163,10 +163,10 @@ def motion(here: Floats, there: Floats) -> tuple[Floats, Floats]:
         best = costs.argmin(axis=0)
         least = np.take_along_axis(costs, best[None], axis=0)[0]
         flow = flow + tried[:, best]
-    rows, columns = (np.mgrid[:size, :size] + flow).clip(0, size - 1)
-    colors = there[1:].reshape(2, -1).take(rows * size + columns, axis=1) - here[1:]
-    least = np.maximum(least, box_mean(np.abs(colors).sum(axis=0), _BLOCK))
-    return flow.astype(np.float32), np.exp(-((least / _ALIKE) ** 2))
+    way = flow.astype(np.float32)
+    colors = np.abs(moved(there[1:], way) - here[1:]).sum(axis=0)
+    least = np.maximum(least, box_mean(colors, _BLOCK))
+    return way, np.exp(-((least / _ALIKE) ** 2))
 
 
 def moved(output: Floats, flow: Floats) -> Floats:

@@ -6,6 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -18,7 +19,7 @@ from u2net.errors import ImageTooLarge, InvalidFilm
 from u2net.images.save import encode
 from u2net.system.files import atomic_write, folder_beside
 from u2net.video.container import load_av
-from u2net.video.film import Facts
+from u2net.video.film import BT709, RGB, Facts
 from u2net.video.sound import Sound
 
 if TYPE_CHECKING:
@@ -171,7 +172,10 @@ class _Container(Writer):
     def __init__(self, file: _Target, kind: Kind, facts: Facts, *, has_alpha: bool, sound: Sound | None) -> None:
         self._file, self._kind, self._facts, self._has_alpha = file, kind, facts, has_alpha
         self._tick = kind.tick or facts.tick
-        self._range = 2 if facts.colors.full_range and kind.has_range else 1  # FFmpeg's full and narrow one
+        self._colors = facts.colors
+        if facts.colors.matrix == RGB:  # which luma and chroma are not made by
+            self._colors = replace(facts.colors, matrix=BT709, full_range=False)
+        self._range = 2 if self._colors.full_range and kind.has_range else 1  # FFmpeg's full and narrow one
         self._sound = sound if kind.has_sound else None
         self._last = -1
         self._container: Any = None
@@ -194,19 +198,18 @@ class _Container(Writer):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), name[pixels.shape[2], deep])
         wanted = self._stream.pix_fmt if self._palette is None else "rgba"
         if (wanted, self._stream.width) != (frame.format.name, frame.width):
-            colors = self._facts.colors
             in_yuv = wanted.startswith("yuv")
             frame = frame.reformat(
                 width=self._stream.width,
                 height=self._stream.height,
                 format=wanted,
-                dst_colorspace=colors.matrix if in_yuv else None,
+                dst_colorspace=self._colors.matrix if in_yuv else None,
                 dst_color_range=self._range if in_yuv else None,
             )
         self._last = max(self._last + 1, round(time / self._tick))
         frame.pts, frame.time_base = self._last, self._tick
         if wanted.startswith("yuv"):  # ProRes takes them from frames
-            frame.color_primaries, frame.color_trc = self._facts.colors.primaries, self._facts.colors.curve
+            frame.color_primaries, frame.color_trc = self._colors.primaries, self._colors.curve
         for ready in [frame] if self._palette is None else self._palette(frame):
             self._mux(self._stream.encode(ready))
         if self._sound:
@@ -245,7 +248,7 @@ class _Container(Writer):
         stream.time_base = self._tick
         stream.codec_context.thread_type = "AUTO"
         if pixels.startswith("yuv"):
-            context, colors = stream.codec_context, facts.colors
+            context, colors = stream.codec_context, self._colors
             context.colorspace, context.color_range = colors.matrix, self._range
             context.color_primaries, context.color_trc = colors.primaries, colors.curve
         stream.codec_context.sample_aspect_ratio = facts.aspect if kind.has_aspect else Fraction(1)
