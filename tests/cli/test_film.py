@@ -34,6 +34,12 @@ def test_a_film_becomes_a_transparent_film_beside_it(red, film):
     assert len(frames_of(film.with_name("clip.out.webm"))) == 8
 
 
+def test_a_film_with_an_unknown_suffix_is_known_by_what_it_becomes(red, film):
+    film.rename(film.with_name("recording.dat"))
+    assert red("recording.dat", "b.webm").returncode == 0
+    assert len(frames_of(film.with_name("b.webm"))) == 8
+
+
 def test_options_of_pictures_and_of_films(red, film):
     assert (
         red("clip.mp4", "b.mp4", "--background", "blue", "--start", "0.1", "--end", "0.2", "--steady", "0").returncode

@@ -107,6 +107,19 @@ def test_full_range_grey_and_rgb_keep_their_levels(tmp_path, pixels, suffix):
         assert np.abs(found[32, x].astype(int) - [*tones[32, x], 255]).max() <= 3
 
 
+def test_damaged_sound_is_named_and_the_rest_is_kept(tmp_path):
+    source = make_film(tmp_path / "a.mkv", num=50, sound="aac")
+    with av.open(str(source)) as film:
+        packet = [bytes(packet) for packet in film.demux(audio=0)][20]
+    content = source.read_bytes()
+    assert content.count(packet) == 1
+    source.write_bytes(content.replace(packet, b"\xff" * len(packet)))
+    (named,) = cut_out_film(source, tmp_path / "b.webm", session=red_session())
+    assert named == "the sound at 0.41 s cannot be decoded"
+    assert heard_at(tmp_path / "b.webm")[-1] == pytest.approx(49 / 25, abs=0.1)
+    assert len(frames_of(tmp_path / "b.webm")) == 50
+
+
 def heard_at(path: Path) -> list[float]:
     """When each frame of a film's sound begins."""
     with av.open(str(path)) as film:

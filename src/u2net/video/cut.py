@@ -104,7 +104,7 @@ def cut_out_film(
     Its suffix says what it becomes: .webm, .mov, .gif, .webp or .png with transparency, .mp4 over `config.background`
     or white; without a suffix a new folder of pictures. Times, sound, shape of pixels and colours are kept. Only frames
     from `start` on and before `end`, in seconds, are taken. The film appears whole, or nothing changes. `progress` is
-    called with the number of frames that are written. Returns what was wrong with frames of the source.
+    called with the number of frames that are written. Returns what was wrong with frames and sound of the source.
 
     Raises InvalidFilm for what is no film, or is cut off, ImageTooLarge, OSError, MissingExtra without PyAV, and what
     `u2net.remove` does.
@@ -128,7 +128,7 @@ def cut_out_film(
             first = cut.frame.time if first is None else first
             writer.write(cut.image, cut.frame.time - first)
             progress(num, film.facts)
-        return film.broken
+        return film.broken + (sound.broken if sound else [])
 
 
 def _seen(frames: Iterable[Frame], session: Session, outline: Outline) -> NDArray[np.uint8]:

@@ -25,6 +25,8 @@ class Sound:
         self._source = av.open(os.fspath(path))
         self._stream = self._source.streams.audio[0]
         self._start, self._end = start, end
+        self.broken: list[str] = []
+        """What of it could not be read, and is missing."""
         self._container: Any = None
         self._target: Any = None
         self._packets: Iterator[tuple[float, Any]] = iter(())
@@ -65,8 +67,17 @@ class Sound:
 
     def _heard(self) -> Iterator[tuple[float, Any]]:
         """The packets in the part that is asked for, and when each begins in it."""
+        import av
+
         tick, begins = self._stream.time_base or Fraction(1, 1000), self._begins()
-        for packet in self._source.demux(self._stream):
+        packets = self._source.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:
+                continue
             if packet.pts is None:
                 continue
             time = float(packet.pts * tick) - begins
@@ -93,9 +104,16 @@ class Sound:
             yield time, packet
 
     def _encoded(self) -> Iterator[tuple[float, Any]]:
+        import av
+
         before = self._begins() + self._start
-        for _, packet in self._heard():
-            for frame in packet.decode():
+        for time, packet in self._heard():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self.broken.append(f"the sound at {time:.2f} s cannot be decoded")
+                continue
+            for frame in frames:
                 if frame.pts is not None and frame.time_base:
                     frame.pts -= round(before / frame.time_base)
                 yield from self._made_of(frame)
