@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 Row = dict[str, Any]
 T = TypeVar("T")
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # both sides' modules are compiled once, as pip leaves them
+
 # ---- Run -------------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ KINDS = {
         "webm",
         "libvpx-vp9",
         {True: "yuva420p", False: "yuv420p"},
-        {"crf": "16", "b": "0", "deadline": "realtime", "cpu-used": "7", "row-mt": "1", "auto-alt-ref": "0"},
+        {"crf": "16", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0"},
         {},
         has_sound=True,
         tick=Fraction(1, 1000),
