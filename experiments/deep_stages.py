@@ -154,6 +154,7 @@ def train(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     network, transform = student(config)
     card = replace(load_checkpoint(resolve("u2netp"), U2NETP).card, transform=replace(transform, upsample="bicubic"))
+    network.to(memory_format=torch.channels_last)
     deep, loss_of, optimizer = Deep(network), Loss(config), new_optimizer(network, config)
     before = copy.deepcopy(deep) if arguments.keep else None
     average = Average(network, config.ema)
@@ -167,12 +168,15 @@ def train(arguments: argparse.Namespace) -> None:
         order = order[arguments.batch :]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, arguments.steps)
-        (third, *deeper), last = deep(features)
+        features = features.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+            logits, last = deep(features)
+        third, *deeper = (each.float() for each in logits)
         loss = loss_of((third,) * 4 + tuple(deeper), maps).total
         if before:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
                 last_before = before(features)[1]
-            loss = loss + arguments.keep * (last - last_before).abs().mean()
+            loss = loss + arguments.keep * (last.float() - last_before.float()).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -229,6 +233,7 @@ def main() -> None:
     verb.add_argument("--cosine", action="store_true", help="let the rate fall to nothing along a cosine")
     verb.add_argument("--iou", type=float, default=0.0)
     verb.add_argument("--keep", type=float, default=0.0, help="weight of what changes for the stages that do not learn")
+    verb.add_argument("--bf16", action="store_true", help="compute in bfloat16, for processors that multiply it")
     verb.add_argument("--ema", type=float, default=0.99)
     verb.add_argument("--every", type=int, default=50)
     verb.add_argument("--seed", type=int, default=0)

@@ -65,13 +65,14 @@ class LinearAlpha:
         return np.asarray(alpha)
 
 
-def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> Floats:
+def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float, least: float) -> Floats:
     """The share of an alpha's variance, 0 to 1, that a linear function of colour explains in each window.
 
-    Float32 (h, w); arguments as for `LinearAlpha.fit`. Near 0 where colours on both sides are alike, and where alpha
-    does not change.
+    Float32 (h, w); arguments as for `LinearAlpha.fit`. Near 0 where colours on both sides are alike, and 1 where alpha
+    varies by less than `least`: there is no other side.
     """
-    return _Windows(image, alpha, radius, epsilon).explained()
+    windows = _Windows(image, alpha, radius, epsilon)
+    return np.where(windows.variance() < least, np.float32(1), windows.explained())
 
 
 class _Windows:
@@ -94,7 +95,11 @@ class _Windows:
     def explained(self) -> Floats:
         """The share of alpha's variance."""
         sums = sum(slope * covariance for slope, covariance in zip(self.slopes, self._with_alpha, strict=True))
-        return np.asarray((sums / np.maximum(self._covariance(3, 3), np.float32(_LEAST_VARIANCE))).clip(0, 1))
+        return np.asarray((sums / np.maximum(self.variance(), np.float32(_LEAST_VARIANCE))).clip(0, 1))
+
+    def variance(self) -> Floats:
+        """Alpha's."""
+        return self._covariance(3, 3)
 
     def _covariance(self, i: int, j: int) -> Floats:
         product = box_mean(self._channels[i] * self._channels[j], self._radius)
