@@ -1,12 +1,13 @@
 """Distillation where it is cheap: the deep stages alone learn a teacher's maps, from features that are computed once.
 
     python experiments/deep_stages.py maps PHOTOS MAPS [--teacher u2net]
-    python experiments/deep_stages.py features PHOTOS MAPS FEATURES [--mirrored] [--names FILE]
+    python experiments/deep_stages.py features PHOTOS MAPS FEATURES [--view mirrored|cut] [--names FILE] [--bf16]
     python experiments/deep_stages.py train OUT.safetensors FEATURES … --kept-back FEATURES [--keep X] [--lr X] …
 
 `maps` writes what the teacher says of each photograph, in integers and not stretched. `features` keeps what the third
 encoder stage of u2netp gives for them, 0.8 MB each, and the maps, or true masks, at its size, 80 × 80; NAMES lists
-photographs, one a line. `train` trains what lies between there and the third decoder stage, and prints, every so many
+photographs, one a line. A view that is "cut" holds the subject and 70 to 100 % of each side, in other colours, and is
+mirrored or not. `train` trains what lies between there and the third decoder stage, and prints, every so many
 steps, how far the averaged weights are from the teacher on features that were kept back: cross-entropy above that of
 the maps themselves, mean absolute error, soft IoU, and IoU at a half. With --keep, what the third decoder stage gives
 to the next, which was trained for it, may not change much: its mean absolute change is added to the loss, times that.
@@ -21,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,6 +40,7 @@ from u2net.training.loss import Loss
 from u2net.training.norms import leave_out_norms, lower_levels
 from u2net.training.objective import new_network
 from u2net.training.optimizer import Average, freeze, learning_rate, new_optimizer
+from u2net.training.parallel import find_layout
 
 SIDE, CHANNELS = 80, 64
 FROM = 3  # the first encoder stage that learns
@@ -68,21 +71,49 @@ def write_features(arguments: argparse.Namespace) -> None:
     photos, found = ({path.stem: path for path in folder.iterdir()} for folder in (arguments.photos, arguments.maps))
     stems = arguments.names.read_text().split() if arguments.names else list(found)
     network, transform = student(replace(CONFIG, init="u2netp"))
-    shallow = network.encoder[:FROM].eval()
+    shallow, draw = network.encoder[:FROM].eval(), np.random.default_rng(0)
     arguments.features.mkdir(parents=True)
     features = new_array(arguments.features / "features.npy", np.float16, (len(stems), CHANNELS, SIDE, SIDE))
     maps = new_array(arguments.features / "maps.npy", np.uint8, (len(stems), SIDE, SIDE))
     for index, stem in enumerate(sorted(stems)):
         photo, levels = Image.open(photos[stem]).convert("RGB"), Image.open(found[stem]).convert("L")
-        if arguments.mirrored:
-            photo, levels = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (photo, levels))
+        photo, levels = VIEWS[arguments.view](photo, levels, draw)
         x = torch.from_numpy(transform.preprocess(photo))[None]
-        for stage in shallow:
-            x = stage(x) if stage is shallow[0] else stage(functional.max_pool2d(x, 2))
-        features[index] = x[0].numpy()
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+            for stage in shallow:
+                x = stage(x) if stage is shallow[0] else stage(functional.max_pool2d(x, 2))
+        features[index] = x[0].float().numpy()
         maps[index] = np.asarray(
             levels.resize((320, 320), Image.Resampling.BILINEAR).resize((SIDE, SIDE), Image.Resampling.BOX)
         )
+
+
+def mirrored(photo: Image.Image, levels: Image.Image, _: Generator) -> tuple[Image.Image, Image.Image]:
+    """Both turned over."""
+    flip = Image.Transpose.FLIP_LEFT_RIGHT
+    return photo.transpose(flip), levels.transpose(flip)
+
+
+def cut(photo: Image.Image, levels: Image.Image, draw: Generator) -> tuple[Image.Image, Image.Image]:
+    """A part that holds the subject, in other colours."""
+    if draw.random() < 0.5:
+        photo, levels = mirrored(photo, levels, draw)
+    width, height = photo.size
+    left, top, right, bottom = levels.point([0] * 128 + [255] * 128).getbbox() or (0, 0, width, height)
+    across, down = (
+        max(int(width * draw.uniform(0.7, 1)), right - left),
+        max(int(height * draw.uniform(0.7, 1)), bottom - top),
+    )
+    x = int(draw.integers(max(0, right - across), min(left, width - across), endpoint=True))
+    y = int(draw.integers(max(0, bottom - down), min(top, height - down), endpoint=True))
+    box = x, y, x + across, y + down
+    photo = photo.crop(box)
+    for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        photo = kind(photo).enhance(draw.uniform(0.75, 1.3))
+    return photo, levels.crop(box)
+
+
+VIEWS = {"plain": lambda photo, levels, _: (photo, levels), "mirrored": mirrored, "cut": cut}
 
 
 def new_array(path: Path, kind: type, shape: tuple[int, ...]) -> NDArray[np.generic]:
@@ -154,7 +185,8 @@ def train(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     network, transform = student(config)
     card = replace(load_checkpoint(resolve("u2netp"), U2NETP).card, transform=replace(transform, upsample="bicubic"))
-    network.to(memory_format=torch.channels_last)
+    layout = find_layout(torch.device("cpu"))
+    network.to(memory_format=layout)  # type: ignore[call-overload]
     deep, loss_of, optimizer = Deep(network), Loss(config), new_optimizer(network, config)
     before = copy.deepcopy(deep) if arguments.keep else None
     average = Average(network, config.ema)
@@ -168,7 +200,7 @@ def train(arguments: argparse.Namespace) -> None:
         order = order[arguments.batch :]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, arguments.steps)
-        features = features.contiguous(memory_format=torch.channels_last)
+        features = features.contiguous(memory_format=layout)
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             logits, last = deep(features)
         third, *deeper = (each.float() for each in logits)
@@ -219,7 +251,8 @@ def main() -> None:
     verb.set_defaults(do=write_features)
     for name in ("photos", "maps", "features"):
         verb.add_argument(name, type=Path)
-    verb.add_argument("--mirrored", action="store_true")
+    verb.add_argument("--view", choices=VIEWS, default="plain")
+    verb.add_argument("--bf16", action="store_true", help="compute in bfloat16, for processors that multiply it")
     verb.add_argument("--names", type=Path, help="a file of names without suffix; all that have a map by default")
     verb = verbs.add_parser("train")
     verb.set_defaults(do=train)
