@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from networks import open_anywhere
 from pictures import DISPLAY_P3, ROOT, read_image, rgb_profile, saved
-from PIL import Image
+from PIL import Image, ImageCms
 
 from u2net import Session, Transform
 from u2net.cutout.config import CutoutConfig
@@ -143,6 +143,29 @@ def test_samples_of_a_picture_with_profile_and_transparency_are_those_of_its_vie
     np.testing.assert_array_equal(
         np.asarray(picture.at(columns, rows).view()), np.asarray(picture.view())[np.ix_(rows, columns)]
     )
+
+
+def test_colours_are_converted_after_an_opaque_picture_was_made_small(photograph, monkeypatch):
+    """The whole picture would take a third of a large photograph's time. Only colours that sRGB lacks differ by much."""
+    with Image.open(photograph) as file:
+        picture = load_image(saved(file.convert("RGB"), "PNG", icc_profile=rgb_profile(DISPLAY_P3)))
+    transform = Transform(size=(64, 48), antialias=True, mean=(0, 0, 0), std=(1, 1, 1), divisor="255")
+    expected = transform.preprocess(picture.view())
+    seen, converted = [], []
+
+    def backend(batch):
+        seen.append(batch)
+        return batch[:, :1]
+
+    apply = ImageCms.ImageCmsTransform.apply
+    monkeypatch.setattr(
+        ImageCms.ImageCmsTransform, "apply", lambda self, image: converted.append(image.size) or apply(self, image)
+    )
+    Session(backend, Card("watching", transform)).mask(picture)
+    assert picture.size not in converted
+    assert transform.size in converted
+    assert np.abs(seen[0][0] - expected).max() < 20 / 255
+    assert np.abs(seen[0][0] - expected).mean() < 1 / 255
 
 
 def test_the_same_picture_gives_the_same_bytes(photograph):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -133,12 +133,14 @@ class Session:
         return np.mean(turned, axis=0, dtype=np.float32) if looks > 1 else outputs[0], picture.size
 
     def _see(self, picture: Picture) -> NDArray[np.float32]:
-        """What the network takes; colours are converted for the pixels alone that the Transform reads."""
+        """What the network takes; colours are converted for the pixels alone that the Transform reads or makes."""
         transform = self.card.transform
         samples = transform.samples(picture.size)
-        if samples is None:
-            return transform.preprocess(picture.view())
-        return transform.preprocess(picture.at(*samples).view(), picture.size)
+        if samples is not None:
+            return transform.preprocess(picture.at(*samples).view(), picture.size)
+        if picture.alpha is None:
+            picture = replace(picture, rgb=transform.shrink(picture.rgb))
+        return transform.preprocess(picture.view())
 
 
 def _closed(_batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -68,11 +68,15 @@ class Transform:
     def resize(self, image: Image.Image, of: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """An RGB picture, or its samples, at `size`: float32 (height, width, 3), 0 to 255."""
         if self.antialias:
-            return np.asarray(image.resize(self.size, Image.Resampling[self.resample.upper()]), dtype=np.float32)
+            return np.asarray(self.shrink(image), dtype=np.float32)
         pixels, (columns, rows) = np.asarray(image), self._taps(of or image.size)
         if of is None:
             pixels = pixels.take(rows.place, axis=0).take(columns.place, axis=1)
         return _blend(pixels, columns, rows)
+
+    def shrink(self, image: Image.Image) -> Image.Image:
+        """An RGB picture at `size`, by a kernel that widens."""
+        return image.resize(self.size, Image.Resampling[self.resample.upper()])
 
     def samples(self, size: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
         """Columns and rows that `resize` reads of a picture of this size, in its order; None if it reads all."""
