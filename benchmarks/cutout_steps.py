@@ -64,7 +64,7 @@ def measure_steps(photo: Path, num_rounds: int) -> list[dict[str, Any]]:
 
 def steps(content: bytes) -> list[Step]:
     """The steps of one warm call, each by the whole call."""
-    model = opening.new_session()
+    model, authors = opening.new_session(), opening.new_session("u2netp")
     profile = wide_profile()
     wide = io.BytesIO()
     Image.open(io.BytesIO(content)).save(wide, "JPEG", quality=95, icc_profile=profile)
@@ -97,9 +97,13 @@ def steps(content: bytes) -> list[Step]:
         ),
         Step("PNG: bands in threads, not one after another", call, without(png, "in_threads", one_by_one)),
         Step("the map is enlarged in stripes, not in whole rows", call, without(transform, "enlarge", enlarge_whole)),
-        Step("only the pixels that are sampled become an array", call, without(session.Session, "_see", see_all)),
         Step(
-            "Display P3: only these are converted",
+            "u2netp: only the pixels that are sampled become an array",
+            lambda: remove(content, session=authors),
+            without(session.Session, "_see", see_all, lambda: remove(content, session=authors)),
+        ),
+        Step(
+            "Display P3: only the network's pixels are converted",
             lambda: call(wide.getvalue()),
             without(session.Session, "_see", see_all, lambda: call(wide.getvalue())),
         ),
