@@ -38,6 +38,9 @@ def test_a_film_with_an_unknown_suffix_is_known_by_what_it_becomes(red, film):
     film.rename(film.with_name("recording.dat"))
     assert red("recording.dat", "b.webm").returncode == 0
     assert len(frames_of(film.with_name("b.webm"))) == 8
+    disc(0).save(film.with_name("photo"), "PNG")
+    result = red("photo", "c.webm")
+    assert (result.returncode, film.with_name("c.webm").exists()) == (2, False)
 
 
 def test_options_of_pictures_and_of_films(red, film):

@@ -146,7 +146,7 @@ def test_samples_of_a_picture_with_profile_and_transparency_are_those_of_its_vie
 
 
 def test_colours_are_converted_after_an_opaque_picture_was_made_small(photograph, monkeypatch):
-    """The whole picture would take a third of a large photograph's time. Only colours that sRGB lacks differ by much."""
+    """All of a large photograph would take a third of the time. Only colours that sRGB lacks differ by much."""
     with Image.open(photograph) as file:
         picture = load_image(saved(file.convert("RGB"), "PNG", icc_profile=rgb_profile(DISPLAY_P3)))
     transform = Transform(size=(64, 48), antialias=True, mean=(0, 0, 0), std=(1, 1, 1), divisor="255")

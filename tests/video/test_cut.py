@@ -107,17 +107,27 @@ def test_full_range_grey_and_rgb_keep_their_levels(tmp_path, pixels, suffix):
         assert np.abs(found[32, x].astype(int) - [*tones[32, x], 255]).max() <= 3
 
 
-def test_damaged_sound_is_named_and_the_rest_is_kept(tmp_path):
-    source = make_film(tmp_path / "a.mkv", num=50, sound="aac")
+@pytest.mark.parametrize(
+    ("damaged", "start", "named"),
+    [
+        (slice(20, 23), 0.0, ["the sound from 0.41 to 0.47 s cannot be decoded"]),
+        (slice(40, 41), 0.5, ["the sound from 0.83 to 0.85 s cannot be decoded"]),
+        (slice(90, 91), 0.0, ["the sound from 1.90 to 1.92 s cannot be decoded"]),  # after the last frame
+    ],
+)
+def test_damaged_sound_is_named_and_the_rest_is_kept(tmp_path, damaged, start, named):
+    times = [Fraction(i, 25) for i in range(40)] + [Fraction(49, 25)]
+    source = make_film(tmp_path / "a.mkv", times=times, sound="aac")
     with av.open(str(source)) as film:
-        packet = [bytes(packet) for packet in film.demux(audio=0)][20]
+        packets = [bytes(packet) for packet in film.demux(audio=0)][damaged]
     content = source.read_bytes()
-    assert content.count(packet) == 1
-    source.write_bytes(content.replace(packet, b"\xff" * len(packet)))
-    (named,) = cut_out_film(source, tmp_path / "b.webm", session=red_session())
-    assert named == "the sound at 0.41 s cannot be decoded"
-    assert heard_at(tmp_path / "b.webm")[-1] == pytest.approx(49 / 25, abs=0.1)
-    assert len(frames_of(tmp_path / "b.webm")) == 50
+    for packet in packets:
+        assert content.count(packet) == 1
+        content = content.replace(packet, b"\xff" * len(packet))
+    source.write_bytes(content)
+    end = 1.95 if damaged.start == 90 else None
+    assert cut_out_film(source, tmp_path / "b.webm", start=start, end=end, session=red_session()) == named
+    assert heard_at(tmp_path / "b.webm")[-1] == pytest.approx((end or 49 / 25) - start, abs=0.1)
 
 
 def heard_at(path: Path) -> list[float]:

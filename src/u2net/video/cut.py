@@ -128,7 +128,7 @@ def cut_out_film(
             first = cut.frame.time if first is None else first
             writer.write(cut.image, cut.frame.time - first)
             progress(num, film.facts)
-        return film.broken + (sound.broken if sound else [])
+    return film.broken + (sound.broken if sound else [])
 
 
 def _seen(frames: Iterable[Frame], session: Session, outline: Outline) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,6 +16,8 @@ _INSTEAD = {"webm": "libopus"}
 _REFUSED = {"mov": ("opus", "flac", "truehd")}
 """What FFmpeg's containers do not take although their lists have it."""
 
+_TOUCHING = 0.01  # seconds between packets that follow each other, at most
+
 
 class Sound:
     """The first stream of sound of a film, from `start` on and before `end`, in seconds."""
@@ -25,12 +28,17 @@ class Sound:
         self._source = av.open(os.fspath(path))
         self._stream = self._source.streams.audio[0]
         self._start, self._end = start, end
-        self.broken: list[str] = []
-        """What of it could not be read, and is missing."""
+        self._lost: list[tuple[float, float]] = []  # from when to when, in seconds, nothing could be decoded
         self._container: Any = None
         self._target: Any = None
         self._packets: Iterator[tuple[float, Any]] = iter(())
         self._held: tuple[float, Any] | None = None
+
+    @property
+    def broken(self) -> list[str]:
+        """What of it could not be decoded, and is missing."""
+        parts = [(f"{begin:.2f}", "its end" if end == math.inf else f"{end:.2f} s") for begin, end in self._lost]
+        return [f"the sound from {begin} to {end} cannot be decoded" for begin, end in parts]
 
     def begin(self, container: OutputContainer) -> None:
         """Add a stream to a film that is about to be written."""
@@ -69,23 +77,19 @@ class Sound:
         """The packets in the part that is asked for, and when each begins in it."""
         import av
 
-        tick, begins = self._stream.time_base or Fraction(1, 1000), self._begins()
-        packets = self._source.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.FFmpegError:
-                continue
-            if packet.pts is None:
-                continue
-            time = float(packet.pts * tick) - begins
-            if self._start and time < self._start:  # with all of a film go the packets before its first frame
-                continue
-            if self._end is not None and time >= self._end:
-                return
-            yield time - self._start, packet
+        tick, begins, time = self._stream.time_base or Fraction(1, 1000), self._begins(), 0.0
+        try:
+            for packet in self._source.demux(self._stream):
+                if packet.pts is None:
+                    continue
+                time = float(packet.pts * tick) - begins
+                if self._start and time < self._start:  # with all of a film go the packets before its first frame
+                    continue
+                if self._end is not None and time >= self._end:
+                    return
+                yield time - self._start, packet
+        except av.FFmpegError:
+            self._lose(time, math.inf)
 
     def _begins(self) -> float:
         """When the film's pictures begin, in the container's time."""
@@ -108,16 +112,22 @@ class Sound:
 
         before = self._begins() + self._start
         for time, packet in self._heard():
+            made: list[tuple[float, Any]] = []
             try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                self.broken.append(f"the sound at {time:.2f} s cannot be decoded")
-                continue
-            for frame in frames:
-                if frame.pts is not None and frame.time_base:
-                    frame.pts -= round(before / frame.time_base)
-                yield from self._made_of(frame)
+                for frame in packet.decode():
+                    if frame.pts is not None and frame.time_base:
+                        frame.pts -= round(before / frame.time_base)
+                    made += self._made_of(frame)
+            except (av.FFmpegError, ValueError):  # or its frames are of another kind than those before
+                begin = time + self._start
+                self._lose(begin, begin + float((packet.duration or 0) * packet.time_base))
+            yield from made
         yield from self._made_of(None)
+
+    def _lose(self, begin: float, end: float) -> None:
+        """Note a part that could not be decoded; parts that follow each other are one."""
+        first = self._lost.pop()[0] if self._lost and begin - self._lost[-1][1] < _TOUCHING else begin
+        self._lost.append((first, end))
 
     def _made_of(self, frame: Any) -> Iterator[tuple[float, Any]]:
         """The packets that the encoder gives for a frame, or at its end."""

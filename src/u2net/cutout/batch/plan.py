@@ -194,7 +194,7 @@ def _find(folder: Path, output: Path, kinds: Collection[str] | None) -> tuple[li
             if kinds is not None:
                 is_wanted = suffix in kinds
             else:
-                is_wanted = suffix in SUFFIXES or (suffix not in _RAW and _holds_picture(path))
+                is_wanted = suffix in SUFFIXES or (suffix not in _RAW and holds_picture(path))
             if is_wanted:
                 pictures.append(path)
             else:
@@ -202,7 +202,8 @@ def _find(folder: Path, output: Path, kinds: Collection[str] | None) -> tuple[li
     return pictures, unreadable, others
 
 
-def _holds_picture(path: Path) -> bool:
+def holds_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does, whatever its name; False if it cannot be read."""
     try:
         status = path.stat()
         return stat.S_ISREG(status.st_mode) and _begins_as_picture(path, status.st_mtime_ns, status.st_size)

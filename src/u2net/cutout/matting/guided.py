@@ -65,14 +65,14 @@ class LinearAlpha:
         return np.asarray(alpha)
 
 
-def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float, least: float) -> Floats:
-    """The share of an alpha's variance, 0 to 1, that a linear function of colour explains in each window.
+def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> tuple[Floats, Floats]:
+    """The share of an alpha's variance that a linear function of colour explains in each window, and that variance.
 
-    Float32 (h, w); arguments as for `LinearAlpha.fit`. Near 0 where colours on both sides are alike, and 1 where alpha
-    varies by less than `least`: there is no other side.
+    Float32 (h, w), 0 to 1 and 0 to 0.25; arguments as for `LinearAlpha.fit`. The share is near 0 where colours on both
+    sides are alike, and where alpha does not change.
     """
     windows = _Windows(image, alpha, radius, epsilon)
-    return np.where(windows.variance() < least, np.float32(1), windows.explained())
+    return windows.explained(), windows.variance()
 
 
 class _Windows:
