@@ -198,6 +198,23 @@ def test_a_damaged_film_ends_in_one_way_or_the_other(tmp_path, seed):
         assert len(list(film.frames())) + len(film.broken) >= 1
 
 
+def test_a_large_film_without_its_end_is_read_from_its_beginning(tmp_path):
+    """It begins late, its index is missing, and its first frame alone is one to seek: FFmpeg finds nothing before it."""
+    random = np.random.default_rng(0)
+    with av.open(str(tmp_path / "a.mkv"), "w") as film:
+        stream = film.add_stream("libx264", rate=25, options={"crf": "1", "g": "250"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for num in range(30):
+            frame = av.VideoFrame.from_ndarray(random.integers(0, 256, (240, 320, 3), np.uint8), "rgb24")
+            frame.pts, frame.time_base = num + 1, Fraction(1, 25)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    content = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(content[: len(content) * 6 // 10])
+    with open_film(tmp_path / "a.mkv") as film, pytest.raises(InvalidFilm, match="are there; --end"):
+        list(film.frames())
+
+
 @pytest.mark.parametrize("sound", ["", "aac"])
 def test_frames_that_are_missing_are_counted(tmp_path, sound):
     """As of a download that broke off."""

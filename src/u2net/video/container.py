@@ -41,10 +41,17 @@ class Container(Film):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         load_av()
+        self._path = os.fspath(path)
+        self._open()
+        self._first = self._peek()
+        self.facts = self._facts()
+
+    def _open(self) -> None:
+        """Stand before the first frame."""
         import av
 
         try:
-            self._container: InputContainer = av.open(os.fspath(path))
+            self._container: InputContainer = av.open(self._path)
         except av.FFmpegError as error:
             raise InvalidFilm(f"no film that FFmpeg reads, or one that is cut off: {_words(error)}") from None
         self._stream = _picture_stream(self._container)
@@ -55,8 +62,6 @@ class Container(Film):
         self._decoder: Any = decoder
         if self._stream.metadata.get("alpha_mode") == "1":  # which FFmpeg's own decoder of VP8 and VP9 leaves out
             self._decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
-        self._first = self._peek()
-        self.facts = self._facts()
 
     def close(self) -> None:
         """See `Film`."""
@@ -119,15 +124,14 @@ class Container(Film):
                 if found and found[1].pts is not None and found[0] - self._begins <= start:
                     self._go_to(place)
                     return True
-        self._go_to(None)
+        self.close()  # to seek the beginning fails in some films that are cut off
+        self._open()
+        self.broken.clear()
         return False
 
-    def _go_to(self, place: int | None) -> None:
-        """Read on from a frame at or before a place in the stream's own ticks; None is the beginning."""
-        if place is None:
-            self._container.seek(0)
-        else:
-            self._container.seek(place, stream=self._stream)
+    def _go_to(self, place: int) -> None:
+        """Read on from a frame at or before a place in the stream's own ticks."""
+        self._container.seek(place, stream=self._stream)
         self._decoder.flush_buffers()
         self.broken.clear()
 
