@@ -199,7 +199,7 @@ def test_a_damaged_film_ends_in_one_way_or_the_other(tmp_path, seed):
 
 
 def test_a_large_film_without_its_end_is_read_from_its_beginning(tmp_path):
-    """It begins late, its index is missing, and its first frame alone is one to seek: FFmpeg finds nothing before it."""
+    """It begins late, without an index, and has one frame that can be sought: FFmpeg finds nothing before it."""
     random = np.random.default_rng(0)
     with av.open(str(tmp_path / "a.mkv"), "w") as film:
         stream = film.add_stream("libx264", rate=25, options={"crf": "1", "g": "250"})
