@@ -113,9 +113,7 @@ def test_an_antenna_stays_and_a_speck_goes(quality, scale, in_16):
     mask = np.asarray(Image.fromarray(truth).filter(ImageFilter.GaussianBlur(2)))
     image, mask = (np.asarray(Image.fromarray(each).resize((320 * scale, 240 * scale))) for each in (image, mask))
     alpha = to_8_bits(refine(image, mask, quality, to_16_bits(image) if in_16 else None))
-    antenna = alpha[119 * scale : 121 * scale, 205 * scale : 280 * scale]
-    assert antenna.min() > 0
-    assert antenna.mean(axis=0).min() > 10
+    assert (alpha[119 * scale : 121 * scale, 205 * scale : 280 * scale] > 10).all()
     assert not alpha[: 70 * scale, : 80 * scale].any()
 
 
@@ -149,7 +147,7 @@ def test_of_8_bits_16_make_the_same_alpha_more_finely(quality):
     mask = _coarse(truth, 6)
     alpha = refine(image, mask, quality, to_16_bits(image))
     assert np.abs(to_8_bits(alpha).astype(int) - refine(image, mask, quality)).max() <= 1
-    assert len(np.unique(alpha)) > 2 * 256
+    assert len(np.unique(alpha)) > 1000
 
 
 @pytest.mark.parametrize("quality", QUALITIES)

@@ -65,14 +65,13 @@ class LinearAlpha:
         return np.asarray(alpha)
 
 
-def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> tuple[Floats, Floats]:
-    """The share of an alpha's variance that a linear function of colour explains in each window, and that variance.
+def explained(image: Floats, alpha: Floats, *, radius: int, epsilon: float) -> Floats:
+    """The share of an alpha's variance, 0 to 1, that a linear function of colour explains in each window.
 
-    Float32 (h, w), 0 to 1 and 0 to 0.25; arguments as for `LinearAlpha.fit`. The share is near 0 where colours on both
-    sides are alike, and where alpha does not change.
+    Float32 (h, w); arguments as for `LinearAlpha.fit`. Near 0 where colours on both sides are alike, and where alpha
+    does not change.
     """
-    windows = _Windows(image, alpha, radius, epsilon)
-    return windows.explained(), windows.variance()
+    return _Windows(image, alpha, radius, epsilon).explained()
 
 
 class _Windows:
@@ -95,11 +94,7 @@ class _Windows:
     def explained(self) -> Floats:
         """The share of alpha's variance."""
         sums = sum(slope * covariance for slope, covariance in zip(self.slopes, self._with_alpha, strict=True))
-        return np.asarray((sums / np.maximum(self.variance(), np.float32(_LEAST_VARIANCE))).clip(0, 1))
-
-    def variance(self) -> Floats:
-        """Alpha's."""
-        return self._covariance(3, 3)
+        return np.asarray((sums / np.maximum(self._covariance(3, 3), np.float32(_LEAST_VARIANCE))).clip(0, 1))
 
     def _covariance(self, i: int, j: int) -> Floats:
         product = box_mean(self._channels[i] * self._channels[j], self._radius)

@@ -28,9 +28,8 @@ Mask = NDArray[np.bool_]
 _CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
 _MARGIN = 2  # pixels of the small picture; what is certain must be so this far around
 # Weights of the coarse mask: anywhere, and as much more where it is sure, and where colours do not tell.
-_PRIOR, _PRIOR_SURE, _PRIOR_ALIKE = 1e-3, 0.02, 0.4
+_PRIOR, _PRIOR_SURE, _PRIOR_ALIKE = 1e-3, 0.02, 1.0
 _AROUND = 8  # radius of the windows in which colours tell the subject from what surrounds it, or not
-_BOTH = 0.05  # variance of the mask from which on a window has enough of both in it to tell them apart
 _SMOOTH = 3e-5  # variance of colour that closed form takes for none
 _FLAT = 1e-4  # variance of colour that linear functions take for none
 _WIDE = 4  # radius of the windows in which "fast" fits the mask itself
@@ -87,9 +86,8 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
     if quality == "fast":
         return LinearAlpha.fit_as_told(colors, coarse, radius=_WIDE, epsilon=_FLAT), band
     start = np.where(band, coarse, subject).astype(np.float32)
-    told, variance = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
-    alike = (1 - told) ** 3 * (variance > _BOTH)
-    prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * alike
+    told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
+    prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
     solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
     return LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT), band
 
