@@ -91,10 +91,12 @@ def by_vectors(path: Path) -> Ways:
         scale = side / np.array(video_size(source))
 
     def find(one: Floats, other: Floats) -> tuple[Way | None, Way | None]:
+        if np.abs(one[0] - other[0]).mean() > steady._CUT:
+            return None, None
         vectors = arrays[places[other.tobytes()]]
         back = np.zeros((2, side, side), np.float32)
         for vector in () if vectors is None else vectors:
-            # The middle of the block, where it comes from, and half its size.
+            # Where the block comes from, seen from there; its middle and its size.
             right, down = np.array([vector["motion_x"], vector["motion_y"]]) / vector["motion_scale"] * scale
             (x, y), (w, h) = (np.array([vector[a], vector[b]]) * scale for a, b in (("dst_x", "dst_y"), ("w", "h")))
             left, top = round(x - w / 2), round(y - h / 2)

@@ -37,9 +37,8 @@ def texture(seed: int = 0) -> np.ndarray:
 
 def test_motion_is_found():
     whole = texture()
-    flow, alike = motion(
-        colored(whole[50:210, 50:210]), colored(whole[44:204, 58:218])
-    )  # it moved 6 down and 8 to the left
+    # It moved 6 down and 8 to the left.
+    flow, alike = motion(colored(whole[50:210, 50:210]), colored(whole[44:204, 58:218]))
     assert np.median(flow[0]) == 6
     assert np.median(flow[1]) == -8
     assert np.median(alike) > 0.9

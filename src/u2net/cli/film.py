@@ -54,15 +54,14 @@ def is_film(name: str, output: str | None, format_: str | None) -> bool:
 
     A file with an unknown suffix is one if OUTPUT has a film's, and it is no picture.
     """
-    from u2net.images.formats import SUFFIXES
-
     suffix = Path(name).suffix.lower()
     if suffix in FILMS:
         return Path(name).is_file()
-    if suffix not in (*SUFFIXES, *ANIMATED) and Path(output or "").suffix.lower() in FILMS:
+    if suffix not in ANIMATED and Path(output or "").suffix.lower() in FILMS:
         from u2net.cutout.batch.plan import holds_picture
+        from u2net.images.formats import SUFFIXES
 
-        return Path(name).is_file() and not holds_picture(Path(name))
+        return suffix not in SUFFIXES and Path(name).is_file() and not holds_picture(Path(name))
     if suffix not in ANIMATED or not Path(name).is_file():
         return False
     from u2net.video.film import num_frames
