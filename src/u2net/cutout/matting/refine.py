@@ -63,7 +63,7 @@ def refine(
     function, band = _decide(image, mask, quality)
     peak = np.uint8(255) if colors is None else np.uint16(65_535)
     full = image.height, image.width
-    alpha: Levels = enlarged(mask >= 128, (slice(0, full[0]), slice(0, full[1])), full) * peak
+    alpha: Levels = enlarged((mask >= 128) * peak, (slice(0, full[0]), slice(0, full[1])), full)
     for area in Area.of(alpha.shape, lambda box: enlarged(band, box, full)):
         found = function(area, image if colors is None else colors)
         found -= np.float32(_FOG)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from u2net.images.picture import Levels, to_8_bits
 
-Mask = NDArray[np.bool_]
+Kind = TypeVar("Kind", bound=np.generic)
 
 _SIDE = 256  # longer side; larger ones were no better (docs/matting.md)
-_FINE = 8  # pixels of a mask for each of the small picture, across and down; more change nothing
+_FINE = 4  # pixels of a mask for each of the small picture, across and down; more change nothing
+SAMPLES = 8  # of a picture's, for each of the small one, across and down; more change nothing
 
 
 def mask_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -20,16 +23,16 @@ def mask_size(size: tuple[int, int]) -> tuple[int, int]:
     return size if max(size) <= _FINE * _SIDE else (_FINE * width, _FINE * height)
 
 
-def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[np.float32]:
+def reduced(image: Image.Image | Levels, samples: int = SAMPLES) -> NDArray[np.float32]:
     """A picture, "RGB" or (H, W, 3), or a mask, "L" or (H, W), with a longer side of 256 pixels at most.
 
-    Float32 (h, w, 3) or (h, w) in [0, 1]. A pixel is the mean of those that it stands for, or of `samples` × `samples`
-    of them: to read all of a large picture takes longer than most of what is done with the small one.
+    Float32 (h, w, 3) or (h, w) in [0, 1]. A pixel is the mean of those that it stands for, of large pictures of
+    `samples` × `samples` of them: to read all takes longer than most of what is done with the small one.
     """
     full = image.size[::-1] if isinstance(image, Image.Image) else image.shape[:2]
     size = _small(full)
-    if samples:
-        num = [min(samples * each, length) for each, length in zip(size, full, strict=True)]
+    num = [min(samples * each, length) for each, length in zip(size, full, strict=True)]
+    if num != list(full):
         if isinstance(image, Image.Image):
             image = image.resize((num[1], num[0]), Image.Resampling.NEAREST)
         else:
@@ -41,8 +44,8 @@ def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[
     return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
-def enlarged(mask: Mask, area: tuple[slice, slice], full: tuple[int, int]) -> Mask:
-    """A small mask over an area of a picture of shape `full`: each pixel takes the nearest."""
+def enlarged(mask: NDArray[Kind], area: tuple[slice, slice], full: tuple[int, int]) -> NDArray[Kind]:
+    """A small mask, or its levels, over an area of a picture of shape `full`: each pixel takes the nearest."""
     if mask.shape == full:
         return mask[area]
     rows, columns = (nearest(*each) for each in zip(area, full, mask.shape, strict=True))
