@@ -187,12 +187,12 @@ def _blend(pixels: NDArray[np.uint8], columns: _Taps, rows: _Taps) -> NDArray[np
     Equals skimage.transform.resize(order=1, mode="constant", anti_aliasing=False), the authors' resize.
     """
     height, width = len(rows.place) // 2, len(columns.place) // 2
-    resized = np.zeros((height, width, pixels.shape[2]), dtype=np.float32)
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))  # weights of whole rows take half the time of pixels' own
+    resized = np.zeros((len(planes), height, width), dtype=np.float32)
     for y in (0, 1):
         for x in (0, 1):
-            weight = rows.weight[y::2, None] * columns.weight[x::2]
-            resized += pixels[y::2, x::2] * weight[:, :, None]
-    return resized
+            resized += planes[:, y::2, x::2] * (rows.weight[y::2, None] * columns.weight[x::2])
+    return resized.transpose(1, 2, 0)
 
 
 AUTHORS = Transform()

@@ -13,7 +13,7 @@ from u2net.images.picture import Levels, to_8_bits
 Kind = TypeVar("Kind", bound=np.generic)
 
 _SIDE = 256  # longer side; larger ones were no better (docs/matting.md)
-_FINE = 4  # pixels of a mask for each of the small picture, across and down; more change nothing
+_FINE = 2  # pixels of a mask for each of the small picture, across and down; more change nothing
 SAMPLES = 8  # of a picture's, for each of the small one, across and down; more change nothing
 
 
