@@ -96,7 +96,11 @@ def steps(content: bytes) -> list[Step]:
             f"whose file is {first / pillows - 1:+.1%} of its default",
         ),
         Step("PNG: bands in threads, not one after another", call, without(png, "in_threads", one_by_one)),
-        Step("the map is enlarged in stripes, not in whole rows", call, without(transform, "enlarge", enlarge_whole)),
+        Step(
+            "coarse: the map is enlarged in stripes, not in whole rows",
+            coarse,
+            without(transform, "enlarge", enlarge_whole, coarse),
+        ),
         Step(
             "u2netp: only the pixels that are sampled become an array",
             lambda: remove(content, session=authors),
