@@ -5,7 +5,8 @@ import { resampled } from "./resample.js";
 /** @import { Bytes, Size } from "./resample.js" */
 
 const SIDE = 256; // pixels, the longer side
-const FINE = 8; // pixels of a mask for each of the small picture, across and down; more change nothing
+const FINE = 2; // pixels of a mask for each of the small picture, across and down; more change nothing
+const SAMPLES = 8; // of a picture's, for each of the small one, across and down; more change nothing
 
 /**
  * The size of the small picture.
@@ -34,20 +35,18 @@ export function maskSize(width, height) {
 }
 
 /**
- * Bytes at the small picture's size, 0 to 1. A pixel is the mean of those that it stands for, or of `samples` times
- * `samples` of them. `stride` and `channels` are as `resampled` takes them.
+ * Bytes at the small picture's size, 0 to 1. A pixel is the mean of those that it stands for, of large pictures of
+ * `samples` times `samples` of them. `stride` and `channels` are as `resampled` takes them.
  *
  * @param {Bytes} values
  * @param {Size} full
  * @returns {Float32Array}
  */
-export function reduced(values, full, { stride = 1, channels = 1, samples = 0 } = {}) {
+export function reduced(values, full, { stride = 1, channels = 1, samples = SAMPLES } = {}) {
   const size = smallSize(...full);
-  let [taken, from] = [values, full];
-  if (samples) {
-    from = [Math.min(samples * size[0], full[0]), Math.min(samples * size[1], full[1])];
-    taken = picked(values, full, from, stride);
-  }
+  /** @type {Size} */
+  const from = [Math.min(samples * size[0], full[0]), Math.min(samples * size[1], full[1])];
+  const taken = from[0] === full[0] && from[1] === full[1] ? values : picked(values, full, from, stride);
   const means = resampled(taken, from, size, "box", { stride, channels });
   return Float32Array.from(means, (value) => value / 255);
 }
