@@ -13,26 +13,26 @@ from u2net.images.picture import Levels, to_8_bits
 Kind = TypeVar("Kind", bound=np.generic)
 
 _SIDE = 256  # longer side; larger ones were no better (docs/matting.md)
-_FINE = 2  # pixels of a mask for each of the small picture, across and down; more change nothing
-SAMPLES = 8  # of a picture's, for each of the small one, across and down; more change nothing
+_SHORTER = 320  # side of a mask, that of the network's map; more change nothing
 
 
 def mask_size(size: tuple[int, int]) -> tuple[int, int]:
     """The width and height at which a mask tells as much as at those of its picture, which may be larger."""
     width, height = _small(size)
-    return size if max(size) <= _FINE * _SIDE else (_FINE * width, _FINE * height)
+    times = -(-_SHORTER // min(width, height))
+    return size if max(size) <= times * _SIDE else (times * width, times * height)
 
 
-def reduced(image: Image.Image | Levels, samples: int = SAMPLES) -> NDArray[np.float32]:
+def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[np.float32]:
     """A picture, "RGB" or (H, W, 3), or a mask, "L" or (H, W), with a longer side of 256 pixels at most.
 
-    Float32 (h, w, 3) or (h, w) in [0, 1]. A pixel is the mean of those that it stands for, of large pictures of
-    `samples` × `samples` of them: to read all takes longer than most of what is done with the small one.
+    Float32 (h, w, 3) or (h, w) in [0, 1]. A pixel is the mean of those that it stands for, or of `samples` × `samples`
+    of them: to read all of a large picture takes longer than most of what is done with the small one.
     """
     full = image.size[::-1] if isinstance(image, Image.Image) else image.shape[:2]
     size = _small(full)
-    num = [min(samples * each, length) for each, length in zip(size, full, strict=True)]
-    if num != list(full):
+    num = full if samples is None else tuple(map(min, (samples * size[0], samples * size[1]), full))
+    if num != full:
         if isinstance(image, Image.Image):
             image = image.resize((num[1], num[0]), Image.Resampling.NEAREST)
         else:

@@ -11,6 +11,7 @@ const MARGIN = 2; // pixels of the small picture; what is certain must be so thi
 const RADIUS = 4;
 const FLAT = 1e-4; // variance of colour that is taken for none
 const FOG = 0.05; // alpha this near to nothing or to everything is taken for that
+const SAMPLES = 8; // of the pixels of the small picture, across and down
 const DETAIL = 1024; // longer side; what hangs together is looked at in squares that are as fine as this
 
 /**
@@ -26,7 +27,7 @@ const DETAIL = 1024; // longer side; what hangs together is looked at in squares
 export function refined({ data, width, height }, mask, size) {
   const [w, h] = smallSize(width, height);
   const coarse = reduced(mask, size);
-  const colors = reduced(data, [width, height], { stride: 4, channels: 3 });
+  const colors = reduced(data, [width, height], { stride: 4, channels: 3, samples: SAMPLES });
   const band = uncertain(coarse, w, h);
   const factors = fittedAsTold(colors, coarse, { width: w, height: h, radius: RADIUS, epsilon: FLAT });
   const [columns, rows] = [neighbours(width, w), neighbours(height, h)];

@@ -5,8 +5,7 @@ import { resampled } from "./resample.js";
 /** @import { Bytes, Size } from "./resample.js" */
 
 const SIDE = 256; // pixels, the longer side
-const FINE = 2; // pixels of a mask for each of the small picture, across and down; more change nothing
-const SAMPLES = 8; // of a picture's, for each of the small one, across and down; more change nothing
+const SHORTER = 320; // side of a mask, that of the network's map; more change nothing
 
 /**
  * The size of the small picture.
@@ -29,20 +28,20 @@ export function smallSize(width, height) {
  * @returns {Size}
  */
 export function maskSize(width, height) {
-  if (Math.max(width, height) <= FINE * SIDE) return [width, height];
   const [w, h] = smallSize(width, height);
-  return [FINE * w, FINE * h];
+  const times = Math.ceil(SHORTER / Math.min(w, h));
+  return Math.max(width, height) <= times * SIDE ? [width, height] : [times * w, times * h];
 }
 
 /**
- * Bytes at the small picture's size, 0 to 1. A pixel is the mean of those that it stands for, of large pictures of
- * `samples` times `samples` of them. `stride` and `channels` are as `resampled` takes them.
+ * Bytes at the small picture's size, 0 to 1. A pixel is the mean of those that it stands for, or of `samples` times
+ * `samples` of them. `stride` and `channels` are as `resampled` takes them.
  *
  * @param {Bytes} values
  * @param {Size} full
  * @returns {Float32Array}
  */
-export function reduced(values, full, { stride = 1, channels = 1, samples = SAMPLES } = {}) {
+export function reduced(values, full, { stride = 1, channels = 1, samples = Infinity } = {}) {
   const size = smallSize(...full);
   /** @type {Size} */
   const from = [Math.min(samples * size[0], full[0]), Math.min(samples * size[1], full[1])];
