@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise, product
@@ -204,18 +204,29 @@ def timed(command: list[Any], piped: Path | None = None, env: dict[str, str] | N
 
 def prepare(clip: Path, size: tuple[int, int], folder: Path) -> tuple[Path, Path, int]:
     """The clip at a size, as H.264 and as raw frames, and how many there are."""
-    film, raw, num = folder / "film.mp4", folder / "film.rgb", 0
-    with av.open(str(clip)) as source, av.open(str(film), "w") as target, raw.open("wb") as pipe:
+    film, raw, frames = folder / "film.mp4", folder / "film.rgb", frames_of(clip, size)
+    write_film(film, frames, size)
+    with raw.open("wb") as pipe:
+        for frame in frames:
+            pipe.write(frame.to_ndarray(format="rgb24").tobytes())
+    return film, raw, len(frames)
+
+
+def frames_of(clip: Path, size: tuple[int, int]) -> list[av.VideoFrame]:
+    """The frames of a clip at a size, in 4:2:0."""
+    with av.open(str(clip)) as source:
+        return [frame.reformat(*size, format="yuv420p") for frame in source.decode(video=0)]
+
+
+def write_film(film: Path, frames: Iterable[av.VideoFrame], size: tuple[int, int]) -> None:
+    """Write frames as H.264, 25 a second."""
+    with av.open(str(film), "w") as target:
         stream: Any = target.add_stream("libx264", rate=Fraction(25), options={"crf": "18", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for frame in source.decode(video=0):
-            scaled = frame.reformat(*size, format="yuv420p")
-            scaled.pts, scaled.time_base = num, Fraction(1, 25)
-            pipe.write(scaled.to_ndarray(format="rgb24").tobytes())
-            target.mux(stream.encode(scaled))
-            num += 1
+        for num, frame in enumerate(frames):
+            frame.pts, frame.time_base = num, Fraction(1, 25)
+            target.mux(stream.encode(frame))
         target.mux(stream.encode())
-    return film, raw, num
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:

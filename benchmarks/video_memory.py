@@ -9,17 +9,15 @@ out to a transparent WebM by the default model, in each runtime. Memory is the m
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from fractions import Fraction
-from itertools import chain, cycle, islice
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from time import sleep
 from typing import Any
 
-import av
 from bench import named, new_parser, publish, table, versions
 from sides import memory_mib
+from video import frames_of, write_film
 
 RUNTIMES = ("openvino", "onnxruntime")
 LENGTHS = (200, 2000)
@@ -37,8 +35,9 @@ def main() -> None:
     found: dict[tuple[str, int], list[float]] = {(runtime, num): [] for runtime in RUNTIMES for num in lengths}
     with tempfile.TemporaryDirectory() as name:
         films = {num: Path(name, f"{num}.mp4") for num in lengths}
+        frames = frames_of(arguments.clip, SIZE)
         for num, film in films.items():
-            write(film, arguments.clip, num)
+            write_film(film, islice(cycle([*frames, *frames[-2:0:-1]]), num), SIZE)
         for _ in range(num_rounds):
             for (runtime, num), peaks in found.items():
                 peaks.append(peak_mib(films[num], runtime))
@@ -50,22 +49,8 @@ def main() -> None:
     publish(arguments, {"rows": rows}, to_markdown(rows), f"{num_rounds} rounds; {named(packages)}")
 
 
-def write(film: Path, clip: Path, num: int) -> None:
-    """Write `num` frames of a clip as H.264."""
-    with av.open(str(clip)) as source:
-        frames = [frame.reformat(*SIZE, format="yuv420p") for frame in source.decode(video=0)]
-    with av.open(str(film), "w") as target:
-        stream: Any = target.add_stream("libx264", rate=Fraction(25), options={"crf": "18", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        there_and_back: Iterable[av.VideoFrame] = cycle(chain(frames, frames[-2:0:-1]))
-        for i, frame in enumerate(islice(there_and_back, num)):
-            frame.pts, frame.time_base = i, Fraction(1, 25)
-            target.mux(stream.encode(frame))
-        target.mux(stream.encode())
-
-
 def peak_mib(film: Path, runtime: str) -> float:
-    """The most memory that the command holds."""
+    """The most memory that the command holds, read while it runs: the kernel's own count begins with its parent's."""
     target = film.with_suffix(".webm")
     remove = [sys.executable, "-m", "u2net", "remove", str(film)]
     command = [*remove, "-o", str(target), "--overwrite", "--runtime", runtime]
@@ -78,7 +63,7 @@ def peak_mib(film: Path, runtime: str) -> float:
                 continue
             sleep(_INTERVAL_S)
     if process.returncode:
-        raise SystemExit(f"failed: {' '.join(map(str, command))}")
+        raise SystemExit(f"failed: {' '.join(command)}")
     return round(most)
 
 

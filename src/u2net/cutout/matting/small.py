@@ -13,7 +13,7 @@ from u2net.images.picture import Levels, to_8_bits
 Kind = TypeVar("Kind", bound=np.generic)
 
 _SIDE = 256  # longer side; larger ones were no better (docs/matting.md)
-_SHORTER = 320  # side of a mask, that of the network's map; more change nothing
+_SHORTER = 320  # side that a mask has at least, as the network's map has it; more change nothing
 
 
 def mask_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import { resampled } from "./resample.js";
 /** @import { Bytes, Size } from "./resample.js" */
 
 const SIDE = 256; // pixels, the longer side
-const SHORTER = 320; // side of a mask, that of the network's map; more change nothing
+const SHORTER = 320; // side that a mask has at least, as the network's map has it; more change nothing
 
 /**
  * The size of the small picture.
