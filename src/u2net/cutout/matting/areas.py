@@ -52,20 +52,38 @@ class Area:
 
     def smooth(self, maps: Floats) -> Floats:
         """Maps of a small picture, float32 (K, m, n), between its pixels, bilinearly: (K, h, w)."""
+        step, _ = self._steps(maps)
+        return np.asarray(self._between(maps, (step, 1)).repeat(step, axis=1)[:, : self.mask.shape[0]])
+
+    def smooth_picked(self, maps: Floats) -> Floats:
+        """The same for its own N pixels alone: (K, N)."""
+        steps = self._steps(maps)
+        found = self._between(maps, steps)
+        down, across = (np.arange(length) // step for length, step in zip(self.mask.shape, steps, strict=True))
+        blocks = (down * found.shape[2])[:, None] + across
+        return np.asarray(found.reshape(len(found), -1).take(self.picked(blocks), axis=1))
+
+    def _steps(self, maps: Floats) -> tuple[int, int]:
+        """Rows and columns of a block, about an eighth of a pixel of the small picture: its pixels get one value."""
+        down, across = (max(1, round(full / (num * 8))) for full, num in zip(self.shape, maps.shape[1:], strict=True))
+        return down, across
+
+    def _between(self, maps: Floats, steps: tuple[int, int]) -> Floats:
+        """Of each block of so many rows and columns, the value in its middle."""
         if min(maps.shape) == 1:
             maps = np.pad(maps, [(0, 0), *((0, int(num == 1)) for num in maps.shape[1:])], mode="edge")
         (top, down), (left, across) = (
-            _neighbours(ends, full, num) for ends, full, num in zip(self.box, self.shape, maps.shape[1:], strict=True)
+            _neighbours(*each) for each in zip(self.box, self.shape, maps.shape[1:], steps, strict=True)
         )
         # Columns before rows: rows are then made of whole rows, which costs little more than to copy them.
         near = maps[:, int(top[0]) : int(top[-1]) + 2]
         wide = near.take(left, axis=2)
         wide += (near.take(left + 1, axis=2) - wide) * across
         found = wide.take(top - top[0], axis=1)
-        step = wide.take(top - top[0] + 1, axis=1)
-        step -= found
-        step *= down[:, None]
-        found += step
+        change = wide.take(top - top[0] + 1, axis=1)
+        change -= found
+        change *= down[:, None]
+        found += change
         return np.asarray(found)
 
     def colors(self, image: Image.Image | Levels) -> NDArray[Any]:
@@ -80,10 +98,11 @@ class Area:
         """Set its pixels of an array (H, W) to those of values (h, w)."""
         np.copyto(levels[self.box], values, where=self.mask)
 
-    def put_colors(self, image: Image.Image | Levels, colors: NDArray[Any]) -> None:
-        """Set its pixels of a picture, "RGB" or (H, W, 3), to (3, N)."""
+    def change_colors(self, image: Image.Image | Levels, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """In a picture, "RGB" or (H, W, 3), replace the colours of its N pixels, (3, N), by what is made of them."""
         piece = self._piece(image).copy()
-        piece.reshape(-1)[3 * self._where + np.arange(3)[:, None]] = colors
+        values, places = piece.reshape(-1), 3 * self._where + np.arange(3)[:, None]
+        values[places] = change(values[places])
         if isinstance(image, Image.Image):
             image.paste(Image.fromarray(piece), (self.box[1].start, self.box[0].start))
         else:
@@ -101,8 +120,11 @@ class Area:
         return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
 
 
-def _neighbours(ends: slice, full: int, num: int) -> tuple[NDArray[np.intp], Floats]:
-    """Of `num` samples, 2 or more, the last before each of some of `full` pixels, and how far to the next these lie."""
-    places = ((np.arange(ends.start, ends.stop) + 0.5) * (num / full) - 0.5).clip(0, num - 1)
+def _neighbours(ends: slice, full: int, num: int, step: int) -> tuple[NDArray[np.intp], Floats]:
+    """Of `num` samples, 2 or more, the last before the middle of each `step` pixels, and how far that lies from it.
+
+    The pixels are some of `full`.
+    """
+    places = ((np.arange(ends.start, ends.stop, step) + step / 2) * (num / full) - 0.5).clip(0, num - 1)
     before = np.minimum(places.astype(np.intp), num - 2)
     return before, (places - before).astype(np.float32)

@@ -10,6 +10,7 @@ exact, in less time (docs/matting.md).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -48,16 +49,20 @@ def foreground(image: Colors, alpha: Levels, *, in_place: bool = False) -> Color
             pair = _both(reduced(image, _SAMPLES).transpose(2, 0, 1), reduced(alpha, _SAMPLES))
             pair[3:] -= pair[:3]
         own = to_floats(area.picked(alpha[area.box]))
-        colors = area.picked(area.colors(image))
-        subject, rest = np.split(area.picked(area.smooth(pair)), 2)
-        # What the mean of both, by alpha, does not explain of a colour; `rest` is B − F.
-        rest *= own - 1
-        rest -= subject
-        rest += to_floats(colors)
-        rest *= own / (1 - 2 * _TRUST * own * (1 - own))
-        subject += rest
-        area.put_colors(result, to_levels(subject, colors.dtype))
+        area.change_colors(result, partial(_unmixed, alpha=own, pair=area.smooth_picked(pair)))
     return result
+
+
+def _unmixed(colors: Levels, alpha: Floats, pair: Floats) -> Levels:
+    """Levels (3, N) of F, for colours, (3, N), of which alpha, (N,), is F: from F and B near them, (6, N)."""
+    subject, rest = np.split(pair, 2)
+    # What the mean of both, by alpha, does not explain of a colour; `rest` is B − F.
+    rest *= alpha - 1
+    rest -= subject
+    rest += to_floats(colors)
+    rest *= alpha / (1 - 2 * _TRUST * alpha * (1 - alpha))
+    subject += rest
+    return to_levels(subject, colors.dtype)
 
 
 def _both(colors: Floats, alpha: Floats) -> Floats:

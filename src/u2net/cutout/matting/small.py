@@ -31,16 +31,10 @@ def reduced(image: Image.Image | Levels, samples: int | None = None) -> NDArray[
     """
     full = image.size[::-1] if isinstance(image, Image.Image) else image.shape[:2]
     size = _small(full)
-    num = full if samples is None else tuple(map(min, (samples * size[0], samples * size[1]), full))
-    if num != full:
-        if isinstance(image, Image.Image):
-            image = image.resize((num[1], num[0]), Image.Resampling.NEAREST)
-        else:
-            rows, columns = (nearest(slice(0, some), some, length) for some, length in zip(num, full, strict=True))
-            image = image[rows].take(columns, axis=1)
-    if not isinstance(image, Image.Image):
-        image = Image.fromarray(to_8_bits(image))
-    small = image.resize((size[1], size[0]), Image.Resampling.BOX)
+    if samples and all(samples * num < length for num, length in zip(size, full, strict=True)):
+        small = _image(_taken(image, full, (samples * size[0], samples * size[1]))).reduce(samples)
+    else:
+        small = _image(image).resize((size[1], size[0]), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
@@ -62,3 +56,16 @@ def _small(full: tuple[int, int]) -> tuple[int, int]:
 def nearest(ends: slice, full: int, num: int) -> NDArray[np.intp]:
     """Of `num` samples, those that lie nearest to some of `full` pixels."""
     return ((np.arange(ends.start, ends.stop) + 0.5) * (num / full)).astype(np.intp)
+
+
+def _taken(image: Image.Image | Levels, full: tuple[int, int], num: tuple[int, int]) -> Image.Image | Levels:
+    """So many of its rows and columns, at even distances."""
+    if isinstance(image, Image.Image):
+        return image.resize((num[1], num[0]), Image.Resampling.NEAREST)
+    rows, columns = (nearest(slice(0, some), some, length) for some, length in zip(num, full, strict=True))
+    return image[rows].take(columns, axis=1)
+
+
+def _image(image: Image.Image | Levels) -> Image.Image:
+    """As Pillow has it, in 8 bits."""
+    return image if isinstance(image, Image.Image) else Image.fromarray(to_8_bits(image))

@@ -43,10 +43,10 @@ export function maskSize(width, height) {
  */
 export function reduced(values, full, { stride = 1, channels = 1, samples = Infinity } = {}) {
   const size = smallSize(...full);
-  /** @type {Size} */
-  const from = [Math.min(samples * size[0], full[0]), Math.min(samples * size[1], full[1])];
-  const taken = from[0] === full[0] && from[1] === full[1] ? values : picked(values, full, from, stride);
-  const means = resampled(taken, from, size, "box", { stride, channels });
+  const isMany = samples * size[0] < full[0] && samples * size[1] < full[1];
+  const means = isMany
+    ? meansOfSome(values, full, size, { stride, channels, samples })
+    : resampled(values, full, size, "box", { stride, channels });
   return Float32Array.from(means, (value) => value / 255);
 }
 
@@ -103,16 +103,23 @@ export function between(values, width, columns, rows, column, row) {
   return upper + rows.share[row] * (lower - upper);
 }
 
-/** @type {(values: Bytes, full: Size, size: Size, stride: number) => Bytes} */
-function picked(values, full, [width, height], stride) {
-  const [columns, rows] = [nearest(width, full[0]), nearest(height, full[1])];
-  const taken = new Uint8ClampedArray(width * height * stride);
-  for (let row = 0; row < height; row += 1) {
-    for (let column = 0; column < width; column += 1) {
-      const from = (rows[row] * full[0] + columns[column]) * stride;
-      const to = (row * width + column) * stride;
-      for (let channel = 0; channel < stride; channel += 1) taken[to + channel] = values[from + channel];
-    }
-  }
-  return taken;
+/**
+ * Means of `samples` times `samples` pixels each, which lie at even distances.
+ *
+ * @param {Bytes} values
+ * @param {Size} full
+ * @param {Size} size
+ * @param {{ stride: number, channels: number, samples: number }} options
+ */
+function meansOfSome(values, full, [width, height], { stride, channels, samples }) {
+  const [columns, rows] = [nearest(samples * width, full[0]), nearest(samples * height, full[1])];
+  const sums = new Uint32Array(width * height * channels);
+  rows.forEach((row, y) => {
+    columns.forEach((column, x) => {
+      const from = (row * full[0] + column) * stride;
+      const to = (Math.floor(y / samples) * width + Math.floor(x / samples)) * channels;
+      for (let channel = 0; channel < channels; channel += 1) sums[to + channel] += values[from + channel];
+    });
+  });
+  return Uint8Array.from(sums, (sum) => Math.floor(sum / samples ** 2 + 0.5));
 }
