@@ -235,7 +235,7 @@ def test_outlines_are_refined_as_fast_does_it(engine, photograph, size, kind):
     assert np.any((expected > 0) & (expected < 255))
 
 
-@pytest.mark.parametrize("size", [(600, 400), (301, 517), (90, 61)])
+@pytest.mark.parametrize("size", [(600, 400), (301, 517), (90, 61), (3300, 1100)])
 def test_colours_are_cleaned_the_same(engine, photograph, size):
     image, mask = scene(size, photograph)
     data = engine(

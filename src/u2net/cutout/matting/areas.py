@@ -24,6 +24,7 @@ Box = tuple[slice, slice]
 
 _ROWS, _COLUMNS = 128, 512  # of an area at most: smaller ones hold fewer pixels in vain, and are more
 _GAP = 64  # columns; where so many hold no pixel, an area ends
+_BLOCKS = 8  # of the full picture's pixels, in one of the small picture, that have one value in common if picked
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,23 @@ class Area:
 
     def smooth(self, maps: Floats) -> Floats:
         """Maps of a small picture, float32 (K, m, n), between its pixels, bilinearly: (K, h, w)."""
-        step, _ = self._steps(maps)
-        return np.asarray(self._between(maps, (step, 1)).repeat(step, axis=1)[:, : self.mask.shape[0]])
+        return self._between(maps, (1, 1))
 
     def smooth_picked(self, maps: Floats) -> Floats:
-        """The same for its own N pixels alone: (K, N)."""
-        steps = self._steps(maps)
-        found = self._between(maps, steps)
-        down, across = (np.arange(length) // step for length, step in zip(self.mask.shape, steps, strict=True))
-        blocks = (down * found.shape[2])[:, None] + across
-        return np.asarray(found.reshape(len(found), -1).take(self.picked(blocks), axis=1))
+        """The same for its own N pixels, (K, N), to within a sixteenth of the small picture's pixel.
 
-    def _steps(self, maps: Floats) -> tuple[int, int]:
-        """Rows and columns of a block, about an eighth of a pixel of the small picture: its pixels get one value."""
-        down, across = (max(1, round(full / (num * 8))) for full, num in zip(self.shape, maps.shape[1:], strict=True))
-        return down, across
+        Pixels in blocks of about an eighth of one, across and down, have one value in common.
+        """
+        down, across = (
+            max(1, int(full / (num * _BLOCKS) + 0.5)) for full, num in zip(self.shape, maps.shape[1:], strict=True)
+        )
+        found = self._between(maps, (down, across))
+        rows, columns = (_blocks(ends, step) for ends, step in zip(self.box, (down, across), strict=True))
+        places = ((rows - rows[0]) * found.shape[2])[:, None] + (columns - columns[0])
+        return np.asarray(found.reshape(len(found), -1).take(self.picked(places), axis=1))
 
     def _between(self, maps: Floats, steps: tuple[int, int]) -> Floats:
-        """Of each block of so many rows and columns, the value in its middle."""
+        """In the middle of each block of so many rows and columns of the picture that holds some of the area."""
         if min(maps.shape) == 1:
             maps = np.pad(maps, [(0, 0), *((0, int(num == 1)) for num in maps.shape[1:])], mode="edge")
         (top, down), (left, across) = (
@@ -80,8 +80,7 @@ class Area:
         wide = near.take(left, axis=2)
         wide += (near.take(left + 1, axis=2) - wide) * across
         found = wide.take(top - top[0], axis=1)
-        change = wide.take(top - top[0] + 1, axis=1)
-        change -= found
+        change = np.diff(wide, axis=1).take(top - top[0], axis=1)
         change *= down[:, None]
         found += change
         return np.asarray(found)
@@ -120,11 +119,17 @@ class Area:
         return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
 
 
-def _neighbours(ends: slice, full: int, num: int, step: int) -> tuple[NDArray[np.intp], Floats]:
-    """Of `num` samples, 2 or more, the last before the middle of each `step` pixels, and how far that lies from it.
+def _blocks(ends: slice, step: int) -> NDArray[np.intp]:
+    """Of each pixel, the block of so many that it lies in."""
+    return np.arange(ends.start, ends.stop) // step
 
-    The pixels are some of `full`.
+
+def _neighbours(ends: slice, full: int, num: int, step: int) -> tuple[NDArray[np.intp], Floats]:
+    """Of `num` samples, 2 or more, the last before the middle of each block, and how far that lies from it.
+
+    Blocks are those of `step` pixels that hold some of a part of `full` pixels.
     """
-    places = ((np.arange(ends.start, ends.stop, step) + step / 2) * (num / full) - 0.5).clip(0, num - 1)
+    middles = (np.arange(ends.start // step, -(-ends.stop // step)) + 0.5) * step
+    places = (middles * (num / full) - 0.5).clip(0, num - 1)
     before = np.minimum(places.astype(np.intp), num - 2)
     return before, (places - before).astype(np.float32)

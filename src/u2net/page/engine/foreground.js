@@ -8,6 +8,7 @@ const SAMPLES = 4; // of the pixels of the small picture, across and down
 const ROUNDS = 2; // on each of its sizes
 const LEAST = 1e-4; // weight of what is all subject, or all background, in the mean of the other
 const TRUST = 0.8; // in alpha
+const BLOCKS = 8; // of the full picture's pixels, in one of the small picture, with one value in common
 
 /**
  * Take the background out of the colours of a picture, in place, where its alpha is neither nothing nor everything.
@@ -23,7 +24,9 @@ export function cleanColors({ data, width, height }, alpha) {
   for (let at = 0; at < colors.length; at += 1) planes[(at % 3) * length + Math.floor(at / 3)] = colors[at];
   const pair = pairOf(planes, reduced(alpha, [width, height], { samples: SAMPLES }), w, h);
   const maps = [0, 1, 2, 3, 4, 5].map((index) => pair.subarray(index * length, (index + 1) * length));
-  const [columns, rows] = [neighbours(width, w), neighbours(height, h)];
+  const inBlocks = (/** @type {number} */ full, /** @type {number} */ num) =>
+    neighbours(full, num, Math.max(1, Math.round(full / (num * BLOCKS))));
+  const [columns, rows] = [inBlocks(width, w), inBlocks(height, h)];
   for (let row = 0; row < height; row += 1) {
     for (let column = 0; column < width; column += 1) {
       const at = row * width + column;

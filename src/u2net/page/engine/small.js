@@ -67,16 +67,18 @@ export function nearest(full, num) {
  */
 
 /**
- * Where `full` pixels lie between `num` samples.
+ * Where `full` pixels lie between `num` samples. Each `step` of them count as in the middle of them all.
  *
  * @param {number} full
  * @param {number} num
+ * @param {number} step
  * @returns {Neighbours}
  */
-export function neighbours(full, num) {
-  const places = Float64Array.from({ length: full }, (_, at) =>
-    Math.min(Math.max(((at + 0.5) * num) / full - 0.5, 0), num - 1),
-  );
+export function neighbours(full, num, step = 1) {
+  const places = Float64Array.from({ length: full }, (_, at) => {
+    const middle = (Math.floor(at / step) + 0.5) * step;
+    return Math.min(Math.max((middle * num) / full - 0.5, 0), num - 1);
+  });
   const before = Int32Array.from(places, (place) => Math.max(0, Math.min(Math.floor(place), num - 2)));
   return {
     before,
