@@ -107,7 +107,7 @@ def _clear_specks(alpha: Levels) -> None:
     highest = to_8_bits(highest)
     parts = Parts.of(highest > 0)
     faint = ~parts.touching(highest > 127)
-    if faint.all():
+    if faint.all() or not faint.any():
         return
     specks = parts.where(faint)
     for row in np.flatnonzero(specks.any(axis=1)):
