@@ -1,6 +1,6 @@
 """What is left of the old background in soft edges: colours as they are, ours and pymatting's, beside the true ones.
 
-    python benchmarks/fringe.py MATTES [--model u2netp_tuned] [--quick] [--json FILE] [--peer PYTHON]
+    python benchmarks/fringe.py MATTES [--model u2netp_distilled] [--quick] [--json FILE] [--peer PYTHON]
 
 MATTES holds images/NAME.png and alphas/NAME.png. The true colours of a subject are pymatting's closed-form foreground
 by its true alpha, so that neither side is at home. With that alpha the subject is laid over eight backgrounds, and its
@@ -39,7 +39,7 @@ def main() -> None:
     """Make true colours, ask both sides, score, print, write if asked."""
     parser = new_parser(__doc__, "two photographs over two backgrounds")
     parser.add_argument("mattes", type=Path)
-    parser.add_argument("--model", default="u2netp_tuned", metavar="NAME|FILE", help="whose masks are refined")
+    parser.add_argument("--model", default="u2netp_distilled", metavar="NAME|FILE", help="whose masks are refined")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has pymatting  [default: one in .peers]")
     parser.add_argument("--answer", metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -60,9 +60,9 @@ Floats = NDArray[np.float32]
 
 def main() -> None:
     """Measure, print, write if asked."""
-    parser = new_parser(__doc__, "two clips, 12 frames each, u2netp_tuned alone")
+    parser = new_parser(__doc__, "two clips, 12 frames each, u2netp_distilled alone")
     parser.add_argument("clips", type=Path, metavar="CLIPS")
-    parser.add_argument("--model", action="append", metavar="NAME", help="[default: u2netp_tuned and u2net]")
+    parser.add_argument("--model", action="append", metavar="NAME", help="[default: u2netp_distilled and u2net]")
     parser.add_argument("--speed", action="store_true", help="measure the speed too")
     parser.add_argument("--backgroundremover", action="store_true", help="measure its speed too")
     parser.add_argument("--rounds", type=int, default=5)
@@ -70,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     load_av()
     paths = sorted(arguments.clips.glob("*.mp4"))[: 2 if arguments.quick else None]
-    models = arguments.model or (["u2netp_tuned"] if arguments.quick else ["u2netp_tuned", "u2net"])
+    models = arguments.model or (["u2netp_distilled"] if arguments.quick else ["u2netp_distilled", "u2net"])
     most = 12 if arguments.quick else None
     speed = []
     if arguments.speed:

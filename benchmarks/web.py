@@ -93,7 +93,7 @@ def our_site() -> Path:
     if not (WEB / "dist/index.js").exists():
         raise SystemExit("run `make web` first")
     bundle(OURS, WEB, site)
-    shutil.copy(WEB / "dist/u2netp_tuned.onnx", site)
+    shutil.copy(WEB / "dist/u2netp_distilled.onnx", site)
     for name in ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.mjs"):
         shutil.copy(WEB / "node_modules/onnxruntime-web/dist" / name, site)
     return site

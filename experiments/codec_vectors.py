@@ -1,6 +1,6 @@
 """Motion of a film: by comparing blocks, as `u2net.video.steady` does, or by the vectors that its codec stored.
 
-    PYTHONPATH=benchmarks python experiments/codec_vectors.py CLIPS [--model u2netp_tuned] [--quick] [--json FILE]
+    PYTHONPATH=benchmarks python experiments/codec_vectors.py CLIPS [--model u2netp_distilled] [--quick] [--json FILE]
 
 CLIPS is laid out as for benchmarks/video.py, whose scores are printed. What FFmpeg exports of H.264 does not say which
 frame a vector refers to. So each clip is encoded anew, without frames that refer to later ones and with one reference:
@@ -38,7 +38,7 @@ def main() -> None:
     """Measure, print, write if asked."""
     parser = new_parser(__doc__, "two clips")
     parser.add_argument("clips", type=Path, metavar="CLIPS")
-    parser.add_argument("--model", default="u2netp_tuned", metavar="NAME")
+    parser.add_argument("--model", default="u2netp_distilled", metavar="NAME")
     arguments = parser.parse_args()
     load_av()
     paths = sorted(arguments.clips.glob("*.mp4"))[: 2 if arguments.quick else None]

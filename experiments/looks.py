@@ -1,6 +1,6 @@
 """What a model's teachers would know: its own maps, averaged over the looks that `u2net train --teachers` takes.
 
-    PYTHONPATH=benchmarks python experiments/looks.py DATA [--model u2netp_tuned] [--every 5] [--json FILE]
+    PYTHONPATH=benchmarks python experiments/looks.py DATA [--model u2netp_distilled] [--every 5] [--json FILE]
 
 DATA is a folder or tar of pictures and masks, of which every so many are taken. The first row is the model as it is;
 what the others are ahead of it is what it could learn from itself.
@@ -40,7 +40,7 @@ def main() -> None:
     """Measure, print, write if asked."""
     parser = new_parser(__doc__, "40 pictures")
     parser.add_argument("data", metavar="DATA")
-    parser.add_argument("--model", default="u2netp_tuned", metavar="NAME|FILE")
+    parser.add_argument("--model", default="u2netp_distilled", metavar="NAME|FILE")
     parser.add_argument("--every", type=int, default=5, metavar="N")
     arguments = parser.parse_args()
     examples = every(open_dataset(arguments.data).examples, arguments.every, quick=arguments.quick)

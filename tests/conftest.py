@@ -53,7 +53,7 @@ def photograph() -> Path:
 @pytest.fixture(scope="session")
 def packaged():
     """The default model; what it puts out for a picture is computed once."""
-    return remembered_session("u2netp_tuned")
+    return remembered_session("u2netp_distilled")
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def opened_before(monkeypatch, packaged, u2netp):
     from u2net import Session
     from u2net.cutout import cutter
 
-    known = {"u2netp_tuned": packaged, "u2netp": u2netp}
+    known = {"u2netp_distilled": packaged, "u2netp": u2netp}
     really_open = cutter.new_session
 
     def new_session(model, *, runtime, precision, **options):

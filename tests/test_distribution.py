@@ -36,7 +36,7 @@ def test_the_light_installation_is_at_most_18_distributions_and_172_mb():
 
 def test_packaged_weights_are_at_most_5_mb_those_of_our_own_half_of_that_and_integers_less():
     sizes = {path.stem: path.stat().st_size for path in (ROOT / "src/u2net/models/weights").glob("*.onnx")}
-    limits = {"u2netp": 5e6, "u2netp_tuned": 2.5e6, "u2netp-int8": 1.5e6, "u2netp_tuned-int8": 1.5e6}
+    limits = {"u2netp": 5e6, "u2netp_distilled": 2.5e6, "u2netp-int8": 1.5e6, "u2netp_distilled-int8": 1.5e6}
     assert sizes.keys() == limits.keys()
     assert all(sizes[name] <= limit for name, limit in limits.items())
 

@@ -3,7 +3,7 @@
     python tools/make_weights.py SOURCE [PICTURES] [--name u2netp]
 
 The source is read into our network, which is exported again with the card that the table of models has: of the official
-ONNX file the same numbers in a third of the nodes, for any size and batch; of `u2netp_tuned` what
+ONNX file the same numbers in a third of the nodes, for any size and batch; of `u2netp_distilled` what
 tools/average_weights.py wrote, in 16 bits. With a folder or archive of pictures the same network is written in integers
 too, calibrated on 32 of them; the packaged ones saw pictures of DUTS-TR. If SOURCE is the packaged file itself, only
 its integers are made again.

@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const folder = import.meta.dirname;
-const model = "u2netp_tuned.onnx";
+const model = "u2netp_distilled.onnx";
 
 rmSync(`${folder}/dist`, { recursive: true, force: true });
 mkdirSync(`${folder}/dist`);

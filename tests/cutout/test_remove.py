@@ -317,8 +317,8 @@ def test_many_threads_that_name_no_session_open_one(monkeypatch):
 
 
 def test_the_default_model_is_packaged():
-    assert new_session().card.name == "u2netp_tuned"
-    assert u2net.MODELS["u2netp_tuned"].url is None
+    assert new_session().card.name == "u2netp_distilled"
+    assert u2net.MODELS["u2netp_distilled"].url is None
 
 
 def test_a_model_by_path(tmp_path):

@@ -93,7 +93,7 @@ def test_one_that_was_closed_where_it_arrived_arrives_again(session):
 
 def test_another_file_in_its_place_is_refused_with_the_first_picture(session, tmp_path):
     arrived = sent(session)
-    shutil.copy(find("u2netp_tuned"), tmp_path / "mine.onnx")
+    shutil.copy(find("u2netp_distilled"), tmp_path / "mine.onnx")
     with pytest.raises(InvalidModel, match=r"mine\.onnx is another file"):
         arrived.mask(_pixels())
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_gone_is_told_with_the_first_picture(session, tmp_path):
 
 
 def test_a_file_that_changed_after_it_was_opened_is_not_sent(session, tmp_path):
-    shutil.copy(find("u2netp_tuned"), tmp_path / "mine.onnx")
+    shutil.copy(find("u2netp_distilled"), tmp_path / "mine.onnx")
     with pytest.raises(NotPicklable, match=r"mine\.onnx has changed"):
         pickle.dumps(session)
 

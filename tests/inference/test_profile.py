@@ -203,4 +203,4 @@ def test_the_command_prints_a_row_for_each_and_json(monkeypatch, timed):
         (t.runtime, t.precision) for t in timed[0]
     }
     assert facts["missing"] == timed[1]
-    assert asked == [("u2netp_tuned", {"threads": 1, "rounds": 1}), ("u2netp", {"threads": None, "rounds": 9})]
+    assert asked == [("u2netp_distilled", {"threads": 1, "rounds": 1}), ("u2netp", {"threads": None, "rounds": 9})]

@@ -185,7 +185,7 @@ def test_nodes_without_end_are_refused(refusal):
     assert "damaged" in refusal(made.SerializeToString())
 
 
-@pytest.mark.parametrize("name", ["u2netp", "u2netp-int8", "u2netp_tuned", "u2netp_tuned-int8"])
+@pytest.mark.parametrize("name", ["u2netp", "u2netp-int8", "u2netp_distilled", "u2netp_distilled-int8"])
 def test_our_own_files_pass(name):
     path = find("u2netp").with_name(f"{name}.onnx")
     read_metadata(path)

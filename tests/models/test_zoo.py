@@ -409,7 +409,7 @@ def test_a_path_to_a_file_resolves_to_itself(machine):
     ("name", "hint"),
     [
         ("u2nett", "did you mean u2net?"),
-        ("U2NETP", "the models are u2netp, u2netp_tuned, u2net, u2net_human_seg, silueta, u2net_cloth_seg"),
+        ("U2NETP", "the models are u2netp, u2netp_distilled, u2net, u2net_human_seg, silueta, u2net_cloth_seg"),
         ("models/mine.onnx", "no file 'models/mine.onnx'"),
         ("", "no model and no file ''"),
         ("two\nlines", r"two\nlines"),

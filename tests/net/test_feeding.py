@@ -24,11 +24,11 @@ from u2net.net.export import to_onnx
 from u2net.net.feeding import with_preprocessing
 
 BY_SAMPLES = replace(AUTHORS, size=(64, 48))
-TUNED = Transform((64, 48), antialias=True, divisor="255", stretch=False, upsample="bicubic")
+PACKAGED = Transform((64, 48), antialias=True, divisor="255", stretch=False, upsample="bicubic")
 TRANSFORMS = {
     "four taps": BY_SAMPLES,
-    "bilinear and bicubic": TUNED,
-    "bicubic": replace(TUNED, resample="bicubic", upsample="bilinear", mean=(0.5,) * 3, std=(0.5, 0.4, 0.3)),
+    "bilinear and bicubic": PACKAGED,
+    "bicubic": replace(PACKAGED, resample="bicubic", upsample="bilinear", mean=(0.5,) * 3, std=(0.5, 0.4, 0.3)),
     "Lanczos": replace(REMBG, size=(64, 48)),
 }
 # (width, height): larger, smaller, the same, one side each, a scale with many ties, a pixel.
@@ -85,18 +85,18 @@ def test_a_black_picture_stays_black(tiny):
 
 def test_of_several_classes_the_mask_is_what_is_not_background(new_network, tiny_table):
     network = new_network(tiny_table, num_classes=3)
-    card = Card("a", TUNED, classes=("background", "one", "two"))
-    whole = opened(with_preprocessing(to_onnx(network, card, static=True), TUNED))
-    expected = Session(torch_backend(network), replace(card, transform=replace(TUNED, output="probabilities")))
+    card = Card("a", PACKAGED, classes=("background", "one", "two"))
+    whole = opened(with_preprocessing(to_onnx(network, card, static=True), PACKAGED))
+    expected = Session(torch_backend(network), replace(card, transform=replace(PACKAGED, output="probabilities")))
     assert difference(run(whole, picture((161, 120))), expected.mask(picture((161, 120)))) <= 1
 
 
 def test_openvino_runs_it_within_two_grey_levels(tiny):
     pytest.importorskip("openvino")
-    model = with_preprocessing(to_onnx(tiny, Card("a", TUNED), static=True), TUNED)
+    model = with_preprocessing(to_onnx(tiny, Card("a", PACKAGED), static=True), PACKAGED)
     core = openvino_core()
     whole = core.compile_model(core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    session = Session(torch_backend(tiny), Card("a", TUNED))
+    session = Session(torch_backend(tiny), Card("a", PACKAGED))
     for size in SIZES[:5]:
         found = whole(np.asarray(picture(size))[None])[0][0]
         assert difference(found, session.mask(picture(size))) <= 2, size
@@ -104,7 +104,7 @@ def test_openvino_runs_it_within_two_grey_levels(tiny):
 
 @pytest.mark.parametrize("opset", [None, 21])
 def test_the_file_takes_and_gives_bytes_and_is_of_the_opset_that_was_asked_for(tmp_path, least, opset):
-    export_onnx(least, tmp_path / "a.onnx", Card("a", TUNED), preprocessing=True, opset=opset)
+    export_onnx(least, tmp_path / "a.onnx", Card("a", PACKAGED), preprocessing=True, opset=opset)
     model = onnx.load(tmp_path / "a.onnx")
     assert model.opset_import[0].version == (opset or 13)
     onnx.checker.check_model(model, full_check=True)
@@ -115,7 +115,7 @@ def test_the_file_takes_and_gives_bytes_and_is_of_the_opset_that_was_asked_for(t
 
 
 def test_weights_may_be_kept_in_16_bits(tmp_path, least):
-    export_onnx(least, tmp_path / "a.onnx", Card("a", TUNED), preprocessing=True, half=True)
+    export_onnx(least, tmp_path / "a.onnx", Card("a", PACKAGED), preprocessing=True, half=True)
     names = {tensor.name for tensor in onnx.load(tmp_path / "a.onnx").graph.initializer}
     assert "fuse.weight.half" in names
 
@@ -124,28 +124,28 @@ def test_a_graph_that_makes_other_masks_is_refused_and_leaves_the_old_file(tmp_p
     (tmp_path / "a.onnx").write_bytes(b"old")
     monkeypatch.setitem(u2net.net.feeding._KERNELS, "bicubic", u2net.net.feeding._bilinear)
     with pytest.raises(InvalidModel, match=r"mask differs from torch's by \d+ grey levels"):
-        export_onnx(tiny, tmp_path / "a.onnx", Card("a", TUNED), preprocessing=True)
+        export_onnx(tiny, tmp_path / "a.onnx", Card("a", PACKAGED), preprocessing=True)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_side_maps_and_other_channels_are_refused(tmp_path, least, new_network, least_table):
     with pytest.raises(ValueError, match="without all_outputs"):
-        export_onnx(least, tmp_path / "a.onnx", Card("a", TUNED), preprocessing=True, all_outputs=True)
+        export_onnx(least, tmp_path / "a.onnx", Card("a", PACKAGED), preprocessing=True, all_outputs=True)
     grey = new_network((least_table[0]._replace(c_in=1), *least_table[1:]))
     with pytest.raises(ValueError, match="see RGB"):
-        export_onnx(grey, tmp_path / "a.onnx", Card("a", TUNED), preprocessing=True)
+        export_onnx(grey, tmp_path / "a.onnx", Card("a", PACKAGED), preprocessing=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_we_say_that_such_a_file_is_for_other_programs(tmp_path, least):
-    export_onnx(least, tmp_path / "a.onnx", Card("a", TUNED), preprocessing=True)
+    export_onnx(least, tmp_path / "a.onnx", Card("a", PACKAGED), preprocessing=True)
     for opener in (new_session, load_checkpoint):
         with pytest.raises(InvalidModel, match=r"a\.onnx.* was exported with its preprocessing, for other programs"):
             opener(tmp_path / "a.onnx")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["u2netp", "u2netp_tuned"])
+@pytest.mark.parametrize("name", ["u2netp", "u2netp_distilled"])
 def test_twenty_photographs_have_the_masks_of_a_session(tmp_path, data, name):
     network, card = load_checkpoint(find(name))
     export_onnx(network, tmp_path / "a.onnx", card, preprocessing=True)

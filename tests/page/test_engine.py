@@ -25,7 +25,7 @@ from u2net.page import page_files
 
 from .engine import Engine, hosted
 
-TUNED = Transform(antialias=True, divisor="255", stretch=False, upsample="bicubic")
+PACKAGED = Transform(antialias=True, divisor="255", stretch=False, upsample="bicubic")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_small_picture_and_masks_of_large_ones_have_the_same_size(engine, si
 # ---- In and out of the network -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transform", [AUTHORS, REMBG, TUNED], ids=["authors", "rembg", "tuned"])
+@pytest.mark.parametrize("transform", [AUTHORS, REMBG, PACKAGED], ids=["authors", "rembg", "packaged"])
 @pytest.mark.parametrize("kind", ["photograph", "small", "black", "transparent", "white on nothing"])
 def test_the_network_is_fed_the_same(engine, transform, kind):
     transform = replace(transform, size=(40, 24))

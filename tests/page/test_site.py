@@ -21,7 +21,7 @@ from u2net.page.site import POLICY, write_site
 
 from .engine import hosted
 
-MODEL = (WEIGHTS / "u2netp_tuned.onnx").read_bytes()
+MODEL = (WEIGHTS / "u2netp_distilled.onnx").read_bytes()
 NO_RUNTIME = {"ort.wasm.min.mjs": b"export const InferenceSession = {}, Tensor = {};"}
 
 

@@ -78,7 +78,7 @@ function isPixels(image: Picture): image is Pixels {
 }
 
 /** A model is opened once for each device. */
-function network({ model = new URL("./u2netp_tuned.onnx", import.meta.url), device = "auto", runtime }: Options) {
+function network({ model = new URL("./u2netp_distilled.onnx", import.meta.url), device = "auto", runtime }: Options) {
   const isAddress = typeof model === "string" || model instanceof URL;
   const key = isAddress ? `${device} ${model}` : model;
   const found = opened.get(key);

@@ -38,7 +38,7 @@ test("a cut-out is a PNG of the picture's size, in its colours", async () => {
 });
 
 test("a model may be given as bytes, and is opened once", async () => {
-  const model = await readFile(new URL("../dist/u2netp_tuned.onnx", import.meta.url));
+  const model = await readFile(new URL("../dist/u2netp_distilled.onnx", import.meta.url));
   const [one, other] = await Promise.all([segment(disc(), { model }), segment(disc(), { model })]);
   assert.deepEqual(one.mask, other.mask);
   assert.deepEqual(one.mask, (await segment(disc())).mask);

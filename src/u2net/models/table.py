@@ -61,14 +61,14 @@ _CLOTHES: dict[str, Any] = {
     "classes": ("background", "upper", "lower", "full"),
     "transform": Transform((768, 768), "bicubic", True, "255", (0.5,) * 3, (0.5,) * 3, output="logits", stretch=False),
 }
-_TUNED = "By this project: u2netp, trained on with DUTS-TR (docs/tuning.md)."
+_OURS = "By this project: u2netp, trained on with DUTS-TR and with maps of u2net (docs/distillation.md)."
 _DUTS = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on DUTS-TR."
 _PEOPLE = "By the paper's authors (github.com/xuebinqin/U-2-Net), trained on the Supervisely Person Dataset."
 _KIKEDAO = "By Kikedao (github.com/xuebinqin/U-2-Net/issues/295): u2net at a quarter of its size."
 _DABHI = "By Levin Dabhi (github.com/levindabhi/cloth-segmentation), trained on iMaterialist (Fashion) 2019."
 
 # Anti-aliased, so that maps depend less on the kernel; not stretched, so that noise stays grey.
-_AS_TUNED: dict[str, Any] = {
+_AS_TRAINED: dict[str, Any] = {
     "transform": Transform(antialias=True, divisor="255", stretch=False, upsample="bicubic"),
     "sharpness": 1.8,
 }
@@ -90,7 +90,7 @@ MODELS: dict[str, Model] = {
     model.name: model
     for model in (
         _row("u2netp", "the authors' small network; the same masks as theirs", "Apache-2.0", _DUTS, **_SMALL),
-        _row("u2netp_tuned", "the default; small and fast", "Apache-2.0", _TUNED, **_AS_TUNED),
+        _row("u2netp_distilled", "the default; small and fast", "Apache-2.0", _OURS, **_AS_TRAINED),
         _row(
             "u2net",
             "the authors' full network; more exact, needs more time",
