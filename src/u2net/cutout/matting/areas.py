@@ -64,7 +64,9 @@ class Area:
             max(1, int(full / (num * _BLOCKS) + 0.5)) for full, num in zip(self.shape, maps.shape[1:], strict=True)
         )
         found = self._between(maps, (down, across))
-        rows, columns = (_blocks(ends, step) for ends, step in zip(self.box, (down, across), strict=True))
+        rows, columns = (
+            np.arange(ends.start, ends.stop) // step for ends, step in zip(self.box, (down, across), strict=True)
+        )
         places = ((rows - rows[0]) * found.shape[2])[:, None] + (columns - columns[0])
         return np.asarray(found.reshape(len(found), -1).take(self.picked(places), axis=1))
 
@@ -117,11 +119,6 @@ class Area:
             return image[self.box]
         rows, columns = self.box
         return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
-
-
-def _blocks(ends: slice, step: int) -> NDArray[np.intp]:
-    """Of each pixel, the block of so many that it lies in."""
-    return np.arange(ends.start, ends.stop) // step
 
 
 def _neighbours(ends: slice, full: int, num: int, step: int) -> tuple[NDArray[np.intp], Floats]:
