@@ -1,10 +1,11 @@
 """Distillation where it is cheap: the deep stages alone learn a teacher's maps, from features that are computed once.
 
-    python experiments/deep_stages.py maps PHOTOS MAPS [--teacher u2net]
+    python experiments/deep_stages.py maps PHOTOS MAPS [--teacher u2net] [--looks 2] [--names FILE]
     python experiments/deep_stages.py features PHOTOS MAPS FEATURES [--view mirrored|cut] [--names FILE] [--bf16]
     python experiments/deep_stages.py train OUT.safetensors FEATURES … --kept-back FEATURES [--keep X] [--lr X] …
 
-`maps` writes what the teacher says of each photograph, in integers and not stretched. `features` keeps what the third
+`maps` writes what the teacher says of each photograph, in integers and not stretched; two looks are the mean of the
+photograph and its mirror image. `features` keeps what the third
 encoder stage of u2netp gives for them, 0.8 MB each, and the maps, or true masks, at its size, 80 × 80; NAMES lists
 photographs, one a line. A view that is "cut" holds the subject and 70 to 100 % of each side, in other colours, and is
 mirrored or not. `train` trains what lies between there and the third decoder stage, and prints, every so many
@@ -56,10 +57,11 @@ def write_maps(arguments: argparse.Namespace) -> None:
     """`maps`: grey PNG files of the photographs' names and sizes; those that exist stay."""
     arguments.maps.mkdir(parents=True, exist_ok=True)
     teacher = new_session(arguments.teacher, runtime="openvino", precision="int8")
+    names = arguments.names and arguments.names.read_text().split()
     for photo in sorted(arguments.photos.iterdir()):
         path = arguments.maps / f"{photo.stem}.png"
-        if not path.exists():
-            prediction = teacher.predict(load_image(photo))
+        if not path.exists() and (names is None or photo.stem in names):
+            prediction = teacher.predict(load_image(photo), arguments.looks)
             levels = np.rint(prediction.output[0] * 255).clip(0, 255).astype(np.uint8)
             with atomic_write(path) as file:
                 Image.fromarray(levels).resize(prediction.size, Image.Resampling.BILINEAR).save(file, "PNG")
@@ -247,13 +249,15 @@ def main() -> None:
     verb.add_argument("photos", type=Path)
     verb.add_argument("maps", type=Path)
     verb.add_argument("--teacher", default="u2net")
+    verb.add_argument("--looks", type=int, default=1)
+    add_names(verb, "all")
     verb = verbs.add_parser("features")
     verb.set_defaults(do=write_features)
     for name in ("photos", "maps", "features"):
         verb.add_argument(name, type=Path)
     verb.add_argument("--view", choices=VIEWS, default="plain")
     verb.add_argument("--bf16", action="store_true", help="compute in bfloat16, for processors that multiply it")
-    verb.add_argument("--names", type=Path, help="a file of names without suffix; all that have a map by default")
+    add_names(verb, "all that have a map")
     verb = verbs.add_parser("train")
     verb.set_defaults(do=train)
     verb.add_argument("out", type=Path)
@@ -273,6 +277,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with kept_heaps():
         arguments.do(arguments)
+
+
+def add_names(verb: argparse.ArgumentParser, otherwise: str) -> None:
+    """Which photographs."""
+    verb.add_argument("--names", type=Path, help=f"a file of names without suffix; {otherwise} by default")
 
 
 if __name__ == "__main__":
