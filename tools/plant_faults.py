@@ -82,6 +82,8 @@ FAULTS = (
           "cutout/test_outline.py cutout/matting/test_foreground.py"),
     Fault("refinement trusts what is near an outline", "cutout/matting/refine.py",
           "_MARGIN = 2 ", "_MARGIN = 1 ", "cutout/test_outline.py cutout/matting/test_refine.py"),
+    Fault("the mask is trusted more where colours tell nearly all", "cutout/matting/refine.py",
+          "_PRIOR_TOLD = 0.05", "_PRIOR_TOLD = 0.1", "cutout/test_outline.py"),
     Fault("the guided filter smooths low variances", "cutout/matting/guided.py",
           "_LEAST_VARIANCE = 1e-4", "_LEAST_VARIANCE = 1e-2", "cutout/test_outline.py cutout/matting/test_guided.py"),
     Fault("the threshold itself counts as subject", "cutout/matting/alpha_matting.py",

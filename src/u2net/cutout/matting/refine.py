@@ -29,6 +29,8 @@ _CERTAIN_BACKGROUND, _CERTAIN_SUBJECT = 5 / 255, 250 / 255
 _MARGIN = 2  # pixels of the small picture; what is certain must be so this far around
 # Weights of the coarse mask: anywhere, and as much more where it is sure, and where colours do not tell.
 _PRIOR, _PRIOR_SURE, _PRIOR_ALIKE = 1e-3, 0.02, 1.0
+_TELL_LITTLE, _TELL_NEARLY_ALL = 0.65, 0.84  # means over the band of what colours tell
+_PRIOR_TOLD = 0.05  # of `_PRIOR_ALIKE`, in a picture whose colours tell nearly all
 _AROUND = 8  # radius of the windows in which colours tell the subject from what surrounds it, or not
 _SMOOTH = 3e-5  # variance of colour that closed form takes for none
 _FLAT = 1e-4  # variance of colour that linear functions take for none
@@ -51,9 +53,9 @@ def refine(
 
     Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
     band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
-    that they explain best; both trust the mask where colours do not tell. No hole appears in the subject, and no speck
-    beside it, that the mask knows nothing of; and what shows without a connection to anything that is more subject than
-    not is taken away.
+    that they explain best. Both trust the mask where colours do not tell, "balanced" less so if they tell nearly
+    everywhere else. No hole appears in the subject, and no speck beside it, that the mask knows nothing of; and what
+    shows without a connection to anything that is more subject than not is taken away.
 
     Time follows the pixels of the band, besides one reduction of the picture; memory is three times the picture's own.
     """
@@ -87,10 +89,16 @@ def _decide(image: Image.Image, mask: NDArray[np.uint8], quality: Quality) -> tu
     if quality == "fast":
         return LinearAlpha.fit_as_told(colors, coarse, radius=_WIDE, epsilon=_FLAT), band
     start = np.where(band, coarse, subject).astype(np.float32)
-    told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
-    prior = _PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + _PRIOR_ALIKE * (1 - told) ** 3
-    solved = solve(colors, start, band, prior=prior, epsilon=_SMOOTH)
+    solved = solve(colors, start, band, prior=_prior(colors, coarse, band), epsilon=_SMOOTH)
     return LinearAlpha.fit(colors, _without_inventions(solved, coarse), radius=1, epsilon=_FLAT), band
+
+
+def _prior(colors: Floats, coarse: Floats, band: Mask) -> Floats:
+    """How much the mask is trusted beside the colours; float32 (h, w)."""
+    told = explained(colors, coarse, radius=_AROUND, epsilon=_FLAT)
+    told_in_all = told[band].mean() if band.any() else 1.0
+    alike = _PRIOR_ALIKE * np.interp(told_in_all, (_TELL_LITTLE, _TELL_NEARLY_ALL), (1, _PRIOR_TOLD))
+    return np.asarray(_PRIOR + _PRIOR_SURE * (2 * coarse - 1) ** 4 + np.float32(alike) * (1 - told) ** 3)
 
 
 def _clear_specks(alpha: Levels) -> None:
