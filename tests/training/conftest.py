@@ -2,11 +2,14 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import torch
 from one_thread import one_thread  # noqa: F401  (a fixture)
 
 from training.pairs import write_pairs
-from u2net.net.model import VARIANTS, Stage
-from u2net.net.weight_files import load_checkpoint
+from u2net.models.card import Card
+from u2net.models.transform import Transform
+from u2net.net.model import VARIANTS, Stage, U2Net
+from u2net.net.weight_files import load_checkpoint, save_checkpoint
 from u2net.training import TrainConfig, loop, objective, run_folder
 
 TINY = (
@@ -29,6 +32,17 @@ def lean(tiny, monkeypatch):
     monkeypatch.setattr(run_folder, "export_onnx", lambda _network, path, _card: path.write_bytes(b""))
     monkeypatch.setattr(run_folder, "save_curves", lambda *_: None)
     monkeypatch.setattr(loop, "save_examples", lambda *_: None)
+
+
+@pytest.fixture
+def folded(tmp_path, tiny):
+    """A file of the tiny network whose norms do nothing, and whose pictures are anti-aliased."""
+    network = U2Net(VARIANTS["u2netp"])
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(1 - module.eps)
+    save_checkpoint(network, tmp_path / "folded.safetensors", Card("folded", Transform(antialias=True, divisor="255")))
+    return tmp_path / "folded.safetensors"
 
 
 _load_once = cache(load_checkpoint)

@@ -83,20 +83,6 @@ def test_a_run_from_folded_norms_reopens_them_unless_they_are_frozen(configured,
         assert all((mean == 0).all() for mean in means) is expected
 
 
-@pytest.fixture
-def folded(tmp_path, tiny):
-    """A file of the tiny network whose norms do nothing."""
-    from u2net.models.card import Card
-    from u2net.net.weight_files import save_checkpoint
-
-    network = U2Net(VARIANTS["u2netp"])
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_var.fill_(1 - module.eps)
-    save_checkpoint(network, tmp_path / "folded.safetensors", Card("folded"))
-    return tmp_path / "folded.safetensors"
-
-
 # ---- Channels with a large constant ---------------------------------------------------------------------------
 
 

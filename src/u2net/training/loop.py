@@ -36,9 +36,11 @@ from u2net.training.objective import Normalise, Objective, find_precision, new_n
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import Later, World, evaluate_together, joined, with_shared_gradients
 from u2net.training.run_folder import Record, Run, TrainResult
-from u2net.training.snapshot import State, listed, load_newest, save_snapshot, set_aside
+from u2net.training.snapshot import Snapshot, State, folder_of, listed, load_newest, save_snapshot, set_aside
 
 _NUM_NORM_BATCHES = 8
+_WEIGHTS = "weights.safetensors"
+"""In each snapshot: the averaged weights with their card."""
 
 _log = logging.getLogger(__name__)
 
@@ -104,12 +106,12 @@ class _Training:
         self.config, self.place, self.world, self.signals, self.watch = config, place, world, signals, watch
         self.record: Record | None = None
         """In the process that leads."""
-        network, transform = new_network(config)
-        self.data: Data = open_data(config, transform, place.cache, world, partial(self.looked_at, progress))
-        self.card = place.new_card(config, transform)
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
         if snapshot is None and listed(place.snapshots):
             raise U2NetError(f"no checkpoint of {place.folder} is sound: take {place.snapshots} away to begin anew")
+        network, transform = new_network(config if snapshot is None else self._without_first_weights(snapshot))
+        self.data: Data = open_data(config, transform, place.cache, world, partial(self.looked_at, progress))
+        self.card = place.new_card(config, transform)
         is_folded = config.init is not None and has_folded_norms(network)
         if is_folded and snapshot is None:
             lower_levels(network)
@@ -141,6 +143,12 @@ class _Training:
         num_steps = math.ceil(config.epochs * len(self.data.order) / self.global_batch)
         self.num_steps = min(num_steps, config.max_steps or num_steps)
         self.readings: deque[_Reading] = deque()
+
+    def _without_first_weights(self, snapshot: Snapshot) -> TrainConfig:
+        """The configuration of a run that goes on: its own weights serve for `init`, which may be gone by now."""
+        if self.config.init is None:
+            return self.config
+        return replace(self.config, init=str(folder_of(self.place.snapshots, snapshot.step) / _WEIGHTS))
 
     def looked_at(self, progress: Progress, pairs: range) -> Iterator[int]:
         """The pairs or files that are checked before the first step; a signal stops this at once."""
@@ -290,7 +298,7 @@ class _Training:
             save_snapshot(
                 self.place.snapshots,
                 state.snapshot(),
-                also=lambda folder: save_checkpoint(state.average.network, folder / "weights.safetensors", self.card),
+                also=lambda folder: save_checkpoint(state.average.network, folder / _WEIGHTS, self.card),
                 keep=self.config.keep,
             )
         self.saved = state.step

@@ -96,8 +96,13 @@ def set_aside(folder: Path, step: int) -> None:
             path.rename(next(name for name in names if not os.path.lexists(name)))
 
 
+def folder_of(folder: Path, step: int) -> Path:
+    """Where the snapshot of a step lies, with what `also` of `save_snapshot` wrote."""
+    return folder / f"step-{step:08d}"
+
+
 def _write(folder: Path, snapshot: Snapshot, also: Callable[[Path], object]) -> Path:
-    path = folder / f"step-{snapshot.step:08d}"
+    path = folder_of(folder, snapshot.step)
     try:
         with folder_beside(path) as temporary:
             tensors = {key: value.detach().cpu().contiguous() for key, value in snapshot.tensors.items()}
