@@ -146,9 +146,10 @@ class _Training:
 
     def _without_first_weights(self, snapshot: Snapshot) -> TrainConfig:
         """The configuration of a run that goes on: its own weights serve for `init`, which may be gone by now."""
-        if self.config.init is None:
+        weights = folder_of(self.place.snapshots, snapshot.step) / _WEIGHTS
+        if self.config.init is None or not weights.exists():
             return self.config
-        return replace(self.config, init=str(folder_of(self.place.snapshots, snapshot.step) / _WEIGHTS))
+        return replace(self.config, init=str(weights.absolute()))
 
     def looked_at(self, progress: Progress, pairs: range) -> Iterator[int]:
         """The pairs or files that are checked before the first step; a signal stops this at once."""

@@ -53,9 +53,9 @@ def refine(
 
     Where the mask is certain, and nothing else is within a few of the network's pixels, it is kept, made 0 or 255. The
     band between is decided by colour: "fast" fits the mask itself by functions of colour, "balanced" finds the alpha
-    that they explain best. Both trust the mask where colours do not tell, "balanced" less so if they tell nearly
-    everywhere else. No hole appears in the subject, and no speck beside it, that the mask knows nothing of; and what
-    shows without a connection to anything that is more subject than not is taken away.
+    that they explain best. Both trust the mask where colours do not tell, "balanced" less so if they tell in most
+    of the band. No hole appears in the subject, and no speck beside it, that the mask knows nothing of; and what shows
+    without a connection to anything that is more subject than not is taken away.
 
     Time follows the pixels of the band, besides one reduction of the picture; memory is three times the picture's own.
     """
