@@ -101,13 +101,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(configured, tmp_path):
 
 @pytest.mark.parametrize("freeze_norm", [False, True])
 @pytest.mark.usefixtures("lean")
-def test_a_run_goes_on_without_the_weights_that_it_began_with(configured, tmp_path, folded, freeze_norm):
+def test_a_run_goes_on_without_the_weights_that_it_began_with(configured, tmp_path, monkeypatch, folded, freeze_norm):
+    monkeypatch.chdir(tmp_path)
+    run = Path("~", "run")  # a folder's name here, and no one's home
     config = configured(init=str(folded), feeding="checkpoint", freeze_norm=freeze_norm, ema=0.9)
-    train(config, tmp_path / "b" / "run")
-    _interrupted(config, tmp_path / "a" / "run", _after(2, signal.SIGTERM))
+    train(config, tmp_path / "run")
+    _interrupted(config, run, _after(2, signal.SIGTERM))
     folded.unlink()
-    train(config, tmp_path / "a" / "run")
-    _assert_same(tmp_path / "a" / "run", tmp_path / "b" / "run")
+    train(config, run)
+    _assert_same(run, tmp_path / "run")
 
 
 @pytest.mark.parametrize("nth", [1, 2])
