@@ -35,12 +35,10 @@ from u2net.training.norms import has_folded_norms, leave_out_norms, lower_levels
 from u2net.training.objective import Normalise, Objective, find_precision, new_network
 from u2net.training.optimizer import learning_rate, set_training
 from u2net.training.parallel import Later, World, evaluate_together, joined, with_shared_gradients
-from u2net.training.run_folder import Record, Run, TrainResult
-from u2net.training.snapshot import Snapshot, State, folder_of, listed, load_newest, save_snapshot, set_aside
+from u2net.training.run_folder import WEIGHTS, Record, Run, TrainResult
+from u2net.training.snapshot import State, listed, load_newest, save_snapshot, set_aside
 
 _NUM_NORM_BATCHES = 8
-_WEIGHTS = "weights.safetensors"
-"""In each snapshot: the averaged weights with their card."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +107,7 @@ class _Training:
         snapshot = load_newest(place.snapshots, _log.warning if world.leads else _log.debug)
         if snapshot is None and listed(place.snapshots):
             raise U2NetError(f"no checkpoint of {place.folder} is sound: take {place.snapshots} away to begin anew")
-        network, transform = new_network(config if snapshot is None else self._without_first_weights(snapshot))
+        network, transform = new_network(config if snapshot is None else place.without_init(config, snapshot.step))
         self.data: Data = open_data(config, transform, place.cache, world, partial(self.looked_at, progress))
         self.card = place.new_card(config, transform)
         is_folded = config.init is not None and has_folded_norms(network)
@@ -143,13 +141,6 @@ class _Training:
         num_steps = math.ceil(config.epochs * len(self.data.order) / self.global_batch)
         self.num_steps = min(num_steps, config.max_steps or num_steps)
         self.readings: deque[_Reading] = deque()
-
-    def _without_first_weights(self, snapshot: Snapshot) -> TrainConfig:
-        """The configuration of a run that goes on: its own weights serve for `init`, which may be gone by now."""
-        weights = folder_of(self.place.snapshots, snapshot.step) / _WEIGHTS
-        if self.config.init is None or not weights.exists():
-            return self.config
-        return replace(self.config, init=str(weights.absolute()))
 
     def looked_at(self, progress: Progress, pairs: range) -> Iterator[int]:
         """The pairs or files that are checked before the first step; a signal stops this at once."""
@@ -299,7 +290,7 @@ class _Training:
             save_snapshot(
                 self.place.snapshots,
                 state.snapshot(),
-                also=lambda folder: save_checkpoint(state.average.network, folder / _WEIGHTS, self.card),
+                also=lambda folder: save_checkpoint(state.average.network, folder / WEIGHTS, self.card),
                 keep=self.config.keep,
             )
         self.saved = state.step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from u2net.net.model import U2Net
 from u2net.net.weight_files import load_checkpoint, save_checkpoint
 from u2net.system.files import atomic_write
 from u2net.training.config import TrainConfig
+from u2net.training.snapshot import folder_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class TrainResult:
     """The best weights, with their card."""
     model: Path
     """The same as an ONNX file."""
+
+
+WEIGHTS = "weights.safetensors"
+"""In each snapshot: the averaged weights, with their card."""
 
 
 class Run:
@@ -65,6 +70,13 @@ class Run:
         data = ", ".join(Path(source).stem for source in (*config.data, config.images) if source)
         source = f"trained with u2net {__version__} on {data}" + (f", from {config.init}" if config.init else "")
         return Card(self.folder.resolve().name, transform, config.classes, source=source)
+
+    def without_init(self, config: TrainConfig, step: int) -> TrainConfig:
+        """The configuration for a run that goes on: its own weights serve for `init`, which may be gone by now."""
+        weights = folder_of(self.snapshots, step) / WEIGHTS
+        if config.init is None or not weights.exists():
+            return config
+        return replace(config, init=str(weights.absolute()))
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -115,7 +115,8 @@ def test_an_antenna_stays_and_a_speck_goes(quality, scale, in_16):
     image, mask = (np.asarray(Image.fromarray(each).resize((320 * scale, 240 * scale))) for each in (image, mask))
     alpha = to_8_bits(refine(image, mask, quality, to_16_bits(image) if in_16 else None))
     antenna = alpha[119 * scale : 121 * scale, 205 * scale : 280 * scale]
-    assert (antenna > 5).all()
+    # At four times the size its outermost pixels are fainter with "balanced", and the rest stronger.
+    assert (antenna > (8 if (quality, scale) == ("balanced", 4) else 10)).all()
     assert antenna.mean() > 20
     assert not alpha[: 70 * scale, : 80 * scale].any()
 
